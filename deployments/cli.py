@@ -1,0 +1,135 @@
+"""``rded``: distil, evaluate, train observers, from a terminal."""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+
+from deployments.environment import prepare_environment, quiet_user_errors
+from deployments.options import coerce_fields, with_options
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.errors import InputError
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rded",
+    help="Dataset distillation on your own images: keep the most realistic crops, tile them, label them once, train small.",
+    epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"rded {version('rded')}")
+        raise typer.Exit
+
+
+def _distill(given: dict[str, Any]) -> None:
+    from deployments.reports import print_distilled
+
+    config = build_config(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
+    from flows.distill import distill
+
+    print_distilled(distill(config))
+
+
+def _evaluate(given: dict[str, Any]) -> None:
+    from deployments.reports import print_evaluation
+
+    config = build_config(EvaluateConfig, given, needed=("dataset", "val", "student"))
+    from flows.evaluate import evaluate
+
+    print_evaluation(evaluate(config))
+
+
+def _train_observer(given: dict[str, Any]) -> None:
+    from deployments.reports import print_observer
+
+    config = build_config(TrainObserverConfig, given, needed=("source", "arch", "out"))
+    from flows.train_observer import train_observer
+
+    print_observer(train_observer(config))
+
+
+CONFIG_OPTION = Annotated[
+    str | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Take all fields from this run.json or JSON file; flags given here win."),
+]
+
+app.command("distill", help="Distil a source into images and stored soft labels.")(
+    with_options(DistillConfig, positional="source", run=_distill, extra={"config": CONFIG_OPTION})
+)
+app.command("evaluate", help="Train students on a distilled dataset, beside controls, and measure them.")(
+    with_options(EvaluateConfig, positional="dataset", run=_evaluate)
+)
+app.command("train-observer", help="Train an observer (or teacher) from scratch on a labelled source.")(
+    with_options(TrainObserverConfig, positional="source", run=_train_observer)
+)
+
+
+def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...]) -> Any:
+    """Merges a config file and flags into a checked config.
+
+    Raises:
+        InputError: a field is missing, unknown or out of range, or the file cannot be read.
+    """
+    path = given.pop("config", None)
+    fields = {**(_read_config(path) if path else {}), **given}
+    known = set(config_class.__dataclass_fields__)
+    if unknown := sorted(set(fields) - known):
+        raise InputError(f"{path}: unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    if missing := [name for name in needed if fields.get(name) is None]:
+        flags = " ".join(f"--{name.replace('_', '-')}" if name != needed[0] else name.upper() for name in missing)
+        raise InputError(f"missing: {flags}; see --help")
+    try:
+        return config_class(**coerce_fields(config_class, fields))
+    except TypeError as error:
+        raise InputError(f"{path or 'config'}: {error}") from error
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the config {path}: {error}; give a run.json or a JSON object of fields") from error
+    fields = content.get("config", content) if isinstance(content, dict) else None
+    if not isinstance(fields, dict):
+        raise InputError(f"{path} holds no JSON object of fields; give a run.json")
+    return fields
+
+
+def main() -> NoReturn:
+    """Runs the command line; a user's mistake ends in one line on stderr and exit code 2."""
+    prepare_environment()
+    quiet_user_errors()
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error), EXIT_BAD_INPUT)
+    except click.exceptions.Abort:
+        _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"rded: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

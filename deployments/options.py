@@ -1,0 +1,106 @@
+"""Command-line options made from a config class: one flag a field, its help the field's own docstring line."""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+ALIASES: dict[str, list[str]] = {"out": ["-o"], "config": ["-c"]}
+
+
+def field_help(config_class: type) -> dict[str, str]:
+    """Reads the ``Attributes`` section of a config's docstring: field name to its line."""
+    return dict(re.findall(r"^\s+(\w+): (.+)$", inspect.getdoc(config_class) or "", flags=re.MULTILINE))
+
+
+def with_options(
+    config_class: type, *, positional: str, run: Callable[[dict[str, Any]], None], extra: dict[str, Any] | None = None
+) -> Callable[..., None]:
+    """Builds the function that typer turns into a command.
+
+    Args:
+        config_class: the dataclass whose fields are the flags.
+        positional: the field that is an argument instead.
+        run: called with only the fields the user gave.
+        extra: further options that are no fields, name to annotation.
+    """
+    helps = field_help(config_class)
+    hints = typing.get_type_hints(config_class)
+    parameters = [_argument(positional, helps[positional])]
+    for field in dataclasses.fields(config_class):
+        if field.name != positional:
+            parameters.append(_option(field, hints[field.name], helps[field.name]))
+    for name, annotation in (extra or {}).items():
+        parameters.append(_parameter(name, annotation))
+
+    def command(**given: Any) -> None:
+        run({name: value for name, value in given.items() if value is not None})
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def coerce_fields(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Splits comma-separated text into the tuples that fields ask for; other values stay."""
+    hints = typing.get_type_hints(config_class)
+    return {
+        name: tuple(part.strip() for part in value.split(",") if part.strip())
+        if _is_tuple(hints.get(name)) and isinstance(value, str)
+        else tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+    }
+
+
+def _argument(name: str, text: str) -> inspect.Parameter:
+    return _parameter(name, Annotated[str | None, typer.Argument(help=_sentence(text), metavar=name.upper())])
+
+
+def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Parameter:
+    flag = "--" + field.name.replace("_", "-")
+    if field.default is dataclasses.MISSING:
+        default = "required"
+    else:
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    suffix = "" if field.default is None or default is False else f"  [{default}]" if default == "required" else f"  [default: {default}]"
+    if hint is bool:
+        names = [flag if field.default is False else f"{flag}/--no-{flag[2:]}"]
+    else:
+        names = [flag, *ALIASES.get(field.name, [])]
+    option = typer.Option(*names, help=_sentence(text) + suffix, show_default=False, metavar=None if hint is bool else _metavar(hint))
+    return _parameter(field.name, Annotated[_flag_type(hint) | None, option])
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _plain_type(hint: Any) -> Any:
+    """Strips ``| None`` off a type hint."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _is_tuple(hint: Any) -> bool:
+    return typing.get_origin(_plain_type(hint)) is tuple
+
+
+def _flag_type(hint: Any) -> type:
+    plain = _plain_type(hint)
+    return plain if plain in (int, float, bool) else str
+
+
+def _metavar(hint: Any) -> str:
+    plain = _plain_type(hint)
+    if typing.get_origin(plain) is typing.Literal:
+        return "|".join(typing.get_args(plain))
+    return "A,B" if _is_tuple(hint) else {int: "N", float: "X"}.get(plain, "TEXT")

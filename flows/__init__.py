@@ -1,0 +1,1 @@
+"""The flows: order and fan-out of the tasks, nothing else."""

@@ -1,0 +1,215 @@
+"""Configs: every number a user may change, checked at the door.
+
+The ``Attributes`` section of each class is the help text of its flag and of its field in Prefect's form.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rded_core.errors import InputError
+
+ProtocolName = Literal["paper", "standard", "hard"]
+LabelProtocolName = Literal["paper", "standard"]
+ImageFormat = Literal["jpeg", "png", "webp"]
+Mix = Literal["cutmix", "mixup", "none"]
+Selection = Literal["realism", "mosaic", "random"]
+Control = Literal["random", "mosaic"]
+
+
+def _at_least(low: int, **values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < low:
+            raise InputError(f"{name} must be >= {low}, got {value}")
+
+
+def _one_of(choices: tuple[str, ...], **values: str) -> None:
+    for name, value in values.items():
+        if value not in choices:
+            raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig:
+    """What one distillation does.
+
+    Attributes:
+        source: what to distil: a folder of class folders, WebDataset tars, Parquet files, an fsspec URL of these, or torchvision:NAME
+        observer: the scoring network: torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory
+        weights: the observer's weights, a .safetensors file or a state dict; without it, the spec's own pretrained weights
+        observer_classes: text file with the observer's classes in head order, one name or WordNet id a line
+        teacher: the labelling network, in the observer's form; by default the observer
+        teacher_weights: the teacher's weights file; by default the observer's where the teacher is the observer
+        ipc: distilled images per class
+        out: folder of the run; must be new, empty, or hold this very run
+        num_candidates: source images drawn per class
+        num_crops: random crops scored per candidate
+        factor: patches per side of a distilled image: 1, 2, 3, 4 (1 means no mosaic)
+        size: side of a distilled image in pixels
+        crop_scale_min: smallest share of a candidate's area that a crop may cover
+        label_epochs: epochs of soft labels to record, the most a student can train without repeating a view
+        protocol: views and batches of the soft labels: paper, or standard (batch 128, crops from 8 % of the area)
+        label_batch_size: images per recorded batch; by default the protocol's for this IPC
+        mix: how two views of a batch are mixed: cutmix, mixup or none
+        flip: mirror half of the views; off for digits, text and the like
+        seed: root of every random draw
+        classes: keep only these classes (names, WordNet ids or folders, comma-separated)
+        classes_per_shard: classes per unit of work; changes nothing in the result
+        image_format: jpeg, png or webp
+        image_quality: 1 to 100, for jpeg and webp
+        device: auto, cpu, cuda, cuda:N or mps
+        workers: threads that decode and score; by default one per core; changes nothing in the result
+        allow_fewer: let a class with too few candidates have fewer images instead of stopping
+        force: go on although the observer is no better than chance on the source
+        selection: realism (the method); mosaic and random are its controls, without scores
+    """
+
+    source: str
+    observer: str
+    ipc: int
+    out: str
+    weights: str | None = None
+    observer_classes: str | None = None
+    teacher: str | None = None
+    teacher_weights: str | None = None
+    num_candidates: int = 300
+    num_crops: int = 5
+    factor: int = 2
+    size: int = 224
+    crop_scale_min: float = 0.08
+    label_epochs: int = 300
+    protocol: LabelProtocolName = "paper"
+    label_batch_size: int | None = None
+    mix: Mix = "cutmix"
+    flip: bool = True
+    seed: int = 0
+    classes: tuple[str, ...] | None = None
+    classes_per_shard: int = 10
+    image_format: ImageFormat = "jpeg"
+    image_quality: int = 90
+    device: str = "auto"
+    workers: int | None = None
+    allow_fewer: bool = False
+    force: bool = False
+    selection: Selection = "realism"
+
+    def __post_init__(self) -> None:
+        _at_least(1, ipc=self.ipc, num_candidates=self.num_candidates, num_crops=self.num_crops)
+        _at_least(1, label_epochs=self.label_epochs, classes_per_shard=self.classes_per_shard, workers=self.workers)
+        _at_least(0, seed=self.seed)
+        _at_least(2, label_batch_size=self.label_batch_size)
+        _at_least(8, size=self.size)
+        _one_of(("jpeg", "png", "webp"), image_format=self.image_format)
+        _one_of(("paper", "standard"), protocol=self.protocol)
+        _one_of(("cutmix", "mixup", "none"), mix=self.mix)
+        _one_of(("realism", "mosaic", "random"), selection=self.selection)
+        if not 1 <= self.factor <= 16 or self.factor > self.size // 8:
+            raise InputError(f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}")
+        if not 0.0 < self.crop_scale_min <= 1.0:
+            raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
+        if not 1 <= self.image_quality <= 100:
+            raise InputError(f"image_quality must lie in 1..100, got {self.image_quality}")
+        if self.num_candidates < self.patches_per_class:
+            raise InputError(
+                f"num_candidates must be >= factor² · ipc = {self.patches_per_class}, got {self.num_candidates}; "
+                f"raise --num-candidates or lower --ipc to {self.num_candidates // self.patches_per_image}"
+            )
+
+    @property
+    def patches_per_image(self) -> int:
+        """Patches in one distilled image; a random real image is one."""
+        return 1 if self.selection == "random" else self.factor * self.factor
+
+    @property
+    def patches_per_class(self) -> int:
+        """Patches that a class must yield for `ipc` images."""
+        return self.patches_per_image * self.ipc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """What one evaluation does.
+
+    Attributes:
+        dataset: a run folder of `rded distill`, or the dataset folder inside it
+        val: source of real validation images, with the same classes
+        student: the network to train: convnet3, resnet18_small, or any torchvision classifier
+        protocol: paper, standard or hard (one-hot labels, no CutMix)
+        epochs: epochs to train; by default all recorded ones
+        seeds: how many students, with seeds 0, 1, ...
+        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without scores)
+        lr: peak learning rate; by default the protocol's for this student
+        extra_forward: also run the unmixed images through the student in training mode, as the authors' code does
+        workers: threads that prepare views; by default one per core
+        device: auto, cpu, cuda, cuda:N or mps
+    """
+
+    dataset: str
+    val: str
+    student: str
+    protocol: ProtocolName | None = None
+    epochs: int | None = None
+    seeds: int = 3
+    controls: tuple[Control, ...] = ("random",)
+    lr: float | None = None
+    extra_forward: bool = False
+    workers: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _at_least(1, seeds=self.seeds, epochs=self.epochs, workers=self.workers)
+        if self.protocol is not None:
+            _one_of(("paper", "standard", "hard"), protocol=self.protocol)
+        for control in self.controls:
+            _one_of(("random", "mosaic"), controls=control)
+        if self.lr is not None and self.lr <= 0:
+            raise InputError(f"lr must be > 0, got {self.lr}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainObserverConfig:
+    """How one observer is trained.
+
+    Attributes:
+        source: labelled images to train on, in the form of `rded distill`'s source
+        arch: the network: convnet3, resnet18_small, or any torchvision classifier
+        val: source of validation images; by default the accuracy is not measured
+        out: file to write, ending in .safetensors
+        epochs: passes over the source
+        size: side of the training images in pixels
+        batch_size: images per step
+        lr: peak learning rate of SGD with momentum
+        weight_decay: L2 penalty on matrices and kernels
+        crop_scale_min: smallest share of an image's area that a training crop may cover (sizes above 64 px)
+        flip: mirror half of the images; off for digits, text and the like
+        classes: keep only these classes (names, WordNet ids or folders, comma-separated)
+        seed: root of every random draw
+        workers: threads that decode; by default one per core
+        device: auto, cpu, cuda, cuda:N or mps
+    """
+
+    source: str
+    arch: str
+    out: str
+    val: str | None = None
+    epochs: int = 30
+    size: int = 224
+    batch_size: int = 128
+    lr: float = 0.1
+    weight_decay: float = 5e-4
+    crop_scale_min: float = 0.08
+    flip: bool = True
+    classes: tuple[str, ...] | None = None
+    seed: int = 0
+    workers: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _at_least(1, epochs=self.epochs, workers=self.workers)
+        _at_least(2, batch_size=self.batch_size)
+        _at_least(8, size=self.size)
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise InputError(f"lr must be > 0 and weight_decay >= 0, got {self.lr} and {self.weight_decay}")
+        if not 0.0 < self.crop_scale_min <= 1.0:
+            raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
+        if not self.out.endswith(".safetensors"):
+            raise InputError(f"out must end in .safetensors, got {self.out!r}")

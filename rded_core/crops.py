@@ -1,0 +1,107 @@
+"""Crop boxes drawn as torchvision's RandomResizedCrop draws them, and the patches cut by them."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+NUM_TRIES = 10
+"""Attempts before the centre fallback, as in torchvision."""
+
+
+def draw_crop_box(
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (1.0, 1.0),
+) -> tuple[int, int, int, int]:
+    """Draws one box (top, left, height, width) inside a `height` x `width` image.
+
+    Area is uniform in `scale` times the image's; the aspect ratio (width / height) is log-uniform in `ratio`. After
+    ten boxes that do not fit, the largest centred box of admissible ratio is taken.
+
+    Source: torchvision ``RandomResizedCrop.get_params``; the same sequence of draws, from `generator` instead of the
+    global one, so that equal seeds give equal boxes.
+    """
+    log_ratio = torch.log(torch.tensor(ratio))
+    for _ in range(NUM_TRIES):
+        target_area = height * width * torch.empty(1).uniform_(*scale, generator=generator).item()
+        drawn = torch.empty(1).uniform_(log_ratio[0].item(), log_ratio[1].item(), generator=generator)
+        aspect = torch.exp(drawn).item()
+        box_width = round(math.sqrt(target_area * aspect))
+        box_height = round(math.sqrt(target_area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(torch.randint(0, height - box_height + 1, (1,), generator=generator).item())
+            left = int(torch.randint(0, width - box_width + 1, (1,), generator=generator).item())
+            return top, left, box_height, box_width
+    return centre_box(height, width, ratio=ratio)
+
+
+def centre_box(height: int, width: int, *, ratio: tuple[float, float] = (1.0, 1.0)) -> tuple[int, int, int, int]:
+    """Returns the largest centred box whose aspect ratio (width / height) lies in `ratio`."""
+    aspect = width / height
+    if aspect < min(ratio):
+        box_height, box_width = round(width / min(ratio)), width
+    elif aspect > max(ratio):
+        box_height, box_width = height, round(height * max(ratio))
+    else:
+        box_height, box_width = height, width
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def draw_crop_boxes(
+    height: int, width: int, generator: torch.Generator, *, num_crops: int, scale: tuple[float, float]
+) -> Int[Tensor, "m 4"]:
+    """Draws the `num_crops` square boxes of one candidate, in order, as int64 (top, left, height, width).
+
+    Source: RDED section 4.1 and its code: K boxes of RandomResizedCrop(scale (0.08, 1), ratio (1, 1)).
+    """
+    boxes = [draw_crop_box(height, width, generator, scale=scale) for _ in range(num_crops)]
+    return torch.tensor(boxes, dtype=torch.int64).reshape(num_crops, 4)
+
+
+def cut_patch(image: UInt8[Tensor, "3 h w"], box: Int[Tensor, "4"], height_px: int, width_px: int) -> Float[Tensor, "3 _h _w"]:
+    """Cuts `box` out of `image` and resizes it to `height_px` x `width_px`: float RGB 0..1.
+
+    Bilinear with antialiasing. Only the window is turned into floats, which equals cropping a float image.
+    """
+    top, left, height, width = (int(value) for value in box.tolist())
+    window = image[:, top : top + height, left : left + width].to(torch.float32).div(255.0)
+    if (height, width) == (height_px, width_px):
+        return window
+    return functional.interpolate(
+        window[None], size=(height_px, width_px), mode="bilinear", align_corners=False, antialias=True
+    )[0]
+
+
+def cut_patches(image: UInt8[Tensor, "3 h w"], boxes: Int[Tensor, "m 4"], patch_px: int) -> Float[Tensor, "m 3 {patch_px} {patch_px}"]:
+    """Cuts and resizes every box of one candidate to `patch_px` squared: float RGB 0..1, in box order."""
+    return torch.stack([cut_patch(image, box, patch_px, patch_px) for box in boxes])
+
+
+def fit_centre(image: UInt8[Tensor, "3 h w"], size: int, *, resize_px: int) -> Float[Tensor, "3 {size} {size}"]:
+    """Resizes the short side to `resize_px` and cuts the central `size` squared: float RGB 0..1.
+
+    Source: torchvision's evaluation transform (Resize, CenterCrop); `resize_px` must be >= `size`.
+    """
+    height, width = image.shape[1:]
+    short = min(height, width)
+    resized_height = max(resize_px, int(resize_px * height / short))
+    resized_width = max(resize_px, int(resize_px * width / short))
+    whole = torch.tensor([0, 0, height, width])
+    resized = cut_patch(image, whole, resized_height, resized_width)
+    top = round((resized_height - size) / 2.0)
+    left = round((resized_width - size) / 2.0)
+    return resized[:, top : top + size, left : left + size]
+
+
+def normalise(
+    images: Float[Tensor, "*b 3 h w"], mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float[Tensor, "*b 3 h w"]:
+    """Maps float RGB 0..1 to (x - mean) / std per channel."""
+    shape = (3, 1, 1)
+    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)

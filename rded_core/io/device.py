@@ -1,0 +1,35 @@
+"""Devices by name."""
+
+import os
+
+import torch
+
+from rded_core.errors import InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turns ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
+
+    ``auto`` takes CUDA, then MPS, then the CPU. TF32 is switched off: scores are float32 everywhere.
+
+    Raises:
+        InputError: the device is unknown or absent.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first_line = (str(error).splitlines() or ["not available"])[0]
+        raise InputError(f"device {name!r} cannot be used here ({first_line}); try --device auto or cpu") from error
+    return device
+
+
+def num_available_cores() -> int:
+    """Returns the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""Image codec: any stored image to uint8 RGB, and distilled images to bytes."""
+
+import io
+import struct
+import warnings
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageFile, UnidentifiedImageError
+from torch import Tensor
+
+MAX_IMAGE_PIXELS = 178_956_970
+"""Images above this are rejected before their pixels are decoded (Pillow's own bomb limit, about 13k x 13k)."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+)
+"""File names with these endings (any case) are images of a folder source; others are passed over and counted."""
+
+IMAGE_FORMATS = ("jpeg", "png", "webp")
+"""Formats a distilled image may be stored in."""
+
+
+class RejectedImage(Exception):
+    """A stored image that cannot be used; `reason` is one of a small closed set, counted and reported.
+
+    Reasons: ``empty`` (no bytes), ``not_an_image``, ``truncated`` (header fine, pixels missing or broken),
+    ``too_many_pixels`` (decompression bomb), ``missing`` (vanished since it was indexed).
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+def check_header(data: bytes) -> tuple[int, int]:
+    """Reads the header alone and returns (height, width).
+
+    Raises:
+        RejectedImage: no bytes, no image, or too many pixels.
+    """
+    with _open_image(data) as image:
+        return image.height, image.width
+
+
+def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
+    """Decodes JPEG, PNG, WebP and what else Pillow reads to uint8 RGB, pixels as stored (EXIF rotation not applied).
+
+    Grey, palette, CMYK and alpha images become RGB as torchvision's loader makes them (alpha is dropped); 16-bit grey
+    is scaled to 8 bits, where Pillow alone would clip it; of an animation the first frame is taken.
+
+    Raises:
+        RejectedImage: with the reason.
+    """
+    with _open_image(data) as image:
+        try:
+            rgb = _to_rgb(image)
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, MemoryError) as error:
+            raise RejectedImage("truncated", str(error)) from error
+    # HWC to CHW; a copy, since Pillow's buffer is read-only.
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
+
+
+def encode_image(image: UInt8[Tensor, "3 h w"], image_format: str, quality: int) -> bytes:
+    """Encodes uint8 RGB as ``jpeg``, ``png`` or ``webp``; same pixels and settings give the same bytes.
+
+    `quality` (1..100) is the codec's own scale; PNG is lossless and passes over it.
+    """
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    options = {"jpeg": {"quality": quality}, "webp": {"quality": quality, "method": 4}, "png": {"compress_level": 6}}
+    picture.save(buffer, format=image_format, **options[image_format])
+    return buffer.getvalue()
+
+
+def image_suffix(image_format: str) -> str:
+    """Returns the file ending of a format, without the dot: ``jpg``, ``png`` or ``webp``."""
+    return "jpg" if image_format == "jpeg" else image_format
+
+
+def _open_image(data: bytes) -> ImageFile.ImageFile:
+    if not data:
+        raise RejectedImage("empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the bomb and EXIF warnings: the first is an error below
+            image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise RejectedImage("not_an_image") from error
+    except Image.DecompressionBombError as error:
+        raise RejectedImage("too_many_pixels", str(error)) from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, OverflowError) as error:
+        raise RejectedImage("truncated", str(error)) from error
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise RejectedImage("too_many_pixels", f"{image.width} x {image.height}")
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        values = np.asarray(image).astype(np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Image.fromarray((values / top * 255.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

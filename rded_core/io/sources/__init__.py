@@ -1,0 +1,52 @@
+"""Sources, each opened by one spec string; see `open_source`."""
+
+from rded_core.errors import InputError
+from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes
+from rded_core.io.sources.image_folder import open_image_folder
+from rded_core.io.sources.parquet_files import open_parquet_files
+from rded_core.io.sources.torchvision_sets import open_torchvision_set
+from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
+from rded_core.io.storage import join_path, list_files
+
+__all__ = ["Source", "SourceClass", "SourceItem", "open_source"]
+
+
+def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:
+    """Opens a source and lists what is in it, without reading an image.
+
+    Args:
+        spec: a folder of class folders; a folder of Parquet files with an image and a label column; WebDataset tars
+            (a folder of them, a glob, or ``shard-{000000..000099}.tar``); any of these as an fsspec URL; or
+            ``torchvision:CIFAR10`` (``torchvision:CIFAR10@/where/it/lies``).
+        split: ``train`` or ``val``: which one to take where the source holds several.
+        classes: keep only these (names, WordNet ids or folders).
+
+    Raises:
+        InputError: nothing usable there, with what was expected.
+    """
+    source = _open_any(spec, split=split)
+    if classes:
+        source = keep_classes(source, classes)
+    if len(source.classes) < 2:
+        found = ", ".join(label.folder for label in source.classes)
+        raise InputError(
+            f"{spec} holds one class ({found}); classification needs at least two: give the folder above it"
+        )
+    return source
+
+
+def _open_any(spec: str, *, split: str) -> Source:
+    if spec.startswith("torchvision:"):
+        return open_torchvision_set(spec, split=split)
+    if spec.endswith(".tar"):
+        return open_webdataset_tars(expand_tars(spec), spec=spec)
+    files = list_files(spec)
+    if not files:
+        raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
+    tars = [join_path(spec, relative) for relative, _ in files if relative.endswith(".tar")]
+    tables = [relative for relative, _ in files if relative.endswith(".parquet")]
+    if tars and "/" not in tars[0].removeprefix(spec.rstrip("/") + "/"):
+        return open_webdataset_tars(tars, spec=spec)
+    if tables:
+        return open_parquet_files(spec, tables, split=split)
+    return open_image_folder(spec, files, spec=spec.rstrip("/"), split=split)

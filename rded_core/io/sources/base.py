@@ -1,0 +1,108 @@
+"""What every source is once opened: classes in a stated order, items by class, and a way to read an item."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rded_core.errors import InputError
+from rded_core.io.images import RejectedImage
+from rded_core.io.wordnet import imagenet_names, wnid_of
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """One image of a source.
+
+    Attributes:
+        key: identity inside the source: relative path, tar member name, or ``file#row``. Seeds depend on it.
+        path: local path or URL of the file that holds the bytes.
+        offset: where they begin in that file; the row for tables.
+        num_bytes: how many there are; -1 for a whole file.
+    """
+
+    key: str
+    path: str
+    offset: int = 0
+    num_bytes: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SourceClass:
+    """One class: its place in the head, its name for people, WordNet id where known, and folder or label."""
+
+    index: int
+    name: str
+    wnid: str | None
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An opened source.
+
+    Attributes:
+        spec: as the user wrote it.
+        classes: in index order.
+        items: for each class its items, sorted by key.
+        read: returns an item's stored bytes; raises RejectedImage("missing") where they are gone.
+        is_webdataset: the items lie in tars already, so that no candidate shards need to be written.
+        num_ignored_files: files passed over because they are no images by name.
+    """
+
+    spec: str
+    classes: tuple[SourceClass, ...]
+    items: tuple[tuple[SourceItem, ...], ...]
+    read: Callable[[SourceItem], bytes]
+    is_webdataset: bool = False
+    num_ignored_files: int = 0
+
+    @property
+    def num_items(self) -> int:
+        """Counts the images of all classes."""
+        return sum(len(items) for items in self.items)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the class order and every item's key and length: what was there to draw from."""
+        state = hashlib.sha256()
+        for label, items in zip(self.classes, self.items, strict=True):
+            state.update(f"{label.folder}\n".encode())
+            for item in items:
+                state.update(f"{item.key}\t{item.num_bytes}\n".encode())
+        return state.hexdigest()
+
+
+def name_classes(folders: Sequence[str]) -> tuple[SourceClass, ...]:
+    """Numbers classes in the order given; WordNet ids of ImageNet-1K get their readable name."""
+    names = imagenet_names() if any(wnid_of(folder) for folder in folders) else {}
+    return tuple(
+        SourceClass(index=index, name=names.get(folder, folder), wnid=wnid_of(folder), folder=folder)
+        for index, folder in enumerate(folders)
+    )
+
+
+def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
+    """Returns the source with only the classes named (by name, WordNet id or folder), in source order, renumbered.
+
+    Raises:
+        InputError: a name is unknown or fits several classes.
+    """
+    kept: set[int] = set()
+    for name in wanted:
+        found = [label.index for label in source.classes if name in (label.folder, label.name, label.wnid)]
+        if len(found) != 1:
+            known = ", ".join(label.folder for label in source.classes[:20])
+            more = " ..." if len(source.classes) > 20 else ""
+            problem = "is no class" if not found else "fits several classes"
+            raise InputError(f"--classes: {name!r} {problem} of {source.spec}; classes are: {known}{more}")
+        kept.add(found[0])
+    order = sorted(kept)
+    classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
+    return replace(source, classes=classes, items=tuple(source.items[old] for old in order))
+
+
+def read_or_reject(read: Callable[[], bytes]) -> bytes:
+    """Calls `read` and turns a file that is gone into RejectedImage("missing")."""
+    try:
+        return read()
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise RejectedImage("missing", str(error)) from error

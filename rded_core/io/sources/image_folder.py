@@ -1,0 +1,65 @@
+"""An ImageFolder: one folder per class, images anywhere below it."""
+
+from collections import defaultdict
+
+from rded_core.errors import InputError
+from rded_core.io.images import IMAGE_SUFFIXES
+from rded_core.io.sources.base import Source, SourceItem, name_classes, read_or_reject
+from rded_core.io.storage import join_path, read_bytes
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "test", "testing"),
+}
+"""Folder names that are splits, not classes, by what they are for; earlier names are preferred."""
+
+
+def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, split: str) -> Source:
+    """Opens a folder whose subfolders are the classes, or whose splits (``train``, ``val``, ...) hold them.
+
+    Classes are ordered as Python sorts their names (``1, 10, 2``), which is torchvision's order.
+
+    Raises:
+        InputError: no class folders, or the split that is wanted is not there.
+    """
+    prefix = _split_prefix(files, spec=spec, split=split)
+    by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
+    ignored = 0
+    for relative, num_bytes in files:
+        if not relative.startswith(prefix):
+            continue
+        inner = relative.removeprefix(prefix)
+        folder, _, rest = inner.partition("/")
+        if not rest or "." + inner.rsplit(".", 1)[-1].lower() not in IMAGE_SUFFIXES:
+            ignored += 1
+            continue
+        by_class[folder].append(SourceItem(key=inner, path=join_path(root, relative), num_bytes=num_bytes))
+    if not by_class:
+        raise InputError(
+            f"no images in class folders below {spec}; expected {spec}/CLASS/image.jpg "
+            f"(endings: {' '.join(sorted(IMAGE_SUFFIXES))})"
+        )
+    folders = sorted(by_class)
+    return Source(
+        spec=spec,
+        classes=name_classes(folders),
+        items=tuple(tuple(sorted(by_class[folder], key=lambda item: item.key)) for folder in folders),
+        read=lambda item: read_or_reject(lambda: read_bytes(item.path)),
+        num_ignored_files=ignored,
+    )
+
+
+def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str:
+    """Returns the folder of the wanted split with a slash, or "" where the classes lie at the top."""
+    tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
+    all_splits = {name for names in SPLIT_NAMES.values() for name in names}
+    if not tops or not {top.lower() for top in tops} <= all_splits:
+        return ""
+    for name in SPLIT_NAMES[split]:
+        for top in sorted(tops):
+            if top.lower() == name:
+                return f"{top}/"
+    raise InputError(
+        f"{spec} holds the splits {', '.join(sorted(tops))} but no {SPLIT_NAMES[split][0]!r}; name the folder itself, "
+        f"e.g. {spec}/{min(tops)}"
+    )

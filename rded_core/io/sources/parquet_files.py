@@ -1,0 +1,108 @@
+"""A folder of Hugging Face style Parquet files: image bytes and a label a row."""
+
+import json
+from collections import defaultdict
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rded_core.errors import InputError
+from rded_core.io.images import RejectedImage
+from rded_core.io.sources.base import Source, SourceItem, name_classes
+from rded_core.io.sources.image_folder import SPLIT_NAMES
+from rded_core.io.storage import join_path, open_filesystem
+
+IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
+
+
+def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
+    """Opens Parquet files with an image column (bytes, or a struct with ``bytes``) and a label column.
+
+    Class names come from the Hugging Face metadata where it is there; else integer labels stand for themselves and
+    text labels are sorted. Files whose names begin with another split's (``test-00000-of-00001.parquet``) are left out.
+
+    Raises:
+        InputError: a column is missing, or no row has a label.
+    """
+    chosen = _files_of_split(tables, split)
+    first = join_path(root, chosen[0])
+    schema = _open_table(first).schema_arrow
+    image = _find_column(schema, IMAGE_COLUMNS, what="an image", path=first)
+    label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
+    names = _label_names(schema, label)
+    by_label: defaultdict[Any, list[SourceItem]] = defaultdict(list)
+    for relative in chosen:
+        path = join_path(root, relative)
+        for row, value in enumerate(_open_table(path).read(columns=[label])[label].to_pylist()):
+            if value is not None and value != -1:  # -1: the Hub's sign for "no label"
+                by_label[value].append(SourceItem(key=f"{relative}#{row:08d}", path=path, offset=row))
+    if not by_label:
+        raise InputError(f"{root}: no row has a label in column {label!r}")
+    labels = sorted(by_label)
+    folders = [names[value] if names and isinstance(value, int) else str(value) for value in labels]
+    return Source(
+        spec=root,
+        classes=name_classes(folders),
+        items=tuple(tuple(by_label[value]) for value in labels),
+        read=lambda item: _read_row(item, image),
+    )
+
+
+def _files_of_split(tables: list[str], split: str) -> list[str]:
+    others = tuple(name for key, names in SPLIT_NAMES.items() if key != split for name in names)
+    wanted = [path for path in tables if path.rsplit("/", 1)[-1].startswith(SPLIT_NAMES[split])]
+    wanted = wanted or [path for path in tables if path.split("/", 1)[0] in SPLIT_NAMES[split]]
+    rest = [path for path in tables if not path.rsplit("/", 1)[-1].startswith(others)]
+    if not (wanted or rest):
+        raise InputError(f"no Parquet file of the split {split!r} among {', '.join(tables[:5])}")
+    return wanted or rest
+
+
+def _open_table(path: str) -> pq.ParquetFile:
+    filesystem, inner = open_filesystem(path)
+    try:
+        return pq.ParquetFile(filesystem.open(inner, "rb"))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: str) -> str:
+    for name in names:
+        if name in schema.names:
+            return name
+    raise InputError(f"{path} has no column with {what} ({' or '.join(names)}); it has {', '.join(schema.names)}")
+
+
+def _label_names(schema: pa.Schema, label: str) -> list[str] | None:
+    raw = (schema.metadata or {}).get(b"huggingface")
+    if raw is None:
+        return None
+    feature = json.loads(raw).get("info", {}).get("features", {}).get(label, {})
+    return feature.get("names") if isinstance(feature, dict) else None
+
+
+@lru_cache(maxsize=4)
+def _read_group(path: str, group: int, column: str) -> pa.ChunkedArray:
+    return _open_table(path).read_row_group(group, columns=[column])[column]
+
+
+@lru_cache(maxsize=256)
+def _group_starts(path: str) -> tuple[int, ...]:
+    metadata = _open_table(path).metadata
+    starts = [0]
+    for group in range(metadata.num_row_groups):
+        starts.append(starts[-1] + metadata.row_group(group).num_rows)
+    return tuple(starts)
+
+
+def _read_row(item: SourceItem, column: str) -> bytes:
+    starts = _group_starts(item.path)
+    group = next(index for index, end in enumerate(starts[1:]) if item.offset < end)
+    value = _read_group(item.path, group, column)[item.offset - starts[group]].as_py()
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is None:
+        raise RejectedImage("missing", f"{item.key} holds no bytes")
+    return data

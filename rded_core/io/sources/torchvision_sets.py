@@ -1,0 +1,69 @@
+"""``torchvision:NAME``: a classification set that torchvision downloads."""
+
+import inspect
+import io
+from typing import Any
+
+import torchvision
+
+from rded_core.errors import InputError
+from rded_core.io.sources.base import Source, SourceItem, name_classes
+
+DEFAULT_ROOT = "data"
+"""Where downloads go unless the spec says otherwise (``torchvision:CIFAR10@/where/it/lies``)."""
+
+
+def open_torchvision_set(spec: str, *, split: str) -> Source:
+    """Opens ``torchvision:NAME[@ROOT]``, downloading it where it is not there yet.
+
+    Images are handed on as PNG, which keeps their pixels.
+
+    Raises:
+        InputError: no such set, no labels in it, or the download failed.
+    """
+    name, _, root = spec.removeprefix("torchvision:").partition("@")
+    dataset = _open_dataset(name, root or DEFAULT_ROOT, spec=spec, split=split)
+    labels = getattr(dataset, "targets", None)
+    if labels is None:
+        labels = getattr(dataset, "labels", getattr(dataset, "_labels", None))
+    if labels is None:
+        raise InputError(f"{spec} has no class labels that can be read; export it to class folders instead")
+    targets = [int(label) for label in labels]
+    names = [str(label) for label in getattr(dataset, "classes", range(max(targets) + 1))]
+    items: list[list[SourceItem]] = [[] for _ in names]
+    for row, target in enumerate(targets):
+        items[target].append(SourceItem(key=f"{split}#{row:08d}", path=spec, offset=row))
+    return Source(
+        spec=spec,
+        classes=name_classes(names),
+        items=tuple(tuple(group) for group in items),
+        read=lambda item: _as_png(dataset[item.offset][0]),
+    )
+
+
+def _open_dataset(name: str, root: str, *, spec: str, split: str) -> Any:
+    factory = getattr(torchvision.datasets, name, None)
+    if factory is None:
+        raise InputError(f"{spec}: torchvision has no dataset {name!r}; see torchvision.datasets for the names")
+    accepted = inspect.signature(factory).parameters
+    if "train" in accepted:
+        options: dict[str, Any] = {"train": split == "train"}
+    else:
+        options = {"split": split if name in ("Imagenette", "ImageNet") or split == "train" else "test"}
+        options = options if "split" in accepted else {}
+    if "download" in accepted:
+        options["download"] = True
+    try:
+        return factory(root, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{spec}: not in {root!r} and the download failed ({reason}); fetch it where there is a network, then name "
+            f"its folder: torchvision:{name}@FOLDER"
+        ) from error
+
+
+def _as_png(image: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

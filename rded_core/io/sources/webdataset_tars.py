@@ -1,0 +1,131 @@
+"""WebDataset tars, read where they lie: an index of member offsets, then ranged reads."""
+
+import json
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from webdataset.shardlists import expand_urls
+
+from rded_core.errors import InputError
+from rded_core.io.images import IMAGE_SUFFIXES
+from rded_core.io.sources.base import Source, SourceItem, name_classes, read_or_reject
+from rded_core.io.storage import is_url, open_filesystem, read_bytes
+
+LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
+"""Fields of a sample's .json that may hold its label, first found first taken, where it has no .cls."""
+
+
+def expand_tars(pattern: str) -> list[str]:
+    """Expands braces and globs to tar paths, sorted.
+
+    Raises:
+        InputError: nothing fits.
+    """
+    found: set[str] = set()
+    for url in expand_urls(pattern):
+        filesystem, inner = open_filesystem(url)
+        names = filesystem.glob(inner) if any(mark in inner for mark in "*?[") else [inner]
+        found.update(filesystem.unstrip_protocol(name) if is_url(url) else name for name in names)
+    missing = [tar for tar in sorted(found) if not open_filesystem(tar)[0].exists(tar)]
+    if missing or not found:
+        raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
+    return sorted(found)
+
+
+def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
+    """Indexes tars whose samples hold an image and a label (``.cls`` or a label in ``.json``).
+
+    Integer labels are class indices, named by a ``classes.json`` beside the tars or in the folder above; text labels
+    are class names, in sorted order.
+
+    Raises:
+        InputError: no labelled image, a key that appears twice, or a file that is no plain tar.
+    """
+    by_label: defaultdict[str, list[SourceItem]] = defaultdict(list)
+    ignored = 0
+    for tar in tars:
+        for label, item in _index_tar(tar):
+            if label is None:
+                ignored += 1
+            else:
+                by_label[label].append(item)
+    if not by_label:
+        raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json)")
+    labels = sorted(by_label, key=int) if all(label.isdigit() for label in by_label) else sorted(by_label)
+    return Source(
+        spec=spec,
+        classes=name_classes(_label_names(labels, tars[0])),
+        items=tuple(_sorted_unique(by_label[label], spec) for label in labels),
+        read=lambda item: read_or_reject(
+            lambda: read_bytes(item.path, offset=item.offset, num_bytes=item.num_bytes)
+        ),
+        is_webdataset=True,
+        num_ignored_files=ignored,
+    )
+
+
+def _index_tar(tar: str) -> list[tuple[str | None, SourceItem]]:
+    """Lists (label, item) for every sample of one tar; the label is None where there is none."""
+    samples: dict[str, dict[str, Any]] = defaultdict(dict)
+    stream = open_filesystem(tar)[0].open(tar, "rb") if is_url(tar) else Path(tar).open("rb")
+    try:
+        with stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                if member.isfile():
+                    _note_member(archive, member, samples, tar)
+    except tarfile.TarError as error:
+        raise InputError(f"{tar} is no plain tar ({error}); uncompressed .tar files are expected") from error
+    return [(sample.get("label"), sample["item"]) for sample in samples.values() if "item" in sample]
+
+
+def _note_member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, dict[str, Any]], tar: str
+) -> None:
+    folder, _, base = member.name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    key = f"{folder}/{stem}" if folder else stem
+    if "." + extension.lower().rsplit(".", 1)[-1] in IMAGE_SUFFIXES:
+        samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size)
+    elif extension in ("cls", "cls.txt", "json"):
+        opened = archive.extractfile(member)
+        text = opened.read().decode("utf-8", "replace").strip() if opened else ""
+        label = text if extension != "json" else _label_in_json(text)
+        if label is not None and ("label" not in samples[key] or extension != "json"):
+            samples[key]["label"] = label
+
+
+def _label_in_json(text: str) -> str | None:
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    for field in LABEL_FIELDS:
+        if isinstance(fields, dict) and field in fields:
+            return str(fields[field])
+    return None
+
+
+def _label_names(labels: list[str], first_tar: str) -> list[str]:
+    """Returns the class folders that a classes.json near the tars gives to integer labels, else the labels."""
+    folder = first_tar.rsplit("/", 1)[0] if "/" in first_tar else "."
+    for place in (f"{folder}/classes.json", f"{folder}/../classes.json"):
+        try:
+            entries = json.loads(read_bytes(place))
+        except (OSError, ValueError):
+            continue
+        names = {str(entry["index"]): str(entry["folder"]) for entry in entries}
+        if all(label in names for label in labels):
+            return [names[label] for label in labels]
+    return labels
+
+
+def _sorted_unique(items: list[SourceItem], spec: str) -> tuple[SourceItem, ...]:
+    ordered = tuple(sorted(items, key=lambda item: item.key))
+    for before, after in zip(ordered, ordered[1:], strict=False):
+        if before.key == after.key:
+            raise InputError(
+                f"{spec}: key {after.key!r} appears in {before.path} and {after.path}; keys must be unique"
+            )
+    return ordered

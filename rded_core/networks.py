@@ -1,0 +1,75 @@
+"""Classifiers by name: ConvNet-D, ResNets with a small-image stem, and any torchvision classifier."""
+
+import re
+
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rded_core.errors import InputError
+
+CONVNET_DEPTHS = (3, 4, 5, 6)
+SMALL_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class ConvNet(nn.Module):
+    """ConvNet-D: D blocks of conv 3x3 (width 128), BatchNorm, ReLU, 2x2 average pool, then a linear layer.
+
+    Source: the ConvNet of the dataset-condensation papers as RDED uses it (BatchNorm variant): D = 3 at 32 px,
+    4 at 64, 5 or 6 at 128.
+    """
+
+    def __init__(self, *, depth: int, num_classes: int, size: int, width: int = 128) -> None:
+        super().__init__()
+        side = size >> depth
+        if side < 1:
+            raise InputError(f"convnet{depth} halves the image {depth} times: size must be >= {2**depth}, got {size}")
+        layers: list[nn.Module] = []
+        for block in range(depth):
+            layers += [
+                nn.Conv2d(3 if block == 0 else width, width, kernel_size=3, padding=1),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.AvgPool2d(2),
+            ]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width * side * side, num_classes)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
+        return self.classifier(self.features(images).flatten(1))
+
+
+def network_names() -> list[str]:
+    """Lists the names `build_network` knows, ours first, then torchvision's classifiers."""
+    ours = [f"convnet{depth}" for depth in CONVNET_DEPTHS] + [f"{name}_small" for name in SMALL_RESNETS]
+    return ours + torchvision.models.list_models(module=torchvision.models)
+
+
+def build_network(name: str, *, num_classes: int, size: int) -> nn.Module:
+    """Builds an untrained classifier; its weights come from torch's global generator (see `seeds.seeded_init`).
+
+    Args:
+        name: `convnet3` .. `convnet6`, `resnet18_small` (3x3 stride-1 stem, no max-pool) and its larger kin, or any
+            classifier of ``torchvision.models``.
+        num_classes: width of the head.
+        size: side of the input images in pixels.
+
+    Raises:
+        InputError: unknown name, or a size too small for the network.
+    """
+    if match := re.fullmatch(r"convnet(\d+)", name):
+        return ConvNet(depth=int(match[1]), num_classes=num_classes, size=size)
+    if name.endswith("_small") and name.removesuffix("_small") in SMALL_RESNETS:
+        return _small_stem_resnet(name.removesuffix("_small"), num_classes)
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise InputError(f"unknown network {name!r}; known: {', '.join(network_names())}")
+    # GoogLeNet and Inception return extra heads in training mode, which no loss here knows.
+    extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
+
+
+def _small_stem_resnet(name: str, num_classes: int) -> nn.Module:
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network

@@ -1,0 +1,18 @@
+"""Learning-rate factors as functions of progress."""
+
+import math
+
+
+def stretched_cosine(progress: float, *, stretch: float) -> float:
+    """Returns 0.5 * (1 + cos(pi * progress / stretch)) for `progress` in [0, 1].
+
+    ``stretch=2`` is the `paper` protocol (ends at one half), ``stretch=1`` a plain cosine that ends at zero.
+    """
+    return 0.5 * (1.0 + math.cos(math.pi * progress / stretch))
+
+
+def warmup_cosine(progress: float, *, warmup: float) -> float:
+    """Rises linearly from zero over the share `warmup` of training, then falls to zero along a cosine."""
+    if progress < warmup:
+        return progress / warmup
+    return stretched_cosine((progress - warmup) / (1.0 - warmup), stretch=1.0)

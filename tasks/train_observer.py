@@ -1,0 +1,125 @@
+"""Train an observer from scratch on a labelled source and write it as .safetensors."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from prefect import task
+from torch import nn
+
+from rded_core import ALGORITHM_VERSION
+from rded_core.config import TrainObserverConfig
+from rded_core.io.batches import evaluation_batches, training_batches
+from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.observers import Preprocessing, save_network
+from rded_core.io.sources import Source, open_source
+from rded_core.networks import build_network
+from rded_core.schedules import warmup_cosine
+from rded_core.seeds import counter_seed, seeded_init
+from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
+from tasks.policies import STAGE_POLICY
+from tasks.progress import run_logger, track
+
+WARMUP_SHARE = 0.15
+MOMENTUM = 0.9
+
+
+@task(name="train-observer", task_run_name="train {config.arch} on {config.source}", **STAGE_POLICY)
+def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
+    """Trains by cross-entropy with SGD (Nesterov, warm-up then cosine) and writes weights, classes, preprocessing.
+
+    Returns:
+        A record: path, classes, images, top-1 and top-5 of the last epoch (None without a validation source), seconds.
+    """
+    started = time.monotonic()
+    logger = run_logger()
+    source = open_source(config.source, classes=config.classes)
+    val = _open_val(config, source) if config.val else None
+    device = resolve_device(config.device)
+    with seeded_init(counter_seed(config.seed, "init")):
+        network = build_network(config.arch, num_classes=len(source.classes), size=config.size)
+    network = network.to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(
+        split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
+    )
+    logger.info("%s on %s: %d images, %d classes, %s", config.arch, config.source, source.num_items, len(source.classes), device)
+    accuracy: Accuracy | None = None
+    for epoch in range(config.epochs):
+        loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
+        accuracy = _measure(network, val, config=config, device=device) if val else None
+        shown = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
+        logger.info("epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started)
+    _save(network, source, config=config, accuracy=accuracy)
+    return {
+        "path": config.out,
+        "num_classes": len(source.classes),
+        "num_images": source.num_items,
+        "top1": accuracy.top1 if accuracy else None,
+        "top5": accuracy.top5 if accuracy else None,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _open_val(config: TrainObserverConfig, source: Source) -> Source:
+    from rded_core.io.sources.alignment import align_classes
+
+    return align_classes(open_source(str(config.val), split="val"), source.classes)
+
+
+def _train_one_epoch(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    source: Source,
+    *,
+    config: TrainObserverConfig,
+    epoch: int,
+    device: torch.device,
+) -> float:
+    num_steps = max(source.num_items // config.batch_size, 1)
+    batches = training_batches(
+        source,
+        epoch=epoch,
+        seed=config.seed,
+        size=config.size,
+        batch_size=config.batch_size,
+        preprocessing=Preprocessing(),
+        crop_scale_min=config.crop_scale_min,
+        flip=config.flip,
+        workers=config.workers or num_available_cores(),
+    )
+    moved = ((images.to(device), targets.to(device)) for images, targets in batches)
+    return train_epoch(
+        network,
+        optimiser,
+        track(moved, total=num_steps, what=f"epoch {epoch + 1}/{config.epochs}"),
+        loss=nn.functional.cross_entropy,
+        learning_rate=partial(_learning_rate, config, epoch * num_steps, config.epochs * num_steps),
+    )
+
+
+def _learning_rate(config: TrainObserverConfig, first_step: int, num_steps: int, step: int) -> float:
+    return config.lr * warmup_cosine((first_step + step + 1) / num_steps, warmup=WARMUP_SHARE)
+
+
+def _measure(network: nn.Module, val: Source, *, config: TrainObserverConfig, device: torch.device) -> Accuracy:
+    items = [(item, index) for index, group in enumerate(val.items) for item in group]
+    batches = evaluation_batches(
+        items, val, size=config.size, preprocessing=Preprocessing(), workers=config.workers or num_available_cores()
+    )
+    return measure_accuracy(network, ((images.to(device), targets.to(device)) for images, targets in batches))
+
+
+def _save(network: nn.Module, source: Source, *, config: TrainObserverConfig, accuracy: Accuracy | None) -> None:
+    facts = {
+        "arch": config.arch,
+        "classes": [label.folder for label in source.classes],
+        "size": config.size,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "source_digest": source.digest(),
+        "algorithm_version": ALGORITHM_VERSION,
+        "top1": accuracy.top1 if accuracy else None,
+    }
+    save_network(network, Path(config.out), preprocessing=Preprocessing(size=config.size), facts=facts)
