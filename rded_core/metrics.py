@@ -8,3 +8,9 @@ def count_correct(logits: Float[Tensor, "b k"], targets: Int[Tensor, "b"], *, to
     """Counts rows whose target is among the `top` largest logits; `top` above k counts every row."""
     ranked = logits.topk(min(top, logits.shape[1]), dim=1).indices
     return int((ranked == targets[:, None]).any(dim=1).sum().item())
+
+
+def chance_bound(num_classes: int, num_images: int) -> float:
+    """Returns the accuracy that guessing stays below in all but one case of a thousand: mean + 3 standard errors."""
+    chance = 1.0 / num_classes
+    return chance + 3.0 * (chance * (1.0 - chance) / num_images) ** 0.5

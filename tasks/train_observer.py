@@ -11,10 +11,10 @@ from torch import nn
 
 from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
-from rded_core.io.batches import evaluation_batches, training_batches
+from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
 from rded_core.io.device import num_available_cores, resolve_device
-from rded_core.io.observers import Preprocessing, save_network
-from rded_core.io.sources import Source, open_source
+from rded_core.io.weights import Preprocessing, save_network
+from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
@@ -63,8 +63,6 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
 
 
 def _open_val(config: TrainObserverConfig, source: Source) -> Source:
-    from rded_core.io.sources.alignment import align_classes
-
     return align_classes(open_source(str(config.val), split="val"), source.classes)
 
 
@@ -104,10 +102,8 @@ def _learning_rate(config: TrainObserverConfig, first_step: int, num_steps: int,
 
 
 def _measure(network: nn.Module, val: Source, *, config: TrainObserverConfig, device: torch.device) -> Accuracy:
-    items = [(item, index) for index, group in enumerate(val.items) for item in group]
-    batches = evaluation_batches(
-        items, val, size=config.size, preprocessing=Preprocessing(), workers=config.workers or num_available_cores()
-    )
+    workers = config.workers or num_available_cores()
+    batches = evaluation_batches(labelled_items(val), size=config.size, preprocessing=Preprocessing(), workers=workers)
     return measure_accuracy(network, ((images.to(device), targets.to(device)) for images, targets in batches))
 
 

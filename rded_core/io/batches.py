@@ -11,15 +11,21 @@ from torch import Tensor
 from rded_core.augmentation import augment_image
 from rded_core.crops import fit_centre, normalise
 from rded_core.io.images import RejectedImage, decode_image
-from rded_core.io.observers import Preprocessing
+from rded_core.io.weights import Preprocessing
 from rded_core.io.parallel import map_ordered
-from rded_core.io.sources import Source, SourceItem
+from rded_core.io.sources import Source, SourceItem, read_item
 from rded_core.seeds import counter_generator
 
 logger = logging.getLogger(__name__)
 
 LabelledItem = tuple[SourceItem, int]
+"""An image and its class index."""
 Batch = tuple[Tensor, Tensor]
+
+
+def labelled_items(source: Source) -> list[LabelledItem]:
+    """Lists every image of a source with its class index, by class, then key."""
+    return [(item, index) for index, group in enumerate(source.items) for item in group]
 
 
 def training_batches(
@@ -35,12 +41,12 @@ def training_batches(
     workers: int,
 ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
     """Yields one epoch of augmented, normalised batches in an order drawn for it; the last partial batch is left out."""
-    items = [(item, index) for index, group in enumerate(source.items) for item in group]
+    items = labelled_items(source)
     order = torch.randperm(len(items), generator=counter_generator(seed, "order", epoch)).tolist()
 
     def prepare(entry: LabelledItem) -> tuple[Tensor, int]:
         generator = counter_generator(seed, "augment", epoch, entry[0].key)
-        image = decode_image(source.read(entry[0]))
+        image = decode_image(read_item(entry[0]))
         return augment_image(image, size, generator, crop_scale_min=crop_scale_min, flip=flip), entry[1]
 
     prepared = _skip_rejected(prepare, [items[place] for place in order], workers=workers)
@@ -48,20 +54,14 @@ def training_batches(
 
 
 def evaluation_batches(
-    items: list[LabelledItem],
-    source: Source,
-    *,
-    size: int,
-    preprocessing: Preprocessing,
-    workers: int,
-    batch_size: int = 100,
+    items: list[LabelledItem], *, size: int, preprocessing: Preprocessing, workers: int, batch_size: int = 100
 ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
     """Yields normalised batches of centre crops, every item once, in the order given.
 
     Above 64 px the short side is resized to size * 8 / 7 first, the field's evaluation transform; small images are
     used whole. Source: RDED's validation code; torchvision's Resize and CenterCrop.
     """
-    prepared = _skip_rejected(lambda entry: (fit_view(source.read(entry[0]), size), entry[1]), items, workers=workers)
+    prepared = _skip_rejected(lambda entry: (fit_view(read_item(entry[0]), size), entry[1]), items, workers=workers)
     yield from _collate(prepared, batch_size, preprocessing, drop_last=False)
 
 

@@ -34,14 +34,14 @@ class RejectedImage(Exception):
         self.reason = reason
 
 
-def check_header(data: bytes) -> tuple[int, int]:
-    """Reads the header alone and returns (height, width).
+def read_header(data: bytes) -> str:
+    """Reads the header alone and returns the file ending of the format it names, without the dot.
 
     Raises:
         RejectedImage: no bytes, no image, or too many pixels.
     """
     with _open_image(data) as image:
-        return image.height, image.width
+        return image_suffix((image.format or "img").lower())
 
 
 def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:

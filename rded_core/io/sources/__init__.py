@@ -1,14 +1,16 @@
 """Sources, each opened by one spec string; see `open_source`."""
 
 from rded_core.errors import InputError
+from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes
 from rded_core.io.sources.image_folder import open_image_folder
 from rded_core.io.sources.parquet_files import open_parquet_files
+from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.torchvision_sets import open_torchvision_set
 from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
 from rded_core.io.storage import join_path, list_files
 
-__all__ = ["Source", "SourceClass", "SourceItem", "open_source"]
+__all__ = ["Source", "SourceClass", "SourceItem", "align_classes", "open_source", "read_item"]
 
 
 def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:

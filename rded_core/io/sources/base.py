@@ -1,11 +1,10 @@
 """What every source is once opened: classes in a stated order, items by class, and a way to read an item."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage
 from rded_core.io.wordnet import imagenet_names, wnid_of
 
 
@@ -17,13 +16,20 @@ class SourceItem:
         key: identity inside the source: relative path, tar member name, or ``file#row``. Seeds depend on it.
         path: local path or URL of the file that holds the bytes.
         offset: where they begin in that file; the row for tables.
-        num_bytes: how many there are; -1 for a whole file.
+        num_bytes: how many there are (for tables and downloaded sets -1).
+        in_tar: `path` is a tar, and `offset` counts in it.
     """
 
     key: str
     path: str
     offset: int = 0
     num_bytes: int = -1
+    in_tar: bool = False
+
+    @property
+    def uri(self) -> str:
+        """Names the image inside its source, without the place of the source itself."""
+        return f"{self.path.rsplit('/', 1)[-1]}/{self.key}" if self.in_tar else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,6 @@ class Source:
         spec: as the user wrote it.
         classes: in index order.
         items: for each class its items, sorted by key.
-        read: returns an item's stored bytes; raises RejectedImage("missing") where they are gone.
         is_webdataset: the items lie in tars already, so that no candidate shards need to be written.
         num_ignored_files: files passed over because they are no images by name.
     """
@@ -52,7 +57,6 @@ class Source:
     spec: str
     classes: tuple[SourceClass, ...]
     items: tuple[tuple[SourceItem, ...], ...]
-    read: Callable[[SourceItem], bytes]
     is_webdataset: bool = False
     num_ignored_files: int = 0
 
@@ -98,11 +102,3 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     order = sorted(kept)
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
     return replace(source, classes=classes, items=tuple(source.items[old] for old in order))
-
-
-def read_or_reject(read: Callable[[], bytes]) -> bytes:
-    """Calls `read` and turns a file that is gone into RejectedImage("missing")."""
-    try:
-        return read()
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise RejectedImage("missing", str(error)) from error

@@ -4,8 +4,8 @@ from collections import defaultdict
 
 from rded_core.errors import InputError
 from rded_core.io.images import IMAGE_SUFFIXES
-from rded_core.io.sources.base import Source, SourceItem, name_classes, read_or_reject
-from rded_core.io.storage import join_path, read_bytes
+from rded_core.io.sources.base import Source, SourceItem, name_classes
+from rded_core.io.storage import join_path
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -44,7 +44,6 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
         spec=spec,
         classes=name_classes(folders),
         items=tuple(tuple(sorted(by_class[folder], key=lambda item: item.key)) for folder in folders),
-        read=lambda item: read_or_reject(lambda: read_bytes(item.path)),
         num_ignored_files=ignored,
     )
 

@@ -1,8 +1,10 @@
 """A folder of Hugging Face style Parquet files: image bytes and a label a row."""
 
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +32,7 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     chosen = _files_of_split(tables, split)
     first = join_path(root, chosen[0])
     schema = _open_table(first).schema_arrow
-    image = _find_column(schema, IMAGE_COLUMNS, what="an image", path=first)
+    _find_column(schema, IMAGE_COLUMNS, what="an image", path=first)
     label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
     names = _label_names(schema, label)
     by_label: defaultdict[Any, list[SourceItem]] = defaultdict(list)
@@ -47,7 +49,6 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         spec=root,
         classes=name_classes(folders),
         items=tuple(tuple(by_label[value]) for value in labels),
-        read=lambda item: _read_row(item, image),
     )
 
 
@@ -84,25 +85,25 @@ def _label_names(schema: pa.Schema, label: str) -> list[str] | None:
     return feature.get("names") if isinstance(feature, dict) else None
 
 
-@lru_cache(maxsize=4)
-def _read_group(path: str, group: int, column: str) -> pa.ChunkedArray:
-    return _open_table(path).read_row_group(group, columns=[column])[column]
-
-
-@lru_cache(maxsize=256)
-def _group_starts(path: str) -> tuple[int, ...]:
-    metadata = _open_table(path).metadata
-    starts = [0]
-    for group in range(metadata.num_row_groups):
-        starts.append(starts[-1] + metadata.row_group(group).num_rows)
-    return tuple(starts)
-
-
-def _read_row(item: SourceItem, column: str) -> bytes:
-    starts = _group_starts(item.path)
-    group = next(index for index, end in enumerate(starts[1:]) if item.offset < end)
+def read_parquet_row(item: SourceItem) -> bytes:
+    """Returns the image bytes of one row; raises RejectedImage("missing") where it holds none."""
+    column, starts = _layout(item.path)
+    group = bisect_right(starts, item.offset) - 1
     value = _read_group(item.path, group, column)[item.offset - starts[group]].as_py()
     data = value.get("bytes") if isinstance(value, dict) else value
     if data is None:
         raise RejectedImage("missing", f"{item.key} holds no bytes")
     return data
+
+
+@lru_cache(maxsize=256)
+def _layout(path: str) -> tuple[str, tuple[int, ...]]:
+    """Returns a file's image column and the first row of each row group."""
+    table = _open_table(path)
+    rows = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
+    return _find_column(table.schema_arrow, IMAGE_COLUMNS, what="an image", path=path), (0, *accumulate(rows[:-1]))
+
+
+@lru_cache(maxsize=4)
+def _read_group(path: str, group: int, column: str) -> pa.ChunkedArray:
+    return _open_table(path).read_row_group(group, columns=[column])[column]

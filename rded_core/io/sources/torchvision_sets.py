@@ -2,6 +2,7 @@
 
 import inspect
 import io
+from functools import lru_cache
 from typing import Any
 
 import torchvision
@@ -21,8 +22,7 @@ def open_torchvision_set(spec: str, *, split: str) -> Source:
     Raises:
         InputError: no such set, no labels in it, or the download failed.
     """
-    name, _, root = spec.removeprefix("torchvision:").partition("@")
-    dataset = _open_dataset(name, root or DEFAULT_ROOT, spec=spec, split=split)
+    dataset = _open_dataset(spec, split)
     labels = getattr(dataset, "targets", None)
     if labels is None:
         labels = getattr(dataset, "labels", getattr(dataset, "_labels", None))
@@ -37,11 +37,18 @@ def open_torchvision_set(spec: str, *, split: str) -> Source:
         spec=spec,
         classes=name_classes(names),
         items=tuple(tuple(group) for group in items),
-        read=lambda item: _as_png(dataset[item.offset][0]),
     )
 
 
-def _open_dataset(name: str, root: str, *, spec: str, split: str) -> Any:
+def read_torchvision_row(item: SourceItem) -> bytes:
+    """Returns one image of an opened set as PNG."""
+    return _as_png(_open_dataset(item.path, item.key.partition("#")[0])[item.offset][0])
+
+
+@lru_cache(maxsize=4)
+def _open_dataset(spec: str, split: str) -> Any:
+    name, _, given_root = spec.removeprefix("torchvision:").partition("@")
+    root = given_root or DEFAULT_ROOT
     factory = getattr(torchvision.datasets, name, None)
     if factory is None:
         raise InputError(f"{spec}: torchvision has no dataset {name!r}; see torchvision.datasets for the names")

@@ -10,7 +10,7 @@ from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
 from rded_core.io.images import IMAGE_SUFFIXES
-from rded_core.io.sources.base import Source, SourceItem, name_classes, read_or_reject
+from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.storage import is_url, open_filesystem, read_bytes
 
 LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
@@ -58,9 +58,6 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
         spec=spec,
         classes=name_classes(_label_names(labels, tars[0])),
         items=tuple(_sorted_unique(by_label[label], spec) for label in labels),
-        read=lambda item: read_or_reject(
-            lambda: read_bytes(item.path, offset=item.offset, num_bytes=item.num_bytes)
-        ),
         is_webdataset=True,
         num_ignored_files=ignored,
     )
@@ -87,7 +84,7 @@ def _note_member(
     stem, _, extension = base.partition(".")
     key = f"{folder}/{stem}" if folder else stem
     if "." + extension.lower().rsplit(".", 1)[-1] in IMAGE_SUFFIXES:
-        samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size)
+        samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size, True)
     elif extension in ("cls", "cls.txt", "json"):
         opened = archive.extractfile(member)
         text = opened.read().decode("utf-8", "replace").strip() if opened else ""

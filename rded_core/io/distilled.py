@@ -1,0 +1,115 @@
+"""The distilled dataset as students read it: images, classes, recipe and recorded batches; no teacher, no Prefect."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from rded_core.errors import InputError
+from rded_core.io.images import RejectedImage, decode_image
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.shards import read_shard
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, read_epoch
+from rded_core.io.sources import SourceClass
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImages:
+    """The distilled images as stored: decoded back from their files.
+
+    Attributes:
+        keys: in the dataset's order (by class, then number).
+        images: uint8 RGB.
+        class_indices: the class of each.
+    """
+
+    keys: list[str]
+    images: UInt8[Tensor, "n 3 s s"]
+    class_indices: Int[Tensor, "n"]
+
+
+def read_images(tars: list[Path]) -> StoredImages:
+    """Decodes every image of the shards, in shard order.
+
+    Raises:
+        InputError: a shard or an image is damaged, or the images differ in size.
+    """
+    keys: list[str] = []
+    images: list[Tensor] = []
+    classes: list[int] = []
+    for tar in tars:
+        try:
+            for key, files in read_shard(tar):
+                keys.append(key)
+                classes.append(int(files["cls"]))
+                images.append(decode_image(next(data for name, data in files.items() if name not in ("cls", "json"))))
+        except (OSError, tarfile.TarError, RejectedImage, KeyError, ValueError, StopIteration) as error:
+            raise InputError(f"{tar} is damaged ({error}); distil again, or fetch it again") from error
+    if not images or any(image.shape != images[0].shape for image in images):
+        raise InputError(f"{tars[0].parent if tars else 'the dataset'} holds no images of one size; distil again")
+    return StoredImages(keys, torch.stack(images), torch.tensor(classes))
+
+
+class DistilledDataset:
+    """A distilled dataset, opened: small files read at once, images at the first need, labels epoch by epoch.
+
+    Attributes:
+        folder: where it lies.
+        recipe: how students are to be trained, from recipe.json.
+        classes: in index order, from classes.json.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self.folder = folder
+        self.recipe: dict[str, Any] = _read_json(folder.recipe)
+        self.classes = tuple(
+            SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"])
+            for entry in _read_json(folder.classes)
+        )
+        self._images: StoredImages | None = None
+
+    @property
+    def images(self) -> StoredImages:
+        """The stored images, decoded once and kept."""
+        if self._images is None:
+            self._images = read_images(self.folder.image_tars())
+        return self._images
+
+    @property
+    def num_epochs(self) -> int:
+        """Counts the epochs of recorded labels."""
+        return int(self.recipe["label_epochs"])
+
+    def __len__(self) -> int:
+        return int(self.recipe["num_images"])
+
+    def recorded_batches(self, epoch: int) -> Iterator[LabelledBatch]:
+        """Yields one epoch as recorded: image rows, views, float16 teacher logits, batch by batch.
+
+        Raises:
+            InputError: that epoch was not recorded, or its table is missing or damaged.
+        """
+        tables = self.folder.soft_label_tables()
+        if not 0 <= epoch < self.num_epochs or epoch // EPOCHS_PER_FILE >= len(tables):
+            raise InputError(
+                f"epoch {epoch} of {self.folder.root} was not recorded ({self.num_epochs} are); distil with more "
+                "--label-epochs, or train fewer epochs"
+            )
+        rows_by_key = {key: row for row, key in enumerate(self.images.keys)}
+        yield from read_epoch(tables[epoch // EPOCHS_PER_FILE], epoch % EPOCHS_PER_FILE, rows_by_key)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); distil again, or fetch it again") from error

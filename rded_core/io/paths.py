@@ -1,0 +1,155 @@
+"""The run folder: the only place that knows where anything lies in OUT."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rded_core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShard:
+    """A fixed group of classes, ``start`` <= index < ``stop``: the unit of work."""
+
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Names the unit by the classes it holds, so that another grouping never meets its files."""
+        return f"c{self.start:05d}-{self.stop - 1:05d}"
+
+
+def class_shards(num_classes: int, classes_per_shard: int) -> list[ClassShard]:
+    """Cuts the classes into consecutive shards; the last may be smaller."""
+    starts = range(0, num_classes, classes_per_shard)
+    return [ClassShard(start, min(start + classes_per_shard, num_classes)) for start in starts]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths inside one OUT."""
+
+    root: Path
+
+    @property
+    def run_json(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def classes(self) -> Path:
+        return self.root / "work" / "index" / "classes.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.root / "dataset"
+
+    @property
+    def staged_dataset(self) -> Path:
+        """Where the dataset is put together before it takes the old one's place."""
+        return self.root / "work" / "dataset"
+
+    def record(self, stage: str, unit: str) -> Path:
+        return self.root / "work" / stage / f"{unit}.json"
+
+    def table(self, stage: str, unit: str) -> Path:
+        return self.root / "work" / stage / f"{unit}.parquet"
+
+    def tar(self, stage: str, unit: str) -> Path:
+        return self.root / "work" / stage / f"{unit}.tar"
+
+    def control(self, name: str) -> Path:
+        """Run folder of a control set, made by the same flow."""
+        return self.root / "work" / "controls" / name
+
+    def student(self, unit: str) -> Path:
+        return self.root / "work" / "students" / f"{unit}.result.json"
+
+    def evaluation(self, name: str) -> Path:
+        return self.root / "evaluations" / f"{name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFolder:
+    """Paths inside one distilled dataset."""
+
+    root: Path
+
+    @property
+    def classes(self) -> Path:
+        return self.root / "classes.json"
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.json"
+
+    @property
+    def sums(self) -> Path:
+        return self.root / "SHA256SUMS"
+
+    @property
+    def readme(self) -> Path:
+        return self.root / "README.md"
+
+    @property
+    def croissant(self) -> Path:
+        return self.root / "croissant.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report" / "index.html"
+
+    @property
+    def mosaics(self) -> Path:
+        return self.root / "report" / "mosaics.jpg"
+
+    def images(self, index: int) -> Path:
+        return self.root / "images" / f"train-{index:06d}.tar"
+
+    def lineage(self, index: int) -> Path:
+        return self.root / "lineage" / f"train-{index:06d}.parquet"
+
+    def soft_labels(self, name: str) -> Path:
+        return self.root / "soft_labels" / f"{name}.parquet"
+
+    def image_tars(self) -> list[Path]:
+        return sorted((self.root / "images").glob("*.tar"))
+
+    def soft_label_tables(self) -> list[Path]:
+        return sorted((self.root / "soft_labels").glob("*.parquet"))
+
+    def lineage_tables(self) -> list[Path]:
+        return sorted((self.root / "lineage").glob("*.parquet"))
+
+    def files(self) -> list[Path]:
+        """Lists every file but the sums, sorted by its path from here."""
+        found = (path for path in self.root.rglob("*") if path.is_file() and path != self.sums)
+        return sorted(found, key=lambda path: path.relative_to(self.root).as_posix())
+
+
+def epoch_blocks(num_epochs: int, epochs_per_file: int) -> Sequence[range]:
+    """Cuts the recorded epochs into the blocks that share a file."""
+    return [
+        range(start, min(start + epochs_per_file, num_epochs)) for start in range(0, num_epochs, epochs_per_file)
+    ]
+
+
+def block_name(block: range) -> str:
+    """Names a block of epochs by its first and last."""
+    return f"epochs-{block.start:06d}-{block.stop - 1:06d}"
+
+
+def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
+    """Finds the distilled dataset at `path` (a run folder, or the dataset itself) and its run folder, if it has one.
+
+    Raises:
+        InputError: no finished dataset there.
+    """
+    root = Path(path)
+    for candidate, run_root in ((root / "dataset", root), (root, root.resolve().parent)):
+        folder = DatasetFolder(candidate)
+        if folder.sums.is_file() and folder.recipe.is_file():
+            run = RunFolder(run_root)
+            return folder, run if run.run_json.is_file() else None
+    unfinished = " (its run has not finished; run rded distill again to go on)" if RunFolder(root).run_json.is_file() else ""
+    raise InputError(f"no distilled dataset at {path}{unfinished}; give the --out folder of rded distill")

@@ -1,0 +1,89 @@
+"""The report of a distilled dataset: one HTML page that needs nothing but the picture beside it."""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from rded_core.io.distilled import StoredImages
+from rded_core.io.files import write_atomically, write_text
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.pictures import MAX_COLUMNS, MAX_ROWS, contact_sheet, histogram_svg
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1c; }
+table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; } img { max-width: 100%; } svg { max-width: 38rem; font-size: 12px; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { color: #666; } dd { margin: 0; }
+.warn { background: #fff3d6; padding: .5rem 1rem; }
+"""
+
+
+def write_report(
+    folder: DatasetFolder,
+    *,
+    stored: StoredImages,
+    classes: list[dict[str, Any]],
+    recipe: dict[str, Any],
+    scores: Sequence[float],
+    notes: Sequence[str],
+) -> None:
+    """Writes report/index.html and report/mosaics.jpg.
+
+    Args:
+        folder: the dataset.
+        stored: its images.
+        classes: the entries of classes.json, with ``rejected`` (reason to count) and ``median_score_nats`` added.
+        recipe: recipe.json.
+        scores: realism score of every patch kept, in nats; empty for controls.
+        notes: sentences a reader should see first (classes with too few candidates, rejected images).
+    """
+    groups = [(entry["name"], stored.images[stored.class_indices == entry["index"]]) for entry in classes[:MAX_ROWS]]
+    picture = contact_sheet([(name, images) for name, images in groups if len(images)])
+    write_atomically(folder.mosaics, lambda temporary: temporary.write_bytes(picture))
+    facts = {
+        "images": f"{recipe['num_images']} of {recipe['size']} px, {recipe['ipc']} per class",
+        "patches": f"{recipe['factor']} x {recipe['factor']} in an image, best of {recipe['num_crops']} crops of "
+        f"{recipe['num_candidates']} candidates a class",
+        "selection": recipe["selection"],
+        "observer": f"{recipe['observer']['spec']}, top-1 {_percent(recipe['observer']['top1'])} on the candidates",
+        "teacher": f"{recipe['teacher']['spec']}, {recipe['label_epochs']} epochs of labels, protocol {recipe['protocol']}",
+    }
+    write_text(folder.report, _page(facts, classes, scores, notes))
+
+
+def _page(
+    facts: dict[str, str], classes: list[dict[str, Any]], scores: Sequence[float], notes: Sequence[str]
+) -> str:
+    listed = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items())
+    warnings = "".join(f'<p class="warn">{html.escape(note)}</p>' for note in notes)
+    chart = histogram_svg(scores, label="realism score of the patches kept (nats, higher is more realistic)")
+    rows = "".join(_class_row(entry) for entry in classes)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Distilled dataset</title><style>{STYLE}</style></head><body>
+<h1>Distilled dataset</h1>{warnings}<dl>{listed}</dl>
+<h2>Images</h2><p>First {min(len(classes), MAX_ROWS)} of {len(classes)} classes, up to {MAX_COLUMNS} images each.</p>
+<img src="mosaics.jpg" alt="distilled images, one class a row">
+<h2>Scores</h2>{chart or "<p>This set is a control: its patches were not scored.</p>"}
+<h2>Classes</h2><table><tr><th>class</th><th>folder</th><th>in source</th><th>candidates</th><th>rejected</th>
+<th>images</th><th>median score (nats)</th></tr>{rows}</table>
+</body></html>
+"""
+
+
+def _class_row(entry: dict[str, Any]) -> str:
+    rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(entry["rejected"].items())) or "0"
+    score = entry["median_score_nats"]
+    cells = [
+        html.escape(entry["name"]),
+        html.escape(entry["folder"]),
+        entry["num_source"],
+        entry["num_candidates"],
+        html.escape(rejected),
+        entry["num_images"],
+        "–" if score is None else f"{score:.4f}",
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"

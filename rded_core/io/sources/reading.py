@@ -1,0 +1,23 @@
+"""Read one item of any source: what it needs to know is in the item."""
+
+from rded_core.io.images import RejectedImage
+from rded_core.io.sources.base import SourceItem
+from rded_core.io.sources.parquet_files import read_parquet_row
+from rded_core.io.sources.torchvision_sets import read_torchvision_row
+from rded_core.io.storage import read_bytes
+
+
+def read_item(item: SourceItem) -> bytes:
+    """Returns the stored bytes of an item.
+
+    Raises:
+        RejectedImage: ``missing`` where it is gone since the source was listed.
+    """
+    if item.path.startswith("torchvision:"):
+        return read_torchvision_row(item)
+    if item.path.endswith(".parquet"):
+        return read_parquet_row(item)
+    try:
+        return read_bytes(item.path, offset=item.offset, num_bytes=item.num_bytes if item.in_tar else -1)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise RejectedImage("missing", str(error)) from error

@@ -1,0 +1,111 @@
+"""Parquet tables: schemas and their reading and writing. Column names are part of the product's interface."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rded_core.errors import InputError
+from rded_core.io.files import write_atomically
+
+SCHEMA_VERSION = 1
+
+_PLACE = [
+    ("class_index", pa.int32()),
+    ("key", pa.string()),
+    ("path", pa.string()),
+    ("offset", pa.int64()),
+    ("num_bytes", pa.int64()),
+    ("in_tar", pa.bool_()),
+]
+"""Where a source image lies; an empty path means the candidate tar of the same class shard."""
+
+INDEX = pa.schema(_PLACE)
+"""Every image of a class in the order it would be drawn."""
+
+CANDIDATES = pa.schema([*_PLACE, ("position", pa.int32()), ("source_uri", pa.string()), ("source_sha256", pa.string())])
+"""The candidates of a class; `position` is the place in draw order."""
+
+SCORES = pa.schema(
+    [*CANDIDATES, ("boxes", pa.list_(pa.int32())), ("scores_nats", pa.list_(pa.float32()))]
+)
+"""Candidates that decode, with all their crop boxes (four numbers each) and scores (empty for controls)."""
+
+_LINEAGE = [
+    ("key", pa.string()),
+    ("quadrant", pa.int8()),
+    ("class_index", pa.int32()),
+    ("rank", pa.int32()),
+    ("source_uri", pa.string()),
+    ("source_sha256", pa.string()),
+    ("box_top", pa.int32()),
+    ("box_left", pa.int32()),
+    ("box_height", pa.int32()),
+    ("box_width", pa.int32()),
+    ("score_nats", pa.float32()),
+]
+
+LINEAGE = pa.schema(_LINEAGE)
+"""One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
+
+SELECTED = pa.schema(
+    [*_LINEAGE, ("path", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64()), ("in_tar", pa.bool_()),
+     ("candidate_key", pa.string())]
+)
+"""Lineage with the place of each patch's source image, for cutting it again."""
+
+
+def soft_label_schema(num_classes: int) -> pa.Schema:
+    """Returns the schema of soft labels with the plain codec: float16 logits, one row per view."""
+    whole = ("epoch", "batch", "position")
+    boxes = ("crop_top", "crop_left", "crop_height", "crop_width")
+    mixes = ("mix_position", "mix_top", "mix_left", "mix_height", "mix_width")
+    return pa.schema(
+        [
+            *((name, pa.int32()) for name in whole),
+            ("key", pa.string()),
+            ("class_index", pa.int32()),
+            ("column_order", pa.list_(pa.uint8())),
+            ("row_order", pa.list_(pa.uint8())),
+            *((name, pa.int32()) for name in boxes),
+            ("flip", pa.bool_()),
+            *((name, pa.int32()) for name in mixes),
+            ("mix_weight", pa.float32()),
+            ("logits", pa.list_(pa.field("element", pa.float16(), nullable=False), num_classes)),
+        ]
+    )
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Writes rows as one zstd-compressed Parquet file, atomically; same rows, same bytes."""
+    write_tables(path, [pa.Table.from_pylist([dict(row) for row in rows], schema=schema)], schema)
+
+
+def write_tables(
+    path: Path, tables: Sequence[pa.Table], schema: pa.Schema, *, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Writes each table as one row group of a Parquet file, with `metadata` as JSON under the key ``rded``."""
+    described = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
+    full = schema.with_metadata({"rded": json.dumps(described, sort_keys=True)})
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, full, compression="zstd", compression_level=3) as writer:
+            for table in tables:
+                writer.write_table(table.cast(full), row_group_size=max(table.num_rows, 1))
+
+    write_atomically(path, write)
+
+
+def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """Reads the columns of `schema` as a list of rows.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks a column.
+    """
+    try:
+        return pq.read_table(path, columns=schema.names).to_pylist()
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again") from error

@@ -1,0 +1,91 @@
+"""Weights files: safetensors or plain state dicts, never unpickled."""
+
+import hashlib
+import json
+import pickle
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rded_core.errors import InputError
+from rded_core.io.files import write_atomically
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HEAD_NAME = re.compile(r"(^|\.)(fc|head|last_linear|classifier(\.\d+)?)\.weight$")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What a network expects of float RGB 0..1 images: mean and std per channel, and how it was evaluated."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    size: int | None = None
+    interpolation: str = "bilinear"
+
+
+def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing, facts: dict[str, Any]) -> None:
+    """Writes weights with their preprocessing and `facts` (at least ``arch`` and ``classes``) to .safetensors."""
+    described = {**asdict(preprocessing), **facts}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"rded": json.dumps(described)}))
+
+
+def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads a weights file: its tensors, and what `save_network` noted in it (nothing for other files).
+
+    Raises:
+        InputError: missing, damaged, or not readable without unpickling.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"no such weights file: {path}")
+    try:
+        if path.endswith(".safetensors"):
+            with safe_open(path, framework="pt") as opened:
+                facts = json.loads((opened.metadata() or {}).get("rded", "{}"))
+            return load_file(path), facts
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} holds no weights that can be read safely ({reason}); expected .safetensors, or a plain state dict"
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict (a mapping from names to tensors)")
+    return {name.removeprefix("module."): value for name, value in state.items()}, {}
+
+
+def head_width(state: dict[str, Tensor] | None) -> int | None:
+    """Reads the number of classes off the last layer of a state dict, by the names torchvision and timm give it."""
+    heads = [value for name, value in (state or {}).items() if HEAD_NAME.search(name) and value.ndim in (2, 4)]
+    return heads[-1].shape[0] if heads else None
+
+
+def load_state(network: nn.Module, state: dict[str, Tensor], *, weights: str, spec: str) -> None:
+    """Loads every weight into the network; raises InputError with the first misfit."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        more = f" (and {len(lines) - 1} more faults)" if len(lines) > 1 else ""
+        raise InputError(f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network it was saved from") from error
+
+
+def state_digest(state: dict[str, Tensor], columns: list[int] | None = None) -> str:
+    """Returns the SHA-256 over every weight's name, dtype, shape and bytes, and the head's outputs kept."""
+    digest = hashlib.sha256(f"{columns}\n".encode())
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\t{value.dtype}\t{tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""Draw candidates: the first usable images of each class in draw order, copied into WebDataset tars as they are."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import task
+
+from rded_core.io.images import RejectedImage, read_header
+from rded_core.io.manifest import Record
+from rded_core.io.parallel import map_ordered
+from rded_core.io.paths import ClassShard
+from rded_core.io.shards import Sample, member_offsets, write_shard
+from rded_core.io.sources import SourceItem, read_item
+from rded_core.io.tables import CANDIDATES, INDEX, read_rows, write_rows
+from tasks.networks import num_workers
+from tasks.policies import STAGE_POLICY
+from tasks.prepare import RunPlan, item_of
+from tasks.progress import track
+from tasks.units import run_unit
+
+STAGE = "candidates"
+
+
+@task(name=STAGE, task_run_name="candidates {shard.name}", **STAGE_POLICY)
+def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
+    """Draws `num_candidates` images per class whose header reads; others are rejected, counted, and replaced.
+
+    Writes a tar of the stored bytes (unless the source is tars already) and a table of where each candidate lies.
+    """
+    run, index = plan.run, plan.index[shard.name]
+    table, tar = run.table(STAGE, shard.name), run.tar(STAGE, shard.name)
+
+    def produce() -> dict[str, Any]:
+        rows: list[dict[str, Any]] = []
+        rejected: dict[int, Counter[str]] = {label.index: Counter() for label in plan.classes_of(shard)}
+        samples = _draw(plan, shard, rows, rejected)
+        if plan.needs_tars:
+            write_shard(tar, samples)
+            offsets = member_offsets(tar)
+            rows = [_into_tar(row, offsets) for row in rows]
+        else:
+            for _ in samples:
+                pass
+        write_rows(table, rows, CANDIDATES)
+        return {"candidates": len(rows), "rejected": {str(key): dict(counts) for key, counts in rejected.items()}}
+
+    return run_unit(
+        run,
+        STAGE,
+        shard.name,
+        settings={"num_candidates": plan.config.num_candidates, "tars": plan.needs_tars},
+        upstream=[index.outputs_digest()],
+        outputs=[table, tar] if plan.needs_tars else [table],
+        produce=produce,
+    )
+
+
+def _draw(
+    plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: dict[int, Counter[str]]
+) -> Iterator[Sample]:
+    """Yields the accepted candidates as samples, class by class, noting each in `rows` or its reason in `rejected`."""
+    listed = read_rows(plan.run.table("index", shard.name), INDEX)
+    wanted = sum(min(plan.config.num_candidates, plan.num_source[label.index]) for label in plan.classes_of(shard))
+
+    def accepted() -> Iterator[Sample]:
+        for label in plan.classes_of(shard):
+            position = 0
+            group = (row for row in listed if row["class_index"] == label.index)
+            for row, outcome in map_ordered(_read, group, workers=num_workers(plan.config)):
+                if isinstance(outcome, str):
+                    rejected[label.index][outcome] += 1
+                    continue
+                data, suffix = outcome
+                rows.append(_candidate_row(row, position, data, suffix))
+                yield rows[-1]["member"].removesuffix(f".{suffix}"), {suffix: data, "cls": str(label.index).encode()}
+                position += 1
+                if position == plan.config.num_candidates:
+                    break
+
+    yield from track(accepted(), total=wanted, what=f"candidates {shard.name}")
+
+
+def _read(row: dict[str, Any]) -> tuple[dict[str, Any], tuple[bytes, str] | str]:
+    try:
+        data = read_item(item_of(row))
+        return row, (data, read_header(data))
+    except RejectedImage as error:
+        return row, error.reason
+
+
+def _candidate_row(row: dict[str, Any], position: int, data: bytes, suffix: str) -> dict[str, Any]:
+    return {
+        **row,
+        "position": position,
+        "source_uri": item_of(row).uri,
+        "source_sha256": hashlib.sha256(data).hexdigest(),
+        "member": f"c{row['class_index']:05d}_p{position:06d}.{suffix}",
+    }
+
+
+def _into_tar(row: dict[str, Any], offsets: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    offset, num_bytes = offsets[row["member"]]
+    return {**row, "path": "", "offset": offset, "num_bytes": num_bytes, "in_tar": True}
+
+
+def candidate_item(plan: RunPlan, shard: ClassShard, row: dict[str, Any]) -> SourceItem:
+    """Returns where a candidate's bytes lie: in the shard's own tar where its row names no path."""
+    return item_of({**row, "path": row["path"] or str(plan.run.tar(STAGE, shard.name))})

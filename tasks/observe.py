@@ -1,0 +1,101 @@
+"""Measure the observer on real images of the source before anything is scored with it."""
+
+from typing import Any
+
+import torch
+from prefect import task
+from torch import Tensor
+
+from rded_core.errors import InputError
+from rded_core.io.batches import fit_view
+from rded_core.io.images import RejectedImage
+from rded_core.io.manifest import Record
+from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.paths import ClassShard
+from rded_core.io.sources import read_item
+from rded_core.io.tables import CANDIDATES, read_rows
+from rded_core.metrics import chance_bound, count_correct
+from rded_core.realism import classify
+from tasks.candidates import candidate_item
+from tasks.networks import device_of, load_observer, num_workers
+from tasks.policies import STAGE_POLICY
+from tasks.prepare import RunPlan
+from tasks.progress import run_logger, track
+from tasks.units import run_unit
+
+STAGE = "observe"
+SAMPLE_IMAGES = 500
+"""Candidates measured in all, spread evenly over the classes (at least two a class)."""
+
+
+@task(name=STAGE, task_run_name="check observer", **STAGE_POLICY)
+def check_observer(plan: RunPlan, candidates: list[Record]) -> Record:
+    """Measures the observer's top-1 on a sample of the candidates, whole images.
+
+    Raises:
+        InputError: it is no better than chance, which means a wrong class order, preprocessing or weights file
+            (unless the config says ``force``).
+    """
+    record = run_unit(
+        plan.run,
+        STAGE,
+        "observer",
+        settings={"size": plan.config.size, "sample": SAMPLE_IMAGES},
+        upstream=[plan.observer, *(record.outputs_digest() for record in candidates)],
+        outputs=[],
+        produce=lambda: _measure(plan),
+    )
+    top1, bound = record.facts["top1"], record.facts["chance_bound"]
+    worst = ", ".join(f"{name} {share:.0%}" for name, share in record.facts["worst"])
+    run_logger().info("observer's top-1 on %d candidates: %.1f %%; worst classes: %s", record.facts["images"], 100 * top1, worst)
+    if top1 <= bound and not plan.config.force:
+        raise InputError(
+            f"the observer is right on {top1:.1%} of {record.facts['images']} source images, no better than chance "
+            f"({1 / len(plan.classes):.1%} for {len(plan.classes)} classes); check its class order, its weights and its "
+            "preprocessing, or go on with --force"
+        )
+    return record
+
+
+def _measure(plan: RunPlan) -> dict[str, Any]:
+    per_class = max(SAMPLE_IMAGES // len(plan.classes), 2)
+    observer = load_observer(plan.config, plan.classes)
+    device = device_of(observer)
+
+    def work(entry: tuple[ClassShard, dict[str, Any]]) -> tuple[int, Tensor] | None:
+        shard, row = entry
+        try:
+            view = fit_view(read_item(candidate_item(plan, shard, row)), plan.config.size)[None].to(device)
+        except RejectedImage:
+            return None  # counted where it is scored
+        preprocessing = observer.preprocessing
+        return row["class_index"], classify(observer.network, view, mean=preprocessing.mean, std=preprocessing.std).cpu()
+
+    entries = [
+        (shard, row)
+        for shard in plan.shards
+        for row in read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
+        if row["position"] < per_class
+    ]
+    with one_torch_thread():
+        outcomes = map_ordered(work, entries, workers=num_workers(plan.config) if device.type == "cpu" else 1)
+        found = [outcome for outcome in track(outcomes, total=len(entries), what="check observer") if outcome]
+    return _summarise(plan, found)
+
+
+def _summarise(plan: RunPlan, found: list[tuple[int, Tensor]]) -> dict[str, Any]:
+    if not found:
+        raise InputError(f"no candidate of {plan.config.source} decodes; check the images")
+    targets = torch.tensor([index for index, _ in found])
+    logits = torch.cat([row for _, row in found])
+    shares = {
+        label.folder: count_correct(logits[targets == label.index], targets[targets == label.index], top=1)
+        / max(int((targets == label.index).sum()), 1)
+        for label in plan.classes
+    }
+    return {
+        "images": len(found),
+        "top1": count_correct(logits, targets, top=1) / len(found),
+        "chance_bound": chance_bound(len(plan.classes), len(found)),
+        "worst": sorted(shares.items(), key=lambda entry: entry[1])[:3],
+    }

@@ -1,0 +1,225 @@
+"""Open the source, the observer and the run folder; stop here if anything cannot work."""
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from rded_core import ALGORITHM_VERSION, __version__
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.dataset_card import write_json
+from rded_core.io.manifest import Record
+from rded_core.io.observers import Observer
+from rded_core.io.paths import ClassShard, RunFolder, class_shards
+from rded_core.io.sources import Source, SourceClass, SourceItem, open_source
+from rded_core.io.tables import INDEX, write_rows
+from rded_core.seeds import counter_seed
+from tasks.networks import load_observer, load_teacher
+from tasks.policies import STAGE_POLICY
+from tasks.progress import run_logger
+from tasks.units import run_unit
+
+NEUTRAL_FIELDS = {"out", "device", "workers", "classes_per_shard", "force"}
+"""Config fields that change nothing in the result, so that a run may go on under other values."""
+
+VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "webdataset", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run is going to do, small enough to hand from task to task.
+
+    Attributes:
+        config: as resolved.
+        classes: the source's, in index order.
+        num_source: images of each class.
+        shards: the units of work.
+        index: record of each shard's index, by shard name.
+        needs_tars: candidates are copied into tars (the source is none).
+        observer: digest of the scoring network.
+        teacher: digest of the labelling network.
+    """
+
+    config: DistillConfig
+    classes: tuple[SourceClass, ...]
+    num_source: tuple[int, ...]
+    shards: tuple[ClassShard, ...]
+    index: dict[str, Record]
+    needs_tars: bool
+    observer: str
+    teacher: str
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder."""
+        return RunFolder(Path(self.config.out))
+
+    def classes_of(self, shard: ClassShard) -> tuple[SourceClass, ...]:
+        """Returns the classes of one shard."""
+        return self.classes[shard.start : shard.stop]
+
+
+@task(name="prepare", task_run_name="prepare {config.source}", **STAGE_POLICY)
+def prepare(config: DistillConfig) -> RunPlan:
+    """Lists the source, loads the networks, claims OUT and writes the index of each class shard.
+
+    Raises:
+        InputError: source, observer, IPC or OUT cannot work.
+    """
+    logger = run_logger()
+    run = RunFolder(Path(config.out))
+    _check_out(run)
+    source = open_source(config.source, classes=config.classes)
+    _tell_classes(source)
+    check_counts(config, source)
+    observer = load_observer(config, source.classes)
+    teacher = load_teacher(config, source.classes)
+    logger.info("observer %s: %s", observer.spec, observer.head_note)
+    _claim(run, _describe_run(config, source, observer, teacher))
+    shards = class_shards(len(source.classes), config.classes_per_shard)
+    return RunPlan(
+        config=config,
+        classes=source.classes,
+        num_source=tuple(len(items) for items in source.items),
+        shards=tuple(shards),
+        index={shard.name: _write_index(run, config, source, shard) for shard in shards},
+        needs_tars=not source.is_webdataset,
+        observer=observer.digest,
+        teacher=teacher.digest,
+    )
+
+
+def check_counts(config: DistillConfig, source: Source) -> None:
+    """Raises InputError where a class has too few images for the IPC, unless fewer are allowed."""
+    counts = [(len(items), label.folder) for items, label in zip(source.items, source.classes, strict=True)]
+    fewest, folder = min(counts)
+    if fewest < config.patches_per_class and not config.allow_fewer:
+        raise too_few(folder, fewest, config)
+    short = sum(count < config.num_candidates for count, _ in counts)
+    if short:
+        run_logger().info(
+            "%d of %d classes have fewer than %d images (fewest: %s, %d): all of theirs are candidates",
+            short, len(counts), config.num_candidates, folder, fewest,
+        )  # fmt: skip
+
+
+def too_few(folder: str, num_usable: int, config: DistillConfig) -> InputError:
+    """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
+    return InputError(
+        f"class {folder!r} has {num_usable} usable images, but {config.patches_per_image} patches an image x ipc "
+        f"{config.ipc} = {config.patches_per_class} are needed; the largest --ipc possible is "
+        f"{num_usable // config.patches_per_image}, or give --allow-fewer"
+    )
+
+
+def _tell_classes(source: Source) -> None:
+    names = [label.folder for label in source.classes]
+    shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+    run_logger().info("%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), shown)
+    if source.num_ignored_files:
+        run_logger().info("%d files passed over: no labelled images by name", source.num_ignored_files)
+
+
+def _check_out(run: RunFolder) -> None:
+    """Raises InputError unless OUT is new, empty, or a run folder of ours that can be written."""
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        probe = run.root / ".rded-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to --out {run.root}: {error.strerror}; choose a folder you may write to") from error
+    if not run.run_json.is_file() and any(run.root.iterdir()):
+        raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
+
+
+def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+    return {
+        "config": asdict(config),
+        "algorithm_version": ALGORITHM_VERSION,
+        "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
+        "observer": describe_network(observer),
+        "teacher": describe_network(teacher),
+        "versions": {
+            "rded": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in VERSIONED_PACKAGES},
+        },
+    }
+
+
+def describe_network(observer: Observer) -> dict[str, Any]:
+    """Returns what records and recipes say of a network."""
+    return {
+        "spec": observer.spec,
+        "digest": observer.digest,
+        "head": observer.head_note,
+        "mean": list(observer.preprocessing.mean),
+        "std": list(observer.preprocessing.std),
+        "trained_top1": observer.facts.get("top1"),
+    }
+
+
+def _identity(described: dict[str, Any]) -> dict[str, Any]:
+    """Picks what makes two runs the same run: everything the result depends on."""
+    fields = {f"config.{name}": value for name, value in described["config"].items() if name not in NEUTRAL_FIELDS}
+    digests = {f"{name}.digest": described[name]["digest"] for name in ("source", "observer", "teacher")}
+    return json.loads(json.dumps({**fields, **digests, "algorithm_version": described["algorithm_version"]}))
+
+
+def _claim(run: RunFolder, described: dict[str, Any]) -> None:
+    """Writes run.json, or checks that the one there describes this very run."""
+    if not run.run_json.is_file():
+        write_json(run.run_json, described)
+        return
+    try:
+        before = _identity(json.loads(run.run_json.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run.run_json} is damaged ({error}); choose another --out") from error
+    now = _identity(described)
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        name = changed[0]
+        raise InputError(
+            f"--out {run.root} already holds another run ({name} was {before.get(name)!r}, now {now[name]!r}); "
+            "choose another --out, or give that run's settings to go on with it"
+        )
+
+
+def _write_index(run: RunFolder, config: DistillConfig, source: Source, shard: ClassShard) -> Record:
+    """Writes every image of the shard's classes in the order it would be drawn."""
+    table = run.table("index", shard.name)
+
+    def produce() -> dict[str, Any]:
+        rows = [
+            {"class_index": label.index, **item_columns(item)}
+            for label in source.classes[shard.start : shard.stop]
+            for item in draw_order(source.items[label.index], config.seed, label.folder)
+        ]
+        write_rows(table, rows, INDEX)
+        return {"images": len(rows)}
+
+    settings = {"seed": config.seed, "classes": [label.folder for label in source.classes]}
+    return run_unit(
+        run, "index", shard.name, settings=settings, upstream=[source.digest()], outputs=[table], produce=produce
+    )
+
+
+def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[SourceItem]:
+    """Shuffles a class: sorted by a seed drawn from (root seed, class, key), so that new images move no other."""
+    return sorted(items, key=lambda item: (counter_seed(seed, "candidates", folder, item.key), item.key))
+
+
+def item_columns(item: SourceItem) -> dict[str, Any]:
+    """Returns an item's place as table columns."""
+    return asdict(item)
+
+
+def item_of(row: dict[str, Any]) -> SourceItem:
+    """Returns the item whose place a table row holds."""
+    return SourceItem(row["key"], row["path"], row["offset"], row["num_bytes"], row["in_tar"])

@@ -1,0 +1,162 @@
+"""Put the dataset together from the stages' outputs and swap it into place."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+
+from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
+from rded_core.io.distilled import read_images
+from rded_core.io.files import clear_folder, link_or_copy, swap_folder
+from rded_core.io.manifest import Record
+from rded_core.io.paths import DatasetFolder, block_name
+from rded_core.io.report import write_report
+from rded_core.io.shards import Sample, read_shard, write_shard
+from rded_core.io.tables import LINEAGE, SCORES, SELECTED, read_rows, write_rows
+from tasks.policies import STAGE_POLICY
+from tasks.prepare import RunPlan
+from tasks.progress import run_logger
+from tasks.recipe import describe_recipe
+from tasks.soft_labels import label_blocks
+
+IMAGES_PER_TAR = 1000
+"""Images in one published tar. Fixed, so that the tars do not depend on the class shards of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecords:
+    """The records of every class shard, in shard order, as far as publishing needs them."""
+
+    candidates: list[Record]
+    scores: list[Record]
+    observer: Record
+
+
+@task(name="publish", task_run_name="publish {plan.config.out}", **STAGE_POLICY)
+def publish(plan: RunPlan, records: StageRecords) -> dict[str, Any]:
+    """Writes images, labels, lineage, descriptions, report and checksums, then swaps the whole into ``dataset/``.
+
+    Returns:
+        A record: folder, counts of images and classes, bytes of images and labels, the observer's top-1.
+    """
+    folder = DatasetFolder(plan.run.staged_dataset)
+    clear_folder(folder.root)
+    _publish_images(plan, folder)
+    lineage = _publish_lineage(plan, folder)
+    for block in label_blocks(plan.config):
+        name = block_name(block)
+        link_or_copy(plan.run.table("soft_labels", name), folder.soft_labels(name))
+    classes = _class_entries(plan, records, lineage)
+    num_images = sum(entry["num_images"] for entry in classes)
+    recipe = describe_recipe(plan, num_images=num_images, observer_top1=records.observer.facts["top1"])
+    published = ("index", "name", "wnid", "folder", "num_source", "num_candidates", "num_images")
+    write_json(folder.classes, [{name: entry[name] for name in published} for entry in classes])
+    write_json(folder.recipe, recipe)
+    write_readme(folder, recipe=recipe, classes=classes)
+    write_croissant(folder, recipe=recipe, name="distilled")
+    write_report(
+        folder,
+        stored=read_images(folder.image_tars()),
+        classes=classes,
+        recipe=recipe,
+        scores=[row["score_nats"] for row in lineage if row["score_nats"] is not None],
+        notes=_notes(plan, classes),
+    )
+    write_sums(folder)
+    record = _summary(plan, folder, num_images=num_images, observer_top1=records.observer.facts["top1"])
+    swap_folder(folder.root, plan.run.dataset)
+    for note in _notes(plan, classes):
+        run_logger().warning(note)
+    return record
+
+
+def _publish_images(plan: RunPlan, folder: DatasetFolder) -> None:
+    samples = (sample for shard in plan.shards for sample in read_shard(plan.run.tar("squeeze", shard.name)))
+    for number, group in enumerate(_grouped(samples)):
+        write_shard(folder.images(number), group)
+
+
+def _grouped(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    group: list[Sample] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == IMAGES_PER_TAR:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _publish_lineage(plan: RunPlan, folder: DatasetFolder) -> list[dict[str, Any]]:
+    """Writes lineage beside the tars, one table for each, and returns all rows."""
+    rows = [row for shard in plan.shards for row in read_rows(plan.run.table("selection", shard.name), SELECTED)]
+    keys = list(dict.fromkeys(row["key"] for row in rows))
+    tar_of = {key: place // IMAGES_PER_TAR for place, key in enumerate(keys)}
+    for number in sorted(set(tar_of.values())):
+        chosen = [{name: row[name] for name in LINEAGE.names} for row in rows if tar_of[row["key"]] == number]
+        write_rows(folder.lineage(number), chosen, LINEAGE)
+    return rows
+
+
+def _class_entries(plan: RunPlan, records: StageRecords, lineage: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns classes.json's entries, each with its rejected images by reason and its median score."""
+    rejected: dict[int, Counter[str]] = {label.index: Counter() for label in plan.classes}
+    for record in (*records.candidates, *records.scores):
+        for index, counts in record.facts["rejected"].items():
+            rejected[int(index)].update(counts)
+    usable = Counter(
+        row["class_index"] for shard in plan.shards for row in read_rows(plan.run.table("realism", shard.name), SCORES)
+    )
+    entries: list[dict[str, Any]] = []
+    for label, num_source in zip(plan.classes, plan.num_source, strict=True):
+        rows = [row for row in lineage if row["class_index"] == label.index]
+        scores = [row["score_nats"] for row in rows if row["score_nats"] is not None]
+        entries.append(
+            {
+                "index": label.index,
+                "name": label.name,
+                "wnid": label.wnid,
+                "folder": label.folder,
+                "num_source": num_source,
+                "num_candidates": usable[label.index],
+                "num_images": len({row["key"] for row in rows}),
+                "rejected": dict(rejected[label.index]),
+                "median_score_nats": statistics.median(scores) if scores else None,
+            }
+        )
+    return entries
+
+
+def _notes(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
+    """Returns what a reader should know first: rejected images, few candidates, missing images."""
+    total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
+    notes = [f"{total.total()} source images were rejected: {reasons}"] if total else []
+    short = [entry for entry in classes if entry["num_candidates"] < plan.config.num_candidates]
+    if short:
+        fewest = min(short, key=lambda entry: entry["num_candidates"])
+        notes.append(
+            f"{len(short)} classes have fewer than {plan.config.num_candidates} candidates (fewest: {fewest['folder']}, "
+            f"{fewest['num_candidates']})"
+        )
+    missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
+    if missing:
+        notes.append(f"{len(missing)} classes have fewer than {plan.config.ipc} images (first: {missing[0]['folder']})")
+    return notes
+
+
+def _summary(plan: RunPlan, folder: DatasetFolder, *, num_images: int, observer_top1: float) -> dict[str, Any]:
+    return {
+        "out": plan.config.out,
+        "dataset": str(plan.run.dataset),
+        "num_images": num_images,
+        "num_classes": len(plan.classes),
+        "num_source": sum(plan.num_source),
+        "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
+        "label_bytes": sum(path.stat().st_size for path in folder.soft_label_tables()),
+        "label_epochs": plan.config.label_epochs,
+        "observer_top1": observer_top1,
+    }

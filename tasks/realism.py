@@ -1,0 +1,128 @@
+"""Score crops: decode each candidate, draw its boxes, score its patches with the observer."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import torch
+from prefect import task
+from torch import Tensor
+
+from rded_core.config import DistillConfig
+from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
+from rded_core.io.images import RejectedImage, decode_image
+from rded_core.io.manifest import Record
+from rded_core.io.observers import Observer
+from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.paths import ClassShard
+from rded_core.io.sources import read_item
+from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
+from rded_core.realism import score_patches
+from rded_core.seeds import counter_generator
+from tasks.candidates import candidate_item
+from tasks.networks import device_of, load_observer, num_workers
+from tasks.policies import STAGE_POLICY
+from tasks.prepare import RunPlan
+from tasks.progress import track
+from tasks.units import run_unit
+
+STAGE = "realism"
+
+CANDIDATES_PER_FORWARD = 4
+"""Candidates of one class that share a forward pass. Fixed, so that scores do not depend on shards or workers."""
+
+Row = dict[str, Any]
+
+
+@task(name=STAGE, task_run_name="score {shard.name}", **STAGE_POLICY)
+def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
+    """Writes every candidate that decodes with its crop boxes and their realism scores; others are counted.
+
+    Controls decode and draw boxes alike, and score nothing.
+    """
+    table = plan.run.table(STAGE, shard.name)
+    fields = ("selection", "num_crops", "factor", "size", "crop_scale_min", "seed")
+
+    def produce() -> dict[str, Any]:
+        rejected: dict[int, Counter[str]] = {label.index: Counter() for label in plan.classes_of(shard)}
+        rows = _score_shard(plan, shard, rejected)
+        write_rows(table, rows, SCORES)
+        return {"scored": len(rows), "rejected": {str(key): dict(counts) for key, counts in rejected.items()}}
+
+    return run_unit(
+        plan.run,
+        STAGE,
+        shard.name,
+        settings={name: getattr(plan.config, name) for name in fields},
+        upstream=[candidates.outputs_digest(), plan.observer],
+        outputs=[table],
+        produce=produce,
+    )
+
+
+def _score_shard(plan: RunPlan, shard: ClassShard, rejected: dict[int, Counter[str]]) -> list[Row]:
+    listed = read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
+    by_class = ([row for row in listed if row["class_index"] == label.index] for label in plan.classes_of(shard))
+    groups = [
+        rows[start : start + CANDIDATES_PER_FORWARD]
+        for rows in by_class
+        for start in range(0, len(rows), CANDIDATES_PER_FORWARD)
+    ]
+    observer = load_observer(plan.config, plan.classes)
+    on_cpu = device_of(observer).type == "cpu"
+    scored: list[Row] = []
+
+    def work(group: list[Row]) -> tuple[list[Row], list[Tensor], list[str]]:
+        kept, patches, reasons = _cut_group(plan, shard, group)
+        if on_cpu:  # on the CPU the forward pass belongs into the worker, one core a group
+            _score_group(plan.config, observer, kept, patches)
+        return kept, patches, reasons
+
+    with one_torch_thread():
+        outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
+        for group, (kept, patches, reasons) in zip(
+            groups, track(outcomes, total=len(groups), what=f"score {shard.name}"), strict=True
+        ):
+            if not on_cpu:
+                _score_group(plan.config, observer, kept, patches)
+            rejected[group[0]["class_index"]].update(reasons)
+            scored += kept
+    return scored
+
+
+def _cut_group(plan: RunPlan, shard: ClassShard, group: list[Row]) -> tuple[list[Row], list[Tensor], list[str]]:
+    """Decodes a group: the rows that decode, with boxes, their patches, and the reasons of the others."""
+    kept: list[Row] = []
+    patches: list[Tensor] = []
+    reasons: list[str] = []
+    for row in group:
+        try:
+            image = decode_image(read_item(candidate_item(plan, shard, row)))
+        except RejectedImage as error:
+            reasons.append(error.reason)
+            continue
+        boxes = _draw_boxes(plan, row, height=image.shape[1], width=image.shape[2])
+        kept.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
+        if plan.config.selection == "realism":
+            patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
+    return kept, patches, reasons
+
+
+def _draw_boxes(plan: RunPlan, row: Row, *, height: int, width: int) -> Tensor:
+    config = plan.config
+    if config.selection == "random":
+        return torch.tensor([centre_box(height, width)])
+    generator = counter_generator(config.seed, "crops", plan.classes[row["class_index"]].folder, row["key"])
+    return draw_crop_boxes(height, width, generator, num_crops=config.num_crops, scale=(config.crop_scale_min, 1.0))
+
+
+def _score_group(config: DistillConfig, observer: Observer, rows: list[Row], patches: list[Tensor]) -> None:
+    """Scores all patches of a group in one forward pass and notes them in their rows."""
+    if not patches:
+        return
+    device = device_of(observer)
+    indices = torch.tensor([row["class_index"] for row in rows]).repeat_interleave(config.num_crops)
+    score = partial(score_patches, size=config.size, mean=observer.preprocessing.mean, std=observer.preprocessing.std)
+    scores = score(observer.network, torch.cat(patches).to(device), indices.to(device)).cpu()
+    for row, values in zip(rows, scores.view(len(rows), config.num_crops), strict=True):
+        row["scores_nats"] = values.tolist()

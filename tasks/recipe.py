@@ -1,0 +1,56 @@
+"""recipe.json: everything a student's trainer must know, as one JSON value."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rded_core import ALGORITHM_VERSION, __version__
+from rded_core.io.images import image_suffix
+from rded_core.protocols import LEARNING_RATES, TEMPERATURE, WEIGHT_DECAY, find_protocol, peak_learning_rate
+from rded_core.views import CROP_RATIO
+from tasks.networks import load_observer, load_teacher
+from tasks.prepare import RunPlan, describe_network
+from tasks.soft_labels import label_batch_size, view_recipe
+
+
+def describe_recipe(plan: RunPlan, *, num_images: int, observer_top1: float) -> dict[str, Any]:
+    """Returns the recipe of a dataset: images, views, labels, training, and how the set was made."""
+    config = plan.config
+    teacher = load_teacher(config, plan.classes)
+    protocol = find_protocol(config.protocol)
+    student = config.observer.partition(":")[2] if config.observer.startswith(("rded:", "torchvision:")) else "resnet18"
+    batch = label_batch_size(config, num_classes=len(plan.classes), num_images=num_images)
+    return {
+        "size": config.size,
+        "mean": list(teacher.preprocessing.mean),
+        "std": list(teacher.preprocessing.std),
+        "interpolation": "bilinear, antialiased",
+        "num_images": num_images,
+        "num_classes": len(plan.classes),
+        "ipc": config.ipc,
+        "image_suffix": image_suffix(config.image_format),
+        "label_epochs": config.label_epochs,
+        "label_codec": "float16",
+        "protocol": config.protocol,
+        "views": {**asdict(view_recipe(config)), "crop_ratio": list(CROP_RATIO), "batch_size": batch},
+        "temperature": TEMPERATURE,
+        "loss": "KL(teacher || student) between softmaxes at the temperature, mean over the batch",
+        "optimiser": {
+            "name": "AdamW",
+            "betas": [0.9, 0.999],
+            "weight_decay": WEIGHT_DECAY,
+            "weight_decay_on_1d": 0.0,
+            "lr": peak_learning_rate(student),
+            "lr_by_student": LEARNING_RATES,
+        },
+        "schedule": {"name": "cosine", "stretch": protocol.lr_stretch, "per": "epoch"},
+        "suggested_student": student,
+        "selection": config.selection,
+        "factor": config.factor,
+        "num_candidates": config.num_candidates,
+        "num_crops": config.num_crops,
+        "seed": config.seed,
+        "observer": {**describe_network(load_observer(config, plan.classes)), "top1": observer_top1},
+        "teacher": describe_network(teacher),
+        "algorithm_version": ALGORITHM_VERSION,
+        "rded_version": __version__,
+    }
