@@ -67,7 +67,9 @@ def _train_observer(given: dict[str, Any]) -> None:
 
 CONFIG_OPTION = Annotated[
     str | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Take all fields from this run.json or JSON file; flags given here win."),
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="Take all fields from this run.json or JSON file; flags given here win."
+    ),
 ]
 
 app.command("distill", help="Distil a source into images and stored soft labels.")(
@@ -105,7 +107,9 @@ def _read_config(path: str) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the config {path}: {error}; give a run.json or a JSON object of fields") from error
+        raise InputError(
+            f"cannot read the config {path}: {error}; give a run.json or a JSON object of fields"
+        ) from error
     fields = content.get("config", content) if isinstance(content, dict) else None
     if not isinstance(fields, dict):
         raise InputError(f"{path} holds no JSON object of fields; give a run.json")

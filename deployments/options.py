@@ -46,12 +46,14 @@ def with_options(
 
 
 def coerce_fields(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
-    """Splits comma-separated text into the tuples that fields ask for; other values stay."""
+    """Splits comma-separated text into the tuples that fields ask for (``none`` is empty); other values stay."""
     hints = typing.get_type_hints(config_class)
     return {
-        name: tuple(part.strip() for part in value.split(",") if part.strip())
+        name: tuple(part.strip() for part in value.split(",") if part.strip() not in ("", "none"))
         if _is_tuple(hints.get(name)) and isinstance(value, str)
-        else tuple(value) if isinstance(value, list) else value
+        else tuple(value)
+        if isinstance(value, list)
+        else value
         for name, value in given.items()
     }
 
@@ -66,12 +68,20 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Pa
         default = "required"
     else:
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-    suffix = "" if field.default is None or default is False else f"  [{default}]" if default == "required" else f"  [default: {default}]"
+    suffix = (
+        ""
+        if field.default is None or default is False
+        else f"  [{default}]"
+        if default == "required"
+        else f"  [default: {default}]"
+    )
     if hint is bool:
         names = [flag if field.default is False else f"{flag}/--no-{flag[2:]}"]
     else:
         names = [flag, *ALIASES.get(field.name, [])]
-    option = typer.Option(*names, help=_sentence(text) + suffix, show_default=False, metavar=None if hint is bool else _metavar(hint))
+    option = typer.Option(
+        *names, help=_sentence(text) + suffix, show_default=False, metavar=None if hint is bool else _metavar(hint)
+    )
     return _parameter(field.name, Annotated[_flag_type(hint) | None, option])
 
 

@@ -7,7 +7,9 @@ import typer
 
 def print_observer(record: dict[str, Any]) -> None:
     """Prints where an observer was written, how good it is, and how to use it."""
-    accuracy = f"top-1 {record['top1']:.2%}, top-5 {record['top5']:.2%}" if record["top1"] is not None else "not measured"
+    accuracy = (
+        f"top-1 {record['top1']:.2%}, top-5 {record['top5']:.2%}" if record["top1"] is not None else "not measured"
+    )
     typer.echo(f"observer    {record['path']}")
     typer.echo(f"trained on  {record['num_images']} images of {record['num_classes']} classes in {record['seconds']} s")
     typer.echo(f"accuracy    {accuracy}")
@@ -32,3 +34,21 @@ def _size(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} GB"
+
+
+def print_evaluation(table: dict[str, Any]) -> None:
+    """Prints last and best accuracy of every set, mean and deviation over seeds."""
+    typer.echo(
+        f"{table['student']}, protocol {table['protocol']}, ipc {table['ipc']}, {table['num_classes']} classes, "
+        f"{table['epochs']} epochs, {table['num_seeds']} seed(s)"
+    )
+    typer.echo(f"{'trained on':<12}{'top-1 last':>16}{'top-1 best':>16}{'top-5 last':>16}")
+    for name, summary in table["sets"].items():
+        cells = "".join(f"{_mean_std(summary[key]):>16}" for key in ("last_top1", "best_top1", "last_top5"))
+        typer.echo(f"{name:<12}{cells}")
+    typer.echo(f"details     {table['path']}")
+
+
+def _mean_std(measure: dict[str, Any]) -> str:
+    spread = "" if measure["std"] is None else f" ± {100 * measure['std']:.1f}"
+    return f"{100 * measure['mean']:.1f}{spread} %"

@@ -14,6 +14,7 @@ ImageFormat = Literal["jpeg", "png", "webp"]
 Mix = Literal["cutmix", "mixup", "none"]
 Selection = Literal["realism", "mosaic", "random"]
 Control = Literal["random", "mosaic"]
+StudentLoss = Literal["kl", "gift"]
 
 
 def _at_least(low: int, **values: int | None) -> None:
@@ -103,7 +104,9 @@ class DistillConfig:
         _one_of(("cutmix", "mixup", "none"), mix=self.mix)
         _one_of(("realism", "mosaic", "random"), selection=self.selection)
         if not 1 <= self.factor <= 16 or self.factor > self.size // 8:
-            raise InputError(f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}")
+            raise InputError(
+                f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}"
+            )
         if not 0.0 < self.crop_scale_min <= 1.0:
             raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
         if not 1 <= self.image_quality <= 100:
@@ -136,7 +139,8 @@ class EvaluateConfig:
         protocol: paper, standard or hard (one-hot labels, no CutMix)
         epochs: epochs to train; by default all recorded ones
         seeds: how many students, with seeds 0, 1, ...
-        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without scores)
+        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without scores), or none
+        loss: kl (the method's), or gift (cosine to teacher logits plus a tenth of the smoothed hard label)
         lr: peak learning rate; by default the protocol's for this student
         extra_forward: also run the unmixed images through the student in training mode, as the authors' code does
         workers: threads that prepare views; by default one per core
@@ -150,6 +154,7 @@ class EvaluateConfig:
     epochs: int | None = None
     seeds: int = 3
     controls: tuple[Control, ...] = ("random",)
+    loss: StudentLoss = "kl"
     lr: float | None = None
     extra_forward: bool = False
     workers: int | None = None
@@ -159,6 +164,7 @@ class EvaluateConfig:
         _at_least(1, seeds=self.seeds, epochs=self.epochs, workers=self.workers)
         if self.protocol is not None:
             _one_of(("paper", "standard", "hard"), protocol=self.protocol)
+        _one_of(("kl", "gift"), loss=self.loss)
         for control in self.controls:
             _one_of(("random", "mosaic"), controls=control)
         if self.lr is not None and self.lr <= 0:

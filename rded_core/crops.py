@@ -64,7 +64,9 @@ def draw_crop_boxes(
     return torch.tensor(boxes, dtype=torch.int64).reshape(num_crops, 4)
 
 
-def cut_patch(image: UInt8[Tensor, "3 h w"], box: Int[Tensor, "4"], height_px: int, width_px: int) -> Float[Tensor, "3 _h _w"]:
+def cut_patch(
+    image: UInt8[Tensor, "3 h w"], box: Int[Tensor, "4"], height_px: int, width_px: int
+) -> Float[Tensor, "3 _h _w"]:
     """Cuts `box` out of `image` and resizes it to `height_px` x `width_px`: float RGB 0..1.
 
     Bilinear with antialiasing. Only the window is turned into floats, which equals cropping a float image.
@@ -78,7 +80,9 @@ def cut_patch(image: UInt8[Tensor, "3 h w"], box: Int[Tensor, "4"], height_px: i
     )[0]
 
 
-def cut_patches(image: UInt8[Tensor, "3 h w"], boxes: Int[Tensor, "m 4"], patch_px: int) -> Float[Tensor, "m 3 {patch_px} {patch_px}"]:
+def cut_patches(
+    image: UInt8[Tensor, "3 h w"], boxes: Int[Tensor, "m 4"], patch_px: int
+) -> Float[Tensor, "m 3 {patch_px} {patch_px}"]:
     """Cuts and resizes every box of one candidate to `patch_px` squared: float RGB 0..1, in box order."""
     return torch.stack([cut_patch(image, box, patch_px, patch_px) for box in boxes])
 

@@ -16,3 +16,14 @@ def warmup_cosine(progress: float, *, warmup: float) -> float:
     if progress < warmup:
         return progress / warmup
     return stretched_cosine((progress - warmup) / (1.0 - warmup), stretch=1.0)
+
+
+NUM_LOOKS = 6
+"""Looks at the validation set in the last fifth of a student's training, as in RDED's code."""
+
+
+def look_epochs(num_epochs: int) -> list[int]:
+    """Returns the epochs (counted from 1, the last among them) after which a student is measured."""
+    first = num_epochs - num_epochs // 5
+    steps = [first + round(step * (num_epochs - first) / (NUM_LOOKS - 1)) for step in range(NUM_LOOKS)]
+    return sorted({max(step, 1) for step in steps})

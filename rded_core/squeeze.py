@@ -32,7 +32,9 @@ def cell_shapes(size: int, factor: int) -> list[tuple[int, int]]:
     return [(height, width) for height in sides for width in sides]
 
 
-def tile_patches(patches: Sequence[Float[Tensor, "3 _h _w"]], size: int, factor: int) -> UInt8[Tensor, "3 {size} {size}"]:
+def tile_patches(
+    patches: Sequence[Float[Tensor, "3 _h _w"]], size: int, factor: int
+) -> UInt8[Tensor, "3 {size} {size}"]:
     """Tiles one image's patches (float RGB 0..1, quadrants row by row, shaped as `cell_shapes` says) into uint8 RGB.
 
     Values are truncated, as the published code saves them.

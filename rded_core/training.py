@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rded_core.metrics import count_correct
+
+Targets = TypeVar("Targets")
+"""What a loss compares logits with: class indices, soft labels, or several of them."""
 
 
 def split_decay(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -26,9 +30,9 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) ->
 def train_epoch(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    batches: Iterable[tuple[Float[Tensor, "b 3 h w"], Tensor]],
+    batches: Iterable[tuple[Float[Tensor, "b 3 h w"], Targets]],
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Targets], Tensor],
     learning_rate: Callable[[int], float],
 ) -> float:
     """Trains on every batch once and returns the mean loss.
@@ -36,7 +40,7 @@ def train_epoch(
     Args:
         model: put into training mode.
         optimiser: over the model's parameters.
-        batches: (normalised images, targets); targets are what `loss` takes: indices, soft labels or one-hot rows.
+        batches: (normalised images, targets); targets are what `loss` takes.
         loss: of (logits, targets).
         learning_rate: of the step's number inside this epoch.
     """
@@ -53,9 +57,9 @@ def train_step(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     images: Float[Tensor, "b 3 h w"],
-    targets: Tensor,
+    targets: Targets,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Targets], Tensor],
 ) -> float:
     """Runs one forward, backward and update; returns the loss before the update."""
     optimiser.zero_grad(set_to_none=True)

@@ -47,7 +47,9 @@ def check_observer(plan: RunPlan, candidates: list[Record]) -> Record:
     )
     top1, bound = record.facts["top1"], record.facts["chance_bound"]
     worst = ", ".join(f"{name} {share:.0%}" for name, share in record.facts["worst"])
-    run_logger().info("observer's top-1 on %d candidates: %.1f %%; worst classes: %s", record.facts["images"], 100 * top1, worst)
+    run_logger().info(
+        "observer's top-1 on %d candidates: %.1f %%; worst classes: %s", record.facts["images"], 100 * top1, worst
+    )
     if top1 <= bound and not plan.config.force:
         raise InputError(
             f"the observer is right on {top1:.1%} of {record.facts['images']} source images, no better than chance "
@@ -69,7 +71,9 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
         except RejectedImage:
             return None  # counted where it is scored
         preprocessing = observer.preprocessing
-        return row["class_index"], classify(observer.network, view, mean=preprocessing.mean, std=preprocessing.std).cpu()
+        return row["class_index"], classify(
+            observer.network, view, mean=preprocessing.mean, std=preprocessing.std
+        ).cpu()
 
     entries = [
         (shard, row)

@@ -133,7 +133,9 @@ def _check_out(run: RunFolder) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to --out {run.root}: {error.strerror}; choose a folder you may write to") from error
+        raise InputError(
+            f"cannot write to --out {run.root}: {error.strerror}; choose a folder you may write to"
+        ) from error
     if not run.run_json.is_file() and any(run.root.iterdir()):
         raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
 

@@ -38,7 +38,9 @@ def tile(plan: RunPlan, shard: ClassShard, selected: Record) -> Record:
         rows = read_rows(plan.run.table("selection", shard.name), SELECTED)
         images = [list(group) for _, group in groupby(rows, key=lambda row: row["key"])]
         with one_torch_thread():
-            samples = map_ordered(lambda image: _make_sample(plan, shard, image), images, workers=num_workers(plan.config))
+            samples = map_ordered(
+                lambda image: _make_sample(plan, shard, image), images, workers=num_workers(plan.config)
+            )
             count = write_shard(tar, track(samples, total=len(images), what=f"tile {shard.name}"))
         return {"images": count, "bytes": tar.stat().st_size}
 

@@ -13,8 +13,8 @@ from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
 from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
 from rded_core.io.device import num_available_cores, resolve_device
-from rded_core.io.weights import Preprocessing, save_network
 from rded_core.io.sources import Source, align_classes, open_source
+from rded_core.io.weights import Preprocessing, save_network
 from rded_core.networks import build_network
 from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
@@ -44,13 +44,17 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     optimiser = torch.optim.SGD(
         split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
     )
-    logger.info("%s on %s: %d images, %d classes, %s", config.arch, config.source, source.num_items, len(source.classes), device)
+    logger.info(
+        "%s on %s: %d images, %d classes, %s", config.arch, config.source, source.num_items, len(source.classes), device
+    )
     accuracy: Accuracy | None = None
     for epoch in range(config.epochs):
         loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
         accuracy = _measure(network, val, config=config, device=device) if val else None
         shown = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
-        logger.info("epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started)
+        logger.info(
+            "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started
+        )
     _save(network, source, config=config, accuracy=accuracy)
     return {
         "path": config.out,

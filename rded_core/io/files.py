@@ -23,7 +23,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; check the folder and its free space") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; check the folder and its free space"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

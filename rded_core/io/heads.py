@@ -43,11 +43,16 @@ def match_head(
             "give --observer-classes FILE with one name or WordNet id a line, in head order"
         )
     if len(classes) != head_width:
-        raise InputError(f"{len(classes)} observer classes are given for a head of {head_width} outputs; they must agree")
+        raise InputError(
+            f"{len(classes)} observer classes are given for a head of {head_width} outputs; they must agree"
+        )
     columns = _match_names(classes, wanted)
     if columns == list(range(head_width)):
         return None, f"all {head_width} classes match the observer's, in the same order"
-    return columns, f"{len(columns)} of the observer's {head_width} outputs match the source's classes by name or WordNet id"
+    return (
+        columns,
+        f"{len(columns)} of the observer's {head_width} outputs match the source's classes by name or WordNet id",
+    )
 
 
 def slice_head(network: nn.Module, columns: list[int] | None) -> nn.Module:

@@ -88,7 +88,9 @@ def _count_outputs(network: nn.Module, spec: str, size: int) -> int:
             logits = network(torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{spec} cannot take RGB images of {size} px ({reason}); give the --size it was made for") from error
+        raise InputError(
+            f"{spec} cannot take RGB images of {size} px ({reason}); give the --size it was made for"
+        ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise InputError(f"{spec} does not return one row of logits per image; give a classifier")
     return logits.shape[1]
@@ -125,9 +127,13 @@ def _from_timm(spec: str, name: str, has_weights: bool, *, num_classes: int, siz
     except ImportError as error:
         raise InputError(f"{spec} needs the extra: pip install 'rded[timm]'") from error
     try:
-        network = timm.create_model(name, pretrained=not has_weights, **({"num_classes": num_classes} if has_weights else {}))
+        network = timm.create_model(
+            name, pretrained=not has_weights, **({"num_classes": num_classes} if has_weights else {})
+        )
     except (RuntimeError, ValueError, OSError) as error:  # an unknown name, or a download that failed
-        raise InputError(f"{spec}: {str(error).splitlines()[0]}; see timm.list_models(), or give --weights FILE") from error
+        raise InputError(
+            f"{spec}: {str(error).splitlines()[0]}; see timm.list_models(), or give --weights FILE"
+        ) from error
     data = network.pretrained_cfg
     names = data.get("label_names")
     preprocessing = Preprocessing(tuple(data["mean"]), tuple(data["std"]), data["input_size"][1], data["interpolation"])
@@ -149,6 +155,8 @@ def _from_factory(spec: str, name: str, has_weights: bool, *, num_classes: int, 
         raise InputError(f"observer {spec!r} returned {type(network).__name__}, not a torch.nn.Module")
     given = getattr(network, "preprocessing", None) or {}
     classes = getattr(network, "classes", None)
-    return network, Preprocessing(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}), (
-        tuple(classes) if classes else None
+    return (
+        network,
+        Preprocessing(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}),
+        (tuple(classes) if classes else None),
     )

@@ -129,9 +129,7 @@ class DatasetFolder:
 
 def epoch_blocks(num_epochs: int, epochs_per_file: int) -> Sequence[range]:
     """Cuts the recorded epochs into the blocks that share a file."""
-    return [
-        range(start, min(start + epochs_per_file, num_epochs)) for start in range(0, num_epochs, epochs_per_file)
-    ]
+    return [range(start, min(start + epochs_per_file, num_epochs)) for start in range(0, num_epochs, epochs_per_file)]
 
 
 def block_name(block: range) -> str:
@@ -151,5 +149,7 @@ def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
         if folder.sums.is_file() and folder.recipe.is_file():
             run = RunFolder(run_root)
             return folder, run if run.run_json.is_file() else None
-    unfinished = " (its run has not finished; run rded distill again to go on)" if RunFolder(root).run_json.is_file() else ""
+    unfinished = (
+        " (its run has not finished; run rded distill again to go on)" if RunFolder(root).run_json.is_file() else ""
+    )
     raise InputError(f"no distilled dataset at {path}{unfinished}; give the --out folder of rded distill")

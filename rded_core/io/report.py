@@ -51,9 +51,7 @@ def write_report(
     write_text(folder.report, _page(facts, classes, scores, notes))
 
 
-def _page(
-    facts: dict[str, str], classes: list[dict[str, Any]], scores: Sequence[float], notes: Sequence[str]
-) -> str:
+def _page(facts: dict[str, str], classes: list[dict[str, Any]], scores: Sequence[float], notes: Sequence[str]) -> str:
     listed = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items())
     warnings = "".join(f'<p class="warn">{html.escape(note)}</p>' for note in notes)
     chart = histogram_svg(scores, label="realism score of the patches kept (nats, higher is more realistic)")

@@ -21,9 +21,12 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> int:
 
     def write(temporary: Path) -> None:
         nonlocal count
-        with temporary.open("wb") as stream, webdataset.TarWriter(
-            stream, user="rded", group="rded", mode=0o644, mtime=0, encoder=False, compress=False
-        ) as writer:
+        with (
+            temporary.open("wb") as stream,
+            webdataset.TarWriter(
+                stream, user="rded", group="rded", mode=0o644, mtime=0, encoder=False, compress=False
+            ) as writer,
+        ):
             for key, files in samples:
                 writer.write({"__key__": key, **files})
                 count += 1

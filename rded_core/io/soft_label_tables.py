@@ -55,9 +55,13 @@ def read_epoch(path: Path, row_group: int, rows_by_key: dict[str, int]) -> list[
         rows = torch.tensor([rows_by_key[key] for key in keys])
         views, logits = _views_of(table), _logits_of(table)
     except (pa.ArrowInvalid, OSError, IndexError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}; distil again, or fetch it again") from error
+        raise InputError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}; distil again, or fetch it again"
+        ) from error
     except KeyError as error:
-        raise InputError(f"{path} does not belong to these images: it names {error}; fetch both from one dataset") from error
+        raise InputError(
+            f"{path} does not belong to these images: it names {error}; fetch both from one dataset"
+        ) from error
     batch = torch.from_numpy(table["batch"].to_numpy().copy())
     sizes: list[int] = torch.unique_consecutive(batch, return_counts=True)[1].tolist()
     split = [part.split(sizes) for part in _parts(views)]

@@ -29,9 +29,7 @@ INDEX = pa.schema(_PLACE)
 CANDIDATES = pa.schema([*_PLACE, ("position", pa.int32()), ("source_uri", pa.string()), ("source_sha256", pa.string())])
 """The candidates of a class; `position` is the place in draw order."""
 
-SCORES = pa.schema(
-    [*CANDIDATES, ("boxes", pa.list_(pa.int32())), ("scores_nats", pa.list_(pa.float32()))]
-)
+SCORES = pa.schema([*CANDIDATES, ("boxes", pa.list_(pa.int32())), ("scores_nats", pa.list_(pa.float32()))])
 """Candidates that decode, with all their crop boxes (four numbers each) and scores (empty for controls)."""
 
 _LINEAGE = [
@@ -52,8 +50,14 @@ LINEAGE = pa.schema(_LINEAGE)
 """One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
 
 SELECTED = pa.schema(
-    [*_LINEAGE, ("path", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64()), ("in_tar", pa.bool_()),
-     ("candidate_key", pa.string())]
+    [
+        *_LINEAGE,
+        ("path", pa.string()),
+        ("offset", pa.int64()),
+        ("num_bytes", pa.int64()),
+        ("in_tar", pa.bool_()),
+        ("candidate_key", pa.string()),
+    ]
 )
 """Lineage with the place of each patch's source image, for cutting it again."""
 
@@ -108,4 +112,6 @@ def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     try:
         return pq.read_table(path, columns=schema.names).to_pylist()
     except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again") from error
+        raise InputError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again"
+        ) from error

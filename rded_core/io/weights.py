@@ -78,7 +78,9 @@ def load_state(network: nn.Module, state: dict[str, Tensor], *, weights: str, sp
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
         more = f" (and {len(lines) - 1} more faults)" if len(lines) > 1 else ""
-        raise InputError(f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network it was saved from") from error
+        raise InputError(
+            f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network it was saved from"
+        ) from error
 
 
 def state_digest(state: dict[str, Tensor], columns: list[int] | None = None) -> str:

@@ -1,0 +1,24 @@
+"""Evaluate a distilled dataset: students trained on it and on its controls, measured on real images."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.distill import distill
+from rded_core.config import EvaluateConfig
+from tasks.evaluation import control_set, prepare_evaluation, sum_up
+from tasks.students import train_student
+
+
+@flow(name="evaluate", flow_run_name="{config.student} on {config.dataset}")
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Trains one student a seed on the dataset and on each control, and returns the table of accuracies."""
+    plan = prepare_evaluation(config)
+    sets = [plan.distilled]
+    for name, control in plan.controls.items():
+        distill(control)
+        sets.append(control_set(plan, name))
+    results = {
+        chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)] for chosen in sets
+    }
+    return sum_up(config, plan, results)

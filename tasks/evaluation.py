@@ -1,0 +1,127 @@
+"""Set up an evaluation, and sum up its students."""
+
+import json
+import statistics
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefect import task
+
+from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.errors import InputError
+from rded_core.io.dataset_card import write_json
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.manifest import Record
+from rded_core.io.paths import DatasetFolder, RunFolder, find_dataset
+from rded_core.io.sources import align_classes, open_source
+from rded_core.networks import build_network
+from rded_core.protocols import find_protocol
+from tasks.policies import STAGE_POLICY
+from tasks.progress import run_logger
+from tasks.students import TrainingSet
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What an evaluation is going to do.
+
+    Attributes:
+        run: where results go: the dataset's run folder, or a folder beside a dataset that has none.
+        distilled: the dataset.
+        controls: control's name to the config that makes it.
+    """
+
+    run: RunFolder
+    distilled: TrainingSet
+    controls: dict[str, DistillConfig]
+
+
+@task(name="prepare-evaluation", task_run_name="prepare {config.dataset}", **STAGE_POLICY)
+def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
+    """Checks the dataset, the validation source, the student and the protocol before anything is trained.
+
+    Raises:
+        InputError: one of them cannot work.
+    """
+    folder, run = find_dataset(config.dataset)
+    dataset = DistilledDataset(folder)
+    _check_protocol(config, dataset)
+    if config.epochs and config.epochs > dataset.num_epochs:
+        raise InputError(
+            f"--epochs {config.epochs} exceeds the {dataset.num_epochs} epochs of labels in {config.dataset}; train "
+            "fewer, or distil with more --label-epochs"
+        )
+    build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
+    val = align_classes(open_source(config.val, split="val"), dataset.classes)
+    run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
+    if config.controls and run is None:
+        raise InputError(
+            f"{config.dataset} lies outside its run folder, which controls are made from; give the --out folder of "
+            "rded distill, or --controls none"
+        )
+    place = run or RunFolder(folder.root.with_name(f"{folder.root.name}-evaluation"))
+    controls = {name: _control_config(place, name, config) for name in config.controls}
+    return EvaluationPlan(place, TrainingSet("distilled", folder), controls)
+
+
+def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
+    """Raises InputError where stored views are not those of the protocol that is asked for."""
+    recorded = str(dataset.recipe["protocol"])
+    wanted = find_protocol(config.protocol or recorded)
+    if wanted.one_hot and config.loss == "gift":
+        raise InputError("--loss gift needs soft labels, which --protocol hard does not use; drop one of them")
+    if not wanted.one_hot and wanted.name != recorded:
+        raise InputError(
+            f"{config.dataset} holds labels of views drawn for --protocol {recorded}, not {wanted.name}; distil with "
+            f"--protocol {wanted.name} into another --out, or evaluate with --protocol {recorded}"
+        )
+
+
+def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
+    """Returns the config of a control: the dataset's own, with another selection and place."""
+    fields = json.loads(run.run_json.read_text(encoding="utf-8"))["config"]
+    fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
+    own = DistillConfig(**fields)
+    return replace(
+        own, selection=name, out=str(run.control(name)), device=config.device, workers=config.workers, force=True
+    )
+
+
+def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
+    """Returns a control's dataset, once it is made."""
+    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset))
+
+
+@task(name="sum-up", task_run_name="sum up {config.student}", **STAGE_POLICY)
+def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list[Record]]) -> dict[str, Any]:
+    """Averages each set's students over seeds, writes the table as JSON and returns it."""
+    dataset = DistilledDataset(plan.distilled.folder)
+    protocol = config.protocol or str(dataset.recipe["protocol"])
+    path = plan.run.evaluation(f"{config.student}-{protocol}-{config.loss}")
+    table = {
+        "dataset": config.dataset,
+        "val": config.val,
+        "student": config.student,
+        "protocol": protocol,
+        "loss": config.loss,
+        "ipc": dataset.recipe["ipc"],
+        "num_classes": len(dataset.classes),
+        "epochs": config.epochs or dataset.num_epochs,
+        "num_seeds": config.seeds,
+        "path": str(path),
+        "sets": {name: summarise_students([record.facts for record in records]) for name, records in results.items()},
+    }
+    write_json(path, table)
+    return table
+
+
+def summarise_students(students: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns mean and sample standard deviation over seeds of last and best accuracy, each in 0..1."""
+    summary: dict[str, Any] = {"students": students}
+    for measure in ("last_top1", "last_top5", "best_top1"):
+        values = [float(student[measure]) for student in students]
+        summary[measure] = {
+            "mean": statistics.fmean(values),
+            "std": statistics.stdev(values) if len(values) > 1 else None,
+        }
+    return summary

@@ -1,0 +1,162 @@
+"""Train one student on one distilled dataset, from its folder alone, and measure it on real images."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from prefect import task
+from torch import Tensor, nn
+
+from rded_core.config import EvaluateConfig
+from rded_core.io.batches import LabelledItem, evaluation_batches, labelled_items
+from rded_core.io.dataset_card import write_json
+from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.files import file_digest
+from rded_core.io.manifest import Record
+from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.sources import Source, align_classes, open_source
+from rded_core.io.student_batches import student_batches
+from rded_core.io.weights import Preprocessing
+from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
+from rded_core.networks import build_network
+from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
+from rded_core.schedules import look_epochs, stretched_cosine
+from rded_core.seeds import counter_seed, seeded_init
+from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
+from rded_core.views import mix_views
+from tasks.policies import STAGE_POLICY
+from tasks.progress import run_logger, track
+from tasks.units import run_unit
+
+STAGE = "students"
+
+Targets = tuple[Tensor, Tensor]
+"""Teacher logits and hard labels of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """One set of an evaluation: its name (``distilled`` or a control's) and its dataset folder."""
+
+    name: str
+    folder: DatasetFolder
+
+
+@task(name=STAGE, task_run_name="{config.student} on {chosen.name}, seed {seed}", **STAGE_POLICY)
+def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, seed: int) -> Record:
+    """Trains a student under the protocol and writes its accuracy at six looks over the last fifth of training.
+
+    Raises:
+        InputError: the dataset is damaged, or the validation source lacks a class.
+    """
+    dataset = DistilledDataset(chosen.folder)
+    protocol = find_protocol(config.protocol or dataset.recipe["protocol"])
+    val = align_classes(open_source(config.val, split="val"), dataset.classes)
+    epochs = config.epochs or dataset.num_epochs
+    unit = f"{chosen.name}-{config.student}-{protocol.name}-{config.loss}-s{seed}"
+    result = run.student(unit)
+
+    def produce() -> dict[str, Any]:
+        record = _Training(config, dataset, protocol, val, epochs, seed).run(
+            f"{config.student} on {chosen.name}, seed {seed}"
+        )
+        write_json(result, record)
+        return record
+
+    fields = ("student", "lr", "extra_forward", "loss")
+    return run_unit(
+        run,
+        STAGE,
+        unit,
+        settings={
+            "seed": seed, "epochs": epochs, "protocol": protocol.name, **{name: getattr(config, name) for name in fields}
+        },
+        upstream=[file_digest(chosen.folder.sums), val.digest()],
+        outputs=[result],
+        produce=produce,
+    )  # fmt: skip
+
+
+class _Training:
+    """One student's training: the network and optimiser outlive the calls of an epoch."""
+
+    def __init__(
+        self, config: EvaluateConfig, dataset: DistilledDataset, protocol: Protocol, val: Source, epochs: int, seed: int
+    ) -> None:
+        self.config, self.dataset, self.protocol = config, dataset, protocol
+        self.epochs, self.seed = epochs, seed
+        self.device = resolve_device(config.device)
+        self.workers = config.workers or num_available_cores()
+        self.peak = config.lr or peak_learning_rate(config.student)
+        self.size = int(dataset.recipe["size"])
+        self.preprocessing = Preprocessing(tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"]))
+        self.val_items: list[LabelledItem] = labelled_items(val)
+        with seeded_init(counter_seed(seed, "student")):
+            network = build_network(config.student, num_classes=len(dataset.classes), size=self.size)
+        self.network: nn.Module = network.to(self.device, memory_format=torch.channels_last)
+        weight_decay = float(dataset.recipe["optimiser"]["weight_decay"])
+        self.optimiser = torch.optim.AdamW(split_decay(self.network, weight_decay), lr=self.peak, betas=(0.9, 0.999))
+
+    def run(self, what: str) -> dict[str, Any]:
+        """Trains all epochs and returns last and best accuracy with every look."""
+        started = time.monotonic()
+        looks: list[dict[str, Any]] = []
+        wanted = look_epochs(self.epochs)
+        loss = 0.0
+        with seeded_init(counter_seed(self.seed, "dropout")):
+            for epoch in track(range(self.epochs), total=self.epochs, what=what):
+                loss = self._train_epoch(epoch)
+                if epoch + 1 in wanted:
+                    found = self._measure()
+                    looks.append({"epoch": epoch + 1, "top1": found.top1, "top5": found.top5})
+                    run_logger().info("%s: epoch %d, loss %.4f, top-1 %.2f %%", what, epoch + 1, loss, 100 * found.top1)
+        best = max(looks, key=lambda look: look["top1"])
+        return {
+            "last_top1": looks[-1]["top1"],
+            "last_top5": looks[-1]["top5"],
+            "best_top1": best["top1"],
+            "best_epoch": best["epoch"],
+            "epochs": self.epochs,
+            "loss": loss,
+            "num_val": len(self.val_items),
+            "seconds": round(time.monotonic() - started, 1),
+            "looks": looks,
+        }
+
+    def _train_epoch(self, epoch: int) -> float:
+        rate = self.peak * stretched_cosine(epoch / self.epochs, stretch=self.protocol.lr_stretch)
+        return train_epoch(
+            self.network, self.optimiser, self._batches(epoch), loss=self._loss(), learning_rate=lambda _: rate
+        )
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Targets]]:
+        batches = student_batches(self.dataset, self.protocol, epoch=epoch, seed=self.seed, workers=self.workers)
+        for batch in batches:
+            if self.config.extra_forward:  # moves BatchNorm's statistics, as the authors' loop does
+                with torch.no_grad():
+                    self.network(self._move(batch.shown))
+            mixed = self._move(mix_views(batch.shown, batch.views))
+            yield mixed, (batch.teacher_logits.to(self.device), batch.hard_labels.to(self.device))
+
+    def _move(self, images: Tensor) -> Tensor:
+        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def _loss(self) -> Callable[[Tensor, Targets], Tensor]:
+        if self.protocol.one_hot:
+            return lambda logits, targets: soft_cross_entropy(logits, targets[1])
+        if self.config.loss == "gift":
+            return lambda logits, targets: gift_loss(logits, targets[0], targets[1])
+        kl = partial(kl_at_temperature, temperature=float(self.dataset.recipe["temperature"]))
+        return lambda logits, targets: kl(logits, targets[0])
+
+    def _measure(self) -> Accuracy:
+        batches = evaluation_batches(
+            self.val_items, size=self.size, preprocessing=self.preprocessing, workers=self.workers
+        )
+        return measure_accuracy(
+            self.network, ((images.to(self.device), targets.to(self.device)) for images, targets in batches)
+        )
