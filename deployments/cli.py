@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="rded",
-    help="Dataset distillation on your own images: keep the most realistic crops, tile them, label them once, train small.",
+    help="Dataset distillation on your own images: keep the most realistic crops, tile them, label once, train small.",
     epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,12 +39,14 @@ def root(
 
 
 def _distill(given: dict[str, Any]) -> None:
-    from deployments.reports import print_distilled
+    from deployments.reports import print_distilled, print_next
 
     config = build_config(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
     from flows.distill import distill
 
-    print_distilled(distill(config))
+    record = distill(config)
+    print_distilled(record)
+    print_next(record)
 
 
 def _evaluate(given: dict[str, Any]) -> None:
@@ -81,6 +83,17 @@ app.command("evaluate", help="Train students on a distilled dataset, beside cont
 app.command("train-observer", help="Train an observer (or teacher) from scratch on a labelled source.")(
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
+
+
+@app.command("demo")
+def demo(
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",
+) -> None:
+    """Distil 5 000 MNIST digits to 100 images and train a student, in a few minutes on two cores."""
+    from deployments.demo import run_demo
+    from deployments.reports import print_demo
+
+    print_demo(*run_demo(Path(out)), out=out)
 
 
 def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...]) -> Any:

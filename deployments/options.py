@@ -15,7 +15,8 @@ ALIASES: dict[str, list[str]] = {"out": ["-o"], "config": ["-c"]}
 
 def field_help(config_class: type) -> dict[str, str]:
     """Reads the ``Attributes`` section of a config's docstring: field name to its line."""
-    return dict(re.findall(r"^\s+(\w+): (.+)$", inspect.getdoc(config_class) or "", flags=re.MULTILINE))
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)$", inspect.getdoc(config_class) or "", flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def with_options(
@@ -32,11 +33,9 @@ def with_options(
     helps = field_help(config_class)
     hints = typing.get_type_hints(config_class)
     parameters = [_argument(positional, helps[positional])]
-    for field in dataclasses.fields(config_class):
-        if field.name != positional:
-            parameters.append(_option(field, hints[field.name], helps[field.name]))
-    for name, annotation in (extra or {}).items():
-        parameters.append(_parameter(name, annotation))
+    flags = [field for field in dataclasses.fields(config_class) if field.name != positional]
+    parameters += [_option(field, hints[field.name], helps[field.name]) for field in flags]
+    parameters += [_parameter(name, annotation) for name, annotation in (extra or {}).items()]
 
     def command(**given: Any) -> None:
         run({name: value for name, value in given.items() if value is not None})

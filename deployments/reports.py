@@ -13,6 +13,8 @@ def print_observer(record: dict[str, Any]) -> None:
     typer.echo(f"observer    {record['path']}")
     typer.echo(f"trained on  {record['num_images']} images of {record['num_classes']} classes in {record['seconds']} s")
     typer.echo(f"accuracy    {accuracy}")
+    spec = f"--observer rded:{record['arch']} --weights {record['path']}"
+    typer.echo(f"next        rded distill SOURCE {spec} --ipc 10 --out DIR")
 
 
 def print_distilled(record: dict[str, Any]) -> None:
@@ -25,6 +27,10 @@ def print_distilled(record: dict[str, Any]) -> None:
     typer.echo(f"labels      {record['label_epochs']} epochs, {_size(record['label_bytes'])}")
     typer.echo(f"observer    top-1 {record['observer_top1']:.1%} on the candidates")
     typer.echo(f"report      {record['dataset']}/report/index.html")
+
+
+def print_next(record: dict[str, Any]) -> None:
+    """Prints the command that evaluates what was distilled."""
     typer.echo(f"next        rded evaluate {record['out']} --val VALIDATION_IMAGES --student NAME")
 
 
@@ -52,3 +58,20 @@ def print_evaluation(table: dict[str, Any]) -> None:
 def _mean_std(measure: dict[str, Any]) -> str:
     spread = "" if measure["std"] is None else f" ± {100 * measure['std']:.1f}"
     return f"{100 * measure['mean']:.1f}{spread} %"
+
+
+def print_demo(distilled: dict[str, Any], table: dict[str, Any], *, out: str) -> None:
+    """Prints both results of the demo and what to try next."""
+    typer.echo("")
+    print_distilled(distilled)
+    typer.echo("")
+    print_evaluation(table)
+    typer.echo(f"""
+look at     {distilled["dataset"]}/report/mosaics.jpg    the distilled images, one class a row
+            {distilled["dataset"]}/report/index.html     the report
+            {distilled["dataset"]}/README.md             how to train on them without this program
+
+now your own data, a folder of class folders (PHOTOS/train/CLASS/*.jpg, PHOTOS/val/CLASS/*.jpg):
+  rded train-observer PHOTOS --arch resnet18 --val PHOTOS --out observer.safetensors
+  rded distill PHOTOS --observer rded:resnet18 --weights observer.safetensors --ipc 10 --out {out}/photos
+  rded evaluate {out}/photos --val PHOTOS --student resnet18""")

@@ -34,9 +34,10 @@ class DistillConfig:
     """What one distillation does.
 
     Attributes:
-        source: what to distil: a folder of class folders, WebDataset tars, Parquet files, an fsspec URL of these, or torchvision:NAME
+        source: what to distil: a folder of class folders, WebDataset tars, Parquet files, a URL of these, or
+            torchvision:NAME
         observer: the scoring network: torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory
-        weights: the observer's weights, a .safetensors file or a state dict; without it, the spec's own pretrained weights
+        weights: the observer's weights, a .safetensors file or a state dict; by default the spec's own pretrained ones
         observer_classes: text file with the observer's classes in head order, one name or WordNet id a line
         teacher: the labelling network, in the observer's form; by default the observer
         teacher_weights: the teacher's weights file; by default the observer's where the teacher is the observer
@@ -139,7 +140,8 @@ class EvaluateConfig:
         protocol: paper, standard or hard (one-hot labels, no CutMix)
         epochs: epochs to train; by default all recorded ones
         seeds: how many students, with seeds 0, 1, ...
-        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without scores), or none
+        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without
+            scores), or none
         loss: kl (the method's), or gift (cosine to teacher logits plus a tenth of the smoothed hard label)
         lr: peak learning rate; by default the protocol's for this student
         extra_forward: also run the unmixed images through the student in training mode, as the authors' code does

@@ -57,7 +57,7 @@ PROTOCOLS = {
     "standard": Protocol(name="standard", lr_stretch=1.0, fixed_batch=128, fixed_crop_scale_min=0.08, one_hot=False),
     "hard": Protocol(name="hard", lr_stretch=1.0, fixed_batch=128, fixed_crop_scale_min=0.08, one_hot=True),
 }
-"""`paper`: RDED's scripts. `standard`: plain cosine, batch 128, crops from 8 %. `hard`: the same with one-hot labels."""
+"""`paper`: RDED's scripts. `standard`: plain cosine, batch 128, crops from 8 %. `hard`: that with one-hot labels."""
 
 
 def find_protocol(name: str) -> Protocol:

@@ -1,7 +1,7 @@
 """Counter seeds: every draw is a function of (root seed, stage, class, item), never of time, worker or shard."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -22,7 +22,7 @@ def counter_generator(root_seed: int, *counter: str | int) -> torch.Generator:
 
 
 @contextmanager
-def seeded_init(seed: int) -> Iterator[None]:
+def seeded_init(seed: int) -> Generator[None]:
     """Runs a block with torch's global CPU generator at `seed`, then restores it.
 
     The one place that touches a global generator: ``nn.Module`` constructors and dropout accept no other.

@@ -1,6 +1,7 @@
 """Tiling: factor x factor patches become one distilled image (the stage that RDED calls squeeze)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -28,13 +29,11 @@ def cell_edges(size: int, factor: int) -> list[int]:
 def cell_shapes(size: int, factor: int) -> list[tuple[int, int]]:
     """Returns (height, width) in pixels of each quadrant, row by row."""
     edges = cell_edges(size, factor)
-    sides = [end - start for start, end in zip(edges, edges[1:], strict=False)]
+    sides = [end - start for start, end in pairwise(edges)]
     return [(height, width) for height in sides for width in sides]
 
 
-def tile_patches(
-    patches: Sequence[Float[Tensor, "3 _h _w"]], size: int, factor: int
-) -> UInt8[Tensor, "3 {size} {size}"]:
+def tile_patches(patches: Sequence[Float[Tensor, "3 _h _w"]], factor: int) -> UInt8[Tensor, "3 s s"]:
     """Tiles one image's patches (float RGB 0..1, quadrants row by row, shaped as `cell_shapes` says) into uint8 RGB.
 
     Values are truncated, as the published code saves them.

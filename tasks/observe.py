@@ -53,8 +53,8 @@ def check_observer(plan: RunPlan, candidates: list[Record]) -> Record:
     if top1 <= bound and not plan.config.force:
         raise InputError(
             f"the observer is right on {top1:.1%} of {record.facts['images']} source images, no better than chance "
-            f"({1 / len(plan.classes):.1%} for {len(plan.classes)} classes); check its class order, its weights and its "
-            "preprocessing, or go on with --force"
+            f"({1 / len(plan.classes):.1%} for {len(plan.classes)} classes); check its class order, its weights and "
+            "its preprocessing, or go on with --force"
         )
     return record
 

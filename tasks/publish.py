@@ -139,8 +139,8 @@ def _notes(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
     if short:
         fewest = min(short, key=lambda entry: entry["num_candidates"])
         notes.append(
-            f"{len(short)} classes have fewer than {plan.config.num_candidates} candidates (fewest: {fewest['folder']}, "
-            f"{fewest['num_candidates']})"
+            f"{len(short)} classes have fewer than {plan.config.num_candidates} candidates "
+            f"(fewest: {fewest['folder']}, {fewest['num_candidates']})"
         )
     missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
     if missing:

@@ -59,7 +59,7 @@ def _make_sample(plan: RunPlan, shard: ClassShard, quadrants: list[dict[str, Any
     config = plan.config
     factor = 1 if config.selection == "random" else config.factor
     patches = list(_cut(plan, shard, quadrants, cell_shapes(config.size, factor)))
-    data = encode_image(tile_patches(patches, config.size, factor), config.image_format, config.image_quality)
+    data = encode_image(tile_patches(patches, factor), config.image_format, config.image_quality)
     label = plan.classes[quadrants[0]["class_index"]]
     return encode_sample(
         quadrants[0]["key"],

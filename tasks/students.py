@@ -73,12 +73,15 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
         STAGE,
         unit,
         settings={
-            "seed": seed, "epochs": epochs, "protocol": protocol.name, **{name: getattr(config, name) for name in fields}
+            "seed": seed,
+            "epochs": epochs,
+            "protocol": protocol.name,
+            **{name: getattr(config, name) for name in fields},
         },
         upstream=[file_digest(chosen.folder.sums), val.digest()],
         outputs=[result],
         produce=produce,
-    )  # fmt: skip
+    )
 
 
 class _Training:
@@ -97,7 +100,7 @@ class _Training:
         self.val_items: list[LabelledItem] = labelled_items(val)
         with seeded_init(counter_seed(seed, "student")):
             network = build_network(config.student, num_classes=len(dataset.classes), size=self.size)
-        self.network: nn.Module = network.to(self.device, memory_format=torch.channels_last)
+        self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)
         weight_decay = float(dataset.recipe["optimiser"]["weight_decay"])
         self.optimiser = torch.optim.AdamW(split_decay(self.network, weight_decay), lr=self.peak, betas=(0.9, 0.999))
 

@@ -40,7 +40,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     device = resolve_device(config.device)
     with seeded_init(counter_seed(config.seed, "init")):
         network = build_network(config.arch, num_classes=len(source.classes), size=config.size)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
     )
@@ -58,6 +58,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     _save(network, source, config=config, accuracy=accuracy)
     return {
         "path": config.out,
+        "arch": config.arch,
         "num_classes": len(source.classes),
         "num_images": source.num_items,
         "top1": accuracy.top1 if accuracy else None,

@@ -40,7 +40,7 @@ def training_batches(
     flip: bool,
     workers: int,
 ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-    """Yields one epoch of augmented, normalised batches in an order drawn for it; the last partial batch is left out."""
+    """Yields one epoch of augmented, normalised batches in an order drawn for it; a last partial batch is dropped."""
     items = labelled_items(source)
     order = torch.randperm(len(items), generator=counter_generator(seed, "order", epoch)).tolist()
 

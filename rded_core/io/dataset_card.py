@@ -8,6 +8,35 @@ from rded_core.io.files import file_digest, write_text
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.tables import LINEAGE
 
+README = """# Distilled image classification dataset
+
+{num_images} images of {size} px in {num_classes} classes ({names}),
+{ipc} per class, with the teacher's soft labels for {label_epochs} epochs of recorded views.
+Selection: {selection}, of {num_candidates} candidates per class and {num_crops} crops each; {factor} x {factor} patches in an image.
+
+| file | what it holds |
+|---|---|
+| `classes.json` | class index, name, WordNet id, source folder, counts; **the order of the logits** |
+| `recipe.json` | size, mean and std, view recipe, temperature, loss, optimiser, schedule |
+| `images/*.tar` | WebDataset shards: `<key>.{image_suffix}`, `<key>.cls` (class index), `<key>.json` |
+| `soft_labels/*.parquet` | one row per view: its parameters and the teacher's float16 logits; one row group per epoch |
+| `lineage/*.parquet` | one row per patch: source image, its SHA-256, box, realism score in nats |
+| `report/index.html` | pictures and distributions |
+| `SHA256SUMS` | `sha256sum -c SHA256SUMS` checks all of it |
+
+## Train on it
+
+A view is: patch shuffle ({views[factor]} x {views[factor]} cells: output column c shows input column `column_order[c]`,
+then rows likewise) -> crop box -> bilinear antialiased resize to {size} px -> flip -> normalise with the recipe's mean
+and std -> paste the box `mix_*` of the view at `mix_position` of the same batch (or blend it, where `mix_weight` > 0).
+Minimise KL(teacher || student) between softmaxes at temperature {temperature:g}. Every parameter is a column; nothing
+has to be drawn again. Or, with rded: `rded evaluate DIR --val VALIDATION_IMAGES --student {suggested_student}`.
+
+Made with rded {rded_version} (algorithm version {algorithm_version}), after RDED
+(Sun et al., CVPR 2024, arXiv 2312.03526).
+The images are cut from the source's images; their licence is the source's.
+"""
+
 
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON in the order given."""
@@ -22,38 +51,8 @@ def write_sums(folder: DatasetFolder) -> None:
 
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:
     """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made."""
-    views = recipe["views"]
     names = ", ".join(entry["name"] for entry in classes[:12]) + (" ..." if len(classes) > 12 else "")
-    write_text(
-        folder.readme,
-        f"""# Distilled image classification dataset
-
-{recipe["num_images"]} images of {recipe["size"]} px in {len(classes)} classes ({names}), {recipe["ipc"]} per class, with the
-teacher's soft labels for {recipe["label_epochs"]} epochs of recorded views. Selection: {recipe["selection"]}
-({recipe["num_candidates"]} candidates per class, {recipe["num_crops"]} crops each, {recipe["factor"]} x {recipe["factor"]} patches an image).
-
-| file | what it holds |
-|---|---|
-| `classes.json` | class index, name, WordNet id, source folder, counts; **the order of the logits** |
-| `recipe.json` | size, mean and std, view recipe, temperature, loss, optimiser, schedule |
-| `images/*.tar` | WebDataset shards: `<key>.{recipe["image_suffix"]}`, `<key>.cls` (class index), `<key>.json` |
-| `soft_labels/*.parquet` | one row per view: its parameters and the teacher's logits (float16), one row group per epoch |
-| `lineage/*.parquet` | one row per patch: source image, its SHA-256, box, realism score in nats |
-| `report/index.html` | pictures and distributions |
-| `SHA256SUMS` | `sha256sum -c SHA256SUMS` checks all of it |
-
-## Train on it
-
-A view is: patch shuffle ({views["factor"]} x {views["factor"]} cells: output column c shows input column `column_order[c]`, then rows
-likewise) -> crop box -> bilinear antialiased resize to {recipe["size"]} px -> flip -> normalise with the recipe's mean and std -> paste the box
-`mix_*` from the view at `mix_position` of the same batch. Minimise KL(teacher || student) between softmaxes at
-temperature {recipe["temperature"]:g}. Every parameter is a column; nothing has to be drawn again. Or, with rded:
-`rded evaluate DIR --val VALIDATION_IMAGES --student {recipe["suggested_student"]}`.
-
-Made with rded {recipe["rded_version"]} (algorithm version {recipe["algorithm_version"]}), after RDED: Sun et al., CVPR 2024, arXiv 2312.03526.
-The images are cut from the source's images; their licence is the source's.
-""",
-    )
+    write_text(folder.readme, README.format(names=names, **recipe))
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:

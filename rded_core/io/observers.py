@@ -106,7 +106,7 @@ def _from_torchvision(spec: str, name: str, has_weights: bool, *, num_classes: i
     if has_weights:
         return build_network(name, num_classes=num_classes, size=size), Preprocessing(), None
     build_network(name, num_classes=num_classes, size=size)  # the error that lists the names
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+    weights: Any = torchvision.models.get_model_weights(name)["DEFAULT"]
     transform = weights.transforms()
     try:
         network = torchvision.models.get_model(name, weights=weights)
@@ -126,14 +126,11 @@ def _from_timm(spec: str, name: str, has_weights: bool, *, num_classes: int, siz
         import timm
     except ImportError as error:
         raise InputError(f"{spec} needs the extra: pip install 'rded[timm]'") from error
+    options: dict[str, Any] = {"num_classes": num_classes} if has_weights else {}
     try:
-        network = timm.create_model(
-            name, pretrained=not has_weights, **({"num_classes": num_classes} if has_weights else {})
-        )
+        network: Any = timm.create_model(name, pretrained=not has_weights, **options)
     except (RuntimeError, ValueError, OSError) as error:  # an unknown name, or a download that failed
-        raise InputError(
-            f"{spec}: {str(error).splitlines()[0]}; see timm.list_models(), or give --weights FILE"
-        ) from error
+        raise InputError(f"{spec}: {str(error).splitlines()[0]}; see timm.list_models(), or give --weights") from error
     data = network.pretrained_cfg
     names = data.get("label_names")
     preprocessing = Preprocessing(tuple(data["mean"]), tuple(data["std"]), data["input_size"][1], data["interpolation"])
@@ -147,16 +144,20 @@ def _from_factory(spec: str, name: str, has_weights: bool, *, num_classes: int, 
         factory = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"observer {spec!r}: {error}; give torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory with the "
-            "module importable from here (PYTHONPATH)"
+            f"observer {spec!r}: {error}; give torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory with "
+            "the module importable from here (PYTHONPATH)"
         ) from error
     network = factory()
     if not isinstance(network, nn.Module):
         raise InputError(f"observer {spec!r} returned {type(network).__name__}, not a torch.nn.Module")
-    given = getattr(network, "preprocessing", None) or {}
+    given: dict[str, Any] = getattr(network, "preprocessing", None) or {}
     classes = getattr(network, "classes", None)
-    return (
-        network,
-        Preprocessing(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}),
-        (tuple(classes) if classes else None),
-    )
+    try:
+        preprocessing = Preprocessing(
+            **{**given, **{key: tuple(given[key]) for key in ("mean", "std") if key in given}}
+        )
+    except TypeError as error:
+        raise InputError(
+            f"observer {spec!r}: its preprocessing may hold mean, std, size, interpolation ({error})"
+        ) from error
+    return network, preprocessing, tuple(classes) if classes else None

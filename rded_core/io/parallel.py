@@ -1,7 +1,7 @@
 """Ordered, bounded fan-out over threads: the one way stages here keep all cores busy."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -32,7 +32,7 @@ def map_ordered(function: Callable[[In], Out], items: Iterable[In], *, workers: 
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Generator[None]:
     """Runs a block with torch's intra-op parallelism off, so that jobs share the cores one each.
 
     Results then do not depend on the number of cores either: oneDNN splits sums by thread.

@@ -46,7 +46,7 @@ def write_report(
         f"{recipe['num_candidates']} candidates a class",
         "selection": recipe["selection"],
         "observer": f"{recipe['observer']['spec']}, top-1 {_percent(recipe['observer']['top1'])} on the candidates",
-        "teacher": f"{recipe['teacher']['spec']}, {recipe['label_epochs']} epochs of labels, protocol {recipe['protocol']}",
+        "teacher": f"{recipe['teacher']['spec']}, {recipe['label_epochs']} epochs, protocol {recipe['protocol']}",
     }
     write_text(folder.report, _page(facts, classes, scores, notes))
 

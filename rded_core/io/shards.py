@@ -4,7 +4,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import webdataset
+from webdataset.writer import TarWriter
 
 from rded_core.io.files import write_atomically
 
@@ -23,9 +23,7 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> int:
         nonlocal count
         with (
             temporary.open("wb") as stream,
-            webdataset.TarWriter(
-                stream, user="rded", group="rded", mode=0o644, mtime=0, encoder=False, compress=False
-            ) as writer,
+            TarWriter(stream, user="rded", group="rded", mode=0o644, mtime=0, encoder=False, compress=False) as writer,
         ):
             for key, files in samples:
                 writer.write({"__key__": key, **files})

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 
@@ -38,11 +38,15 @@ def list_files(root: str) -> list[tuple[str, int]]:
 
 def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:
     """Reads a file, or `num_bytes` of it from `offset`; raises FileNotFoundError where it is gone."""
-    opened = open_filesystem(path)[0].open(path, "rb") if is_url(path) else Path(path).open("rb")
-    with opened as stream:
+    with open_stream(path) as stream:
         if offset:
             stream.seek(offset)
         return stream.read() if num_bytes < 0 else stream.read(num_bytes)
+
+
+def open_stream(path: str) -> BinaryIO:
+    """Opens a local file or URL for reading; the caller closes it."""
+    return open_filesystem(path)[0].open(path, "rb") if is_url(path) else Path(path).open("rb")
 
 
 def join_path(root: str, relative: str) -> str:

