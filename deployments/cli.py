@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import click
 import typer
 
-from deployments.environment import prepare_environment, quiet_user_errors
+from deployments.environment import prepare_environment, tidy_logs
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.errors import InputError
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def root(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
         typer.echo(f"rded {version('rded')}")
@@ -132,7 +132,7 @@ def _read_config(path: str) -> dict[str, Any]:
 def main() -> NoReturn:
     """Runs the command line; a user's mistake ends in one line on stderr and exit code 2."""
     prepare_environment()
-    quiet_user_errors()
+    tidy_logs()
     try:
         app(standalone_mode=False)
     except InputError as error:

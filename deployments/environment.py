@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 
+LOG_FORMAT = "%(asctime)s  %(message)s"
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -23,6 +25,8 @@ def prepare_environment() -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": LOG_FORMAT,
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": LOG_FORMAT,
         # Rows of finished task runs, batched so that none is lost when many finish at once.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "500",
@@ -31,13 +35,17 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def quiet_user_errors() -> None:
-    """Keeps Prefect from logging a traceback for a user's mistake, which the command line reports in one line."""
+def tidy_logs() -> None:
+    """Keeps from the terminal what says nothing there: completed states, and tracebacks of a user's mistake.
+
+    The command line reports a mistake in one line of its own. State changes stay visible in Prefect's UI.
+    """
     for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
-        logging.getLogger(name).addFilter(_is_no_user_error)
+        logging.getLogger(name).addFilter(_is_worth_a_line)
 
 
-def _is_no_user_error(record: logging.LogRecord) -> bool:
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], InputError):
         return False
-    return "InputError(" not in record.getMessage()
+    message = record.getMessage()
+    return "InputError(" not in message and not message.startswith("Finished in state Completed")

@@ -63,25 +63,21 @@ def _argument(name: str, text: str) -> inspect.Parameter:
 
 def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Parameter:
     flag = "--" + field.name.replace("_", "-")
-    if field.default is dataclasses.MISSING:
-        default = "required"
-    else:
-        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-    suffix = (
-        ""
-        if field.default is None or default is False
-        else f"  [{default}]"
-        if default == "required"
-        else f"  [default: {default}]"
-    )
     if hint is bool:
         names = [flag if field.default is False else f"{flag}/--no-{flag[2:]}"]
     else:
         names = [flag, *ALIASES.get(field.name, [])]
-    option = typer.Option(
-        *names, help=_sentence(text) + suffix, show_default=False, metavar=None if hint is bool else _metavar(hint)
-    )
+    metavar = "" if hint is bool else _metavar(hint)
+    option = typer.Option(*names, help=_sentence(text) + _default_note(field), show_default=False, metavar=metavar)
     return _parameter(field.name, Annotated[_flag_type(hint) | None, option])
+
+
+def _default_note(field: "dataclasses.Field[Any]") -> str:
+    if field.default is dataclasses.MISSING:
+        return " (required)"
+    if field.default is None or isinstance(field.default, bool):
+        return ""
+    return f" (default {','.join(field.default) if isinstance(field.default, tuple) else field.default})"
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

@@ -18,12 +18,11 @@ def warmup_cosine(progress: float, *, warmup: float) -> float:
     return stretched_cosine((progress - warmup) / (1.0 - warmup), stretch=1.0)
 
 
-NUM_LOOKS = 6
-"""Looks at the validation set in the last fifth of a student's training, as in RDED's code."""
+def look_epochs(num_epochs: int, num_looks: int) -> list[int]:
+    """Returns the epochs (counted from 1) after which a student is measured: evenly over the last fifth, the last too.
 
-
-def look_epochs(num_epochs: int) -> list[int]:
-    """Returns the epochs (counted from 1, the last among them) after which a student is measured."""
-    first = num_epochs - num_epochs // 5
-    steps = [first + round(step * (num_epochs - first) / (NUM_LOOKS - 1)) for step in range(NUM_LOOKS)]
+    Source: RDED's code looks six times.
+    """
+    span = num_epochs // 5
+    steps = [num_epochs - round(step * span / max(num_looks - 1, 1)) for step in range(num_looks)]
     return sorted({max(step, 1) for step in steps})

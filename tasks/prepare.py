@@ -126,18 +126,11 @@ def _tell_classes(source: Source) -> None:
 
 
 def _check_out(run: RunFolder) -> None:
-    """Raises InputError unless OUT is new, empty, or a run folder of ours that can be written."""
-    try:
-        run.root.mkdir(parents=True, exist_ok=True)
-        probe = run.root / ".rded-write-test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to --out {run.root}: {error.strerror}; choose a folder you may write to"
-        ) from error
-    if not run.run_json.is_file() and any(run.root.iterdir()):
+    """Raises InputError where OUT holds something that is not ours; creates nothing yet."""
+    if run.root.is_dir() and not run.run_json.is_file() and any(run.root.iterdir()):
         raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
+    if run.root.exists() and not run.root.is_dir():
+        raise InputError(f"--out {run.root} is a file; choose a new or empty folder")
 
 
 def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:

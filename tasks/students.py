@@ -67,7 +67,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
         write_json(result, record)
         return record
 
-    fields = ("student", "lr", "extra_forward", "loss")
+    fields = ("student", "lr", "extra_forward", "loss", "looks")
     return run_unit(
         run,
         STAGE,
@@ -101,6 +101,8 @@ class _Training:
         with seeded_init(counter_seed(seed, "student")):
             network = build_network(config.student, num_classes=len(dataset.classes), size=self.size)
         self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)
+        if config.compile:
+            self.network.compile()
         weight_decay = float(dataset.recipe["optimiser"]["weight_decay"])
         self.optimiser = torch.optim.AdamW(split_decay(self.network, weight_decay), lr=self.peak, betas=(0.9, 0.999))
 
@@ -108,7 +110,7 @@ class _Training:
         """Trains all epochs and returns last and best accuracy with every look."""
         started = time.monotonic()
         looks: list[dict[str, Any]] = []
-        wanted = look_epochs(self.epochs)
+        wanted = look_epochs(self.epochs, self.config.looks)
         loss = 0.0
         with seeded_init(counter_seed(self.seed, "dropout")):
             for epoch in track(range(self.epochs), total=self.epochs, what=what):

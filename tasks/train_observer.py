@@ -14,7 +14,7 @@ from rded_core.config import TrainObserverConfig
 from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.sources import Source, align_classes, open_source
-from rded_core.io.weights import Preprocessing, save_network
+from rded_core.io.weights import Preprocessing, load_matching, save_network
 from rded_core.networks import build_network
 from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
@@ -40,7 +40,12 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     device = resolve_device(config.device)
     with seeded_init(counter_seed(config.seed, "init")):
         network = build_network(config.arch, num_classes=len(source.classes), size=config.size)
+    if config.init:
+        fresh = load_matching(network, config.init)
+        logger.info("started from %s%s", config.init, f"; trained anew: {', '.join(fresh)}" if fresh else "")
     network = network.to(device).to(memory_format=torch.channels_last)
+    if config.compile:
+        network.compile()
     optimiser = torch.optim.SGD(
         split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
     )

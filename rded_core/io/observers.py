@@ -153,9 +153,8 @@ def _from_factory(spec: str, name: str, has_weights: bool, *, num_classes: int, 
     given: dict[str, Any] = getattr(network, "preprocessing", None) or {}
     classes = getattr(network, "classes", None)
     try:
-        preprocessing = Preprocessing(
-            **{**given, **{key: tuple(given[key]) for key in ("mean", "std") if key in given}}
-        )
+        tuples: dict[str, Any] = {key: tuple(given[key]) for key in ("mean", "std") if key in given}
+        preprocessing = Preprocessing(**{**given, **tuples})
     except TypeError as error:
         raise InputError(
             f"observer {spec!r}: its preprocessing may hold mean, std, size, interpolation ({error})"

@@ -5,13 +5,13 @@ import io
 from collections.abc import Sequence
 
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 MAX_ROWS = 20
 MAX_COLUMNS = 10
 CELL_PX = 112
-LABEL_PX = 150
+LABEL_PX = 190
 
 
 def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "n 3 s s"]]]) -> bytes:
@@ -23,9 +23,10 @@ def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "n 3 s s"]]]) -> bytes
     columns = min(MAX_COLUMNS, max(len(images) for _, images in shown))
     sheet = Image.new("RGB", (LABEL_PX + columns * (CELL_PX + 2), len(shown) * (CELL_PX + 2)), "white")
     pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=18)
     for row, (name, images) in enumerate(shown):
         top = row * (CELL_PX + 2)
-        pen.text((6, top + CELL_PX // 2 - 6), name[:22], fill="black")
+        pen.text((8, top + CELL_PX // 2 - 9), name[:20], fill="black", font=font)
         for column, image in enumerate(images[:columns]):
             picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
             resample = Image.Resampling.NEAREST if image.shape[-1] < CELL_PX else Image.Resampling.LANCZOS

@@ -83,6 +83,27 @@ def load_state(network: nn.Module, state: dict[str, Tensor], *, weights: str, sp
         ) from error
 
 
+def load_matching(network: nn.Module, path: str) -> list[str]:
+    """Loads a weights file for further training; a head of another width keeps its fresh weights.
+
+    Returns:
+        The names that were left as they are.
+
+    Raises:
+        InputError: anything but the head does not fit.
+    """
+    state, _ = read_weights(path)
+    own = network.state_dict()
+    heads = {name.rpartition(".")[0] for name in own if HEAD_NAME.search(name)}
+    fresh = [
+        name
+        for name, value in own.items()
+        if name.rpartition(".")[0] in heads and name in state and state[name].shape != value.shape
+    ]
+    load_state(network, {**state, **{name: own[name] for name in fresh}}, weights=path, spec="this --arch")
+    return fresh
+
+
 def state_digest(state: dict[str, Tensor], columns: list[int] | None = None) -> str:
     """Returns the SHA-256 over every weight's name, dtype, shape and bytes, and the head's outputs kept."""
     digest = hashlib.sha256(f"{columns}\n".encode())

@@ -1,0 +1,38 @@
+# Everything sets itself up: .venv from pyproject.toml, with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check lint types contracts format clean
+
+demo: $(STAMP)  ## the main job end to end on digits that come with a package
+	$(BIN)/rded demo --out demo-out
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest -q
+
+check: lint types contracts  ## lint, types, import contracts
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	PYRIGHT_PYTHON_USE_BUNDLED_PYRIGHT=1 $(BIN)/pyright
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("rded needs Python >= 3.11, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	touch $(STAMP)
+
+clean:  ## remove what the targets above made, environments and demo output included
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache demo-out
