@@ -23,7 +23,7 @@ def demo_observer(source: Path, weights: Path) -> TrainObserverConfig:
 
 
 def demo_distill(source: Path, weights: Path, out: Path) -> DistillConfig:
-    """Ten images per digit: whole-image crops from 200 candidates a class, with 60 epochs of labels."""
+    """Ten images per digit: whole-image crops from 200 candidates a class, with 50 epochs of labels."""
     return DistillConfig(
         source=str(source),
         observer=f"rded:{DEMO_NETWORK}",
@@ -35,7 +35,7 @@ def demo_distill(source: Path, weights: Path, out: Path) -> DistillConfig:
         factor=1,
         size=32,
         crop_scale_min=0.5,
-        label_epochs=60,
+        label_epochs=50,
         flip=False,
         image_format="png",
     )
@@ -43,4 +43,4 @@ def demo_distill(source: Path, weights: Path, out: Path) -> DistillConfig:
 
 def demo_evaluate(source: Path, out: Path) -> EvaluateConfig:
     """One student on the distilled digits and one on random ones."""
-    return EvaluateConfig(dataset=str(out), val=str(source), student=DEMO_NETWORK, seeds=1)
+    return EvaluateConfig(dataset=str(out), val=str(source), student=DEMO_NETWORK, seeds=1, looks=3)

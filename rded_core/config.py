@@ -45,7 +45,7 @@ class DistillConfig:
         out: folder of the run; must be new, empty, or hold this very run
         num_candidates: source images drawn per class
         num_crops: random crops scored per candidate
-        factor: patches per side of a distilled image: 1, 2, 3, 4 (1 means no mosaic)
+        factor: patches per side of a distilled image, 1 to 16; the paper takes 2 for photographs, 1 for 32 px
         size: side of a distilled image in pixels
         crop_scale_min: smallest share of a candidate's area that a crop may cover
         label_epochs: epochs of soft labels to record, the most a student can train without repeating a view
@@ -113,9 +113,11 @@ class DistillConfig:
         if not 1 <= self.image_quality <= 100:
             raise InputError(f"image_quality must lie in 1..100, got {self.image_quality}")
         if self.num_candidates < self.patches_per_class:
+            possible = self.num_candidates // self.patches_per_image
+            lower = f" or lower --ipc to {possible}" if possible else ""
             raise InputError(
                 f"num_candidates must be >= factor² · ipc = {self.patches_per_class}, got {self.num_candidates}; "
-                f"raise --num-candidates or lower --ipc to {self.num_candidates // self.patches_per_image}"
+                f"raise --num-candidates{lower}"
             )
 
     @property
@@ -173,7 +175,7 @@ class EvaluateConfig:
         _one_of(("kl", "gift"), loss=self.loss)
         for control in self.controls:
             _one_of(("random", "mosaic"), controls=control)
-        if self.lr is not None and self.lr <= 0:
+        if self.lr is not None and not self.lr > 0:
             raise InputError(f"lr must be > 0, got {self.lr}")
 
 
@@ -223,7 +225,7 @@ class TrainObserverConfig:
         _at_least(1, epochs=self.epochs, workers=self.workers)
         _at_least(2, batch_size=self.batch_size)
         _at_least(8, size=self.size)
-        if self.lr <= 0 or self.weight_decay < 0:
+        if not self.lr > 0 or not self.weight_decay >= 0:
             raise InputError(f"lr must be > 0 and weight_decay >= 0, got {self.lr} and {self.weight_decay}")
         if not 0.0 < self.crop_scale_min <= 1.0:
             raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")

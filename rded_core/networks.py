@@ -2,6 +2,7 @@
 
 import re
 
+import torch
 import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -57,15 +58,32 @@ def build_network(name: str, *, num_classes: int, size: int) -> nn.Module:
     Raises:
         InputError: unknown name, or a size too small for the network.
     """
-    if match := re.fullmatch(r"convnet(\d+)", name):
+    network = _build_unchecked(name, num_classes=num_classes, size=size)
+    network.eval()
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{name} cannot take images of {size} px ({reason}); choose a larger size or another network"
+        ) from error
+    return network.train()
+
+
+def _build_unchecked(name: str, *, num_classes: int, size: int) -> nn.Module:
+    if (match := re.fullmatch(r"convnet(\d+)", name)) and int(match[1]) in CONVNET_DEPTHS:
         return ConvNet(depth=int(match[1]), num_classes=num_classes, size=size)
     if name.endswith("_small") and name.removesuffix("_small") in SMALL_RESNETS:
         return _small_stem_resnet(name.removesuffix("_small"), num_classes)
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise InputError(f"unknown network {name!r}; known: {', '.join(network_names())}")
-    # GoogLeNet and Inception return extra heads in training mode, which no loss here knows.
-    extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
+    options: dict[str, object] = {}
+    if name in ("googlenet", "inception_v3"):  # they return extra heads in training mode, which no loss here knows
+        options = {"aux_logits": False, "init_weights": True}
+    elif name.startswith("vit_"):
+        options = {"image_size": size}
+    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
 
 
 def _small_stem_resnet(name: str, num_classes: int) -> nn.Module:

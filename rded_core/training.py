@@ -30,7 +30,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) ->
 def train_epoch(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    batches: Iterable[tuple[Float[Tensor, "b 3 h w"], Targets]],
+    batches: Iterable[tuple[Float[Tensor, "_b 3 _h _w"], Targets]],
     *,
     loss: Callable[[Tensor, Targets], Tensor],
     learning_rate: Callable[[int], float],
@@ -79,7 +79,7 @@ class Accuracy:
 
 
 def measure_accuracy(
-    model: nn.Module, batches: Iterable[tuple[Float[Tensor, "b 3 h w"], Int[Tensor, "b"]]]
+    model: nn.Module, batches: Iterable[tuple[Float[Tensor, "_b 3 _h _w"], Int[Tensor, "_b"]]]
 ) -> Accuracy:
     """Evaluates a model in eval mode over batches of (normalised images, class indices); restores its mode after."""
     was_training = model.training

@@ -1,0 +1,213 @@
+"""Fixtures for all rooms: small real files made on the spot, and one Prefect harness for the session."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from prefect import Flow, Task
+from prefect.testing.utilities import prefect_test_harness
+
+if TYPE_CHECKING:
+    from rded_core.config import DistillConfig
+
+CLASSES = ("1", "10", "2")
+IMAGES_PER_CLASS = 12
+
+
+def photo_like(seed: int, *, height: int = 48, width: int = 40, hue: int = 0) -> Image.Image:
+    """Draws a smooth picture with some texture: JPEG-like statistics, a colour that tells its class."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (5, 5, 3)).astype(np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.int32)
+    smooth[..., hue % 3] += 60
+    noise = rng.integers(-8, 9, (height, width, 3))
+    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
+
+
+def _write_image_folder(root: Path) -> Path:
+    for hue, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for number in range(IMAGES_PER_CLASS):
+            picture = photo_like(100 * hue + number, height=36 + number, width=50 - number, hue=hue)
+            picture.save(root / name / f"{number:03d}.jpg", quality=92)
+    return root
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """An ImageFolder of three classes (named to trap natural order) of twelve JPEGs of varied sizes."""
+    return _write_image_folder(tmp_path / "source")
+
+
+@pytest.fixture(scope="session")
+def prefect_harness() -> Iterator[None]:
+    """Prefect on a temporary database, started once; flows of tests run inside it."""
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image folder once for the session; tests leave it as it is."""
+    return _write_image_folder(tmp_path_factory.mktemp("shared") / "source")
+
+
+@pytest.fixture(scope="session")
+def trained_weights(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convnet3 that tells the three classes apart, trained for a few steps outside any flow."""
+    from rded_core.config import TrainObserverConfig
+    from rded_core.io.parallel import one_torch_thread
+    from tasks.train_observer import train_observer
+
+    path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
+    config = TrainObserverConfig(
+        source=str(shared_source),
+        arch="convnet3",
+        out=str(path),
+        epochs=8,
+        size=32,
+        batch_size=12,
+        lr=0.02,
+        device="cpu",
+    )
+    with one_torch_thread():
+        train_observer.fn(config)
+    return path
+
+
+SaveNetwork = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def save_untrained(tmp_path_factory: pytest.TempPathFactory) -> SaveNetwork:
+    """Saves a network as it is initialised, for the classes given: ``save_untrained(arch="convnet3", classes=...)``."""
+    from rded_core.io.weights import Preprocessing, save_network
+    from rded_core.networks import build_network
+    from rded_core.seeds import seeded_init
+
+    def save(*, arch: str = "convnet3", classes: tuple[str, ...] = CLASSES) -> Path:
+        with seeded_init(7):
+            network = build_network(arch, num_classes=len(classes), size=32)
+        path = tmp_path_factory.mktemp("untrained") / f"{arch}.safetensors"
+        save_network(network, path, preprocessing=Preprocessing(size=32), facts={"arch": arch, "classes": classes})
+        return path
+
+    return save
+
+
+MakeConfig = Callable[..., "DistillConfig"]
+
+
+@pytest.fixture(scope="session")
+def make_config(shared_source: Path, trained_weights: Path) -> MakeConfig:
+    """Makes the config of a run of seconds: two class shards, two label tables, two batches an epoch."""
+    from rded_core.config import DistillConfig
+
+    def make(out: Path, **changes: object) -> DistillConfig:
+        fields = {
+            "source": str(shared_source),
+            "observer": "rded:convnet3",
+            "weights": str(trained_weights),
+            "ipc": 2,
+            "num_candidates": 10,
+            "num_crops": 3,
+            "size": 32,
+            "label_epochs": 12,
+            "label_batch_size": 4,
+            "classes_per_shard": 2,
+            "image_format": "png",
+            "device": "cpu",
+            "workers": 2,
+        }
+        return DistillConfig(out=str(out), **{**fields, **changes})  # pyright: ignore[reportArgumentType]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    prefect_harness: None,  # noqa: ARG001
+    make_config: MakeConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The run folder of a finished ``distill`` flow; tests that change it copy it first."""
+    from flows.distill import distill
+
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    distill(make_config(out))
+    return out
+
+
+@contextmanager
+def _plain_flows() -> Iterator[None]:
+    import flows.distill
+    import flows.evaluate
+    import flows.train_observer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (flows.distill, flows.evaluate, flows.train_observer):
+            for name, value in list(vars(module).items()):
+                if isinstance(value, Flow | Task):
+                    patch.setattr(module, name, value.fn)
+        yield
+
+
+@pytest.fixture
+def plain_flows() -> Iterator[None]:
+    """Takes the decorators off all flows and tasks: the same code, no Prefect, no server."""
+    with _plain_flows():
+        yield
+
+
+RunUndecorated = Callable[["DistillConfig"], Path]
+
+
+@pytest.fixture(scope="session")
+def run_undecorated() -> RunUndecorated:
+    """Distils with the decorators taken off; returns the dataset folder."""
+
+    def run(config: DistillConfig) -> Path:
+        with _plain_flows():
+            from flows.distill import distill
+
+            return Path(distill(config)["dataset"])
+
+    return run
+
+
+RunCli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[RunCli]:
+    """Runs ``rded ARGUMENTS`` in this process; returns exit code, stdout, and stderr with all that Prefect logs."""
+    from deployments.cli import main
+
+    monkeypatch.setattr("deployments.cli.prepare_environment", lambda: None)
+    monkeypatch.setenv("COLUMNS", "80")
+    loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")]
+    handlers: list[logging.Handler] = []
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rded", *map(str, arguments)])
+        handlers.append(logging.StreamHandler(sys.stderr))
+        for logger in loggers:
+            logger.addHandler(handlers[-1])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    yield run
+    for logger in loggers:
+        for handler in handlers:
+            logger.removeHandler(handler)

@@ -1,0 +1,60 @@
+from zlib import crc32
+
+import pytest
+import torch
+
+from rded_core.seeds import counter_generator
+from rded_core.soft_labels import decode_logits, encode_logits, plan_batches
+
+
+@pytest.mark.parametrize(
+    ("num_images", "batch_size", "sizes"), [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 5, [3]), (5, 1, [1] * 5)]
+)
+def test_batches_hold_every_image_once(num_images: int, batch_size: int, sizes: list[int]) -> None:
+    batches = plan_batches(num_images, batch_size, counter_generator(0))
+    assert [len(batch) for batch in batches] == sizes
+    assert torch.cat(batches).sort().values.tolist() == list(range(num_images))
+
+
+def test_the_generator_alone_decides_the_order() -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (torch.cat(plan_batches(50, 8, counter_generator(0, epoch))) for epoch in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_batch_size_cuts_one_and_the_same_order() -> None:
+    orders = [torch.cat(plan_batches(50, size, counter_generator(0))) for size in (7, 50)]
+    assert torch.equal(*orders)
+
+
+def test_batches_are_pinned() -> None:
+    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
+    assert crc32(torch.cat(plan_batches(100, 10, counter_generator(0, "batches", 0))).numpy()) == 700751863
+
+
+def test_encoding_keeps_eleven_bits() -> None:
+    logits = 30.0 * torch.randn(100, 10, generator=counter_generator(0))
+    encoded = encode_logits(logits)
+    assert encoded.dtype == torch.float16
+    assert ((decode_logits(encoded) - logits).abs() <= 2.0**-11 * logits.abs()).all()
+
+
+def test_decoding_is_exact_and_encoding_undoes_it() -> None:
+    every_half = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
+    finite = every_half[every_half.isfinite()].view(1, -1)
+    decoded = decode_logits(finite)
+    assert decoded.dtype == torch.float32
+    assert torch.equal(decoded, finite.float())
+    assert torch.equal(encode_logits(decoded), finite)
+
+
+@pytest.mark.parametrize("value", [65520.0, -1e9, float("inf"), float("nan")])
+def test_logits_out_of_range_stop(value: float) -> None:
+    with pytest.raises(ValueError, match="logits that float16 cannot hold"):
+        encode_logits(torch.tensor([[0.0, value]]))
+
+
+def test_the_largest_half_is_held() -> None:
+    assert encode_logits(torch.tensor([[65504.0, -65519.0]])).tolist() == [[65504.0, -65504.0]]
