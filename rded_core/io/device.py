@@ -22,7 +22,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         first_line = (str(error).splitlines() or ["not available"])[0]
         raise InputError(f"device {name!r} cannot be used here ({first_line}); try --device auto or cpu") from error
     return device

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, decode_image
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
 from rded_core.io.shards import read_shard
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, read_epoch
 from rded_core.io.sources import SourceClass
@@ -98,14 +98,14 @@ class DistilledDataset:
         Raises:
             InputError: that epoch was not recorded, or its table is missing or damaged.
         """
-        tables = self.folder.soft_label_tables()
-        if not 0 <= epoch < self.num_epochs or epoch // EPOCHS_PER_FILE >= len(tables):
+        if not 0 <= epoch < self.num_epochs:
             raise InputError(
                 f"epoch {epoch} of {self.folder.root} was not recorded ({self.num_epochs} are); distil with more "
                 "--label-epochs, or train fewer epochs"
             )
         rows_by_key = {key: row for row, key in enumerate(self.images.keys)}
-        yield from read_epoch(tables[epoch // EPOCHS_PER_FILE], epoch % EPOCHS_PER_FILE, rows_by_key)
+        block = epoch_blocks(self.num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
+        yield from read_epoch(self.folder.soft_labels(block_name(block)), epoch % EPOCHS_PER_FILE, rows_by_key)
 
 
 def _read_json(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """Files that are whole or not there: temporary name, flush, rename; and their digests."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -27,7 +28,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             f"cannot write {path}: {error.strerror or error}; check the folder and its free space"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that cannot be written has nothing to remove
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

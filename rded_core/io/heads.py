@@ -82,16 +82,11 @@ class _SlicedHead(nn.Module):
 
 
 def _match_names(classes: tuple[str, ...], wanted: Sequence[SourceClass]) -> list[int]:
-    places: dict[str, set[int]] = {}
-    known = imagenet_names() if any(wnid_of(name) for name in classes) else {}
-    for index, name in enumerate(classes):
-        for alias in {_plain(name), _plain(known.get(name, name))}:
-            places.setdefault(alias, set()).add(index)
+    exact, folded = _places(classes)
     columns: list[int] = []
     unsure: list[str] = []
     for label in wanted:
-        by_id = places.get(_plain(label.wnid), set()) if label.wnid else set[int]()
-        found = by_id or places.get(_plain(label.folder), set()) or places.get(_plain(label.name), set())
+        found = _find_output(label, exact, folded)
         if len(found) == 1:
             columns.append(next(iter(found)))
         else:
@@ -103,6 +98,29 @@ def _match_names(classes: tuple[str, ...], wanted: Sequence[SourceClass]) -> lis
             f"{', '.join(classes[:3])}; rename folders, or give --observer-classes FILE in head order"
         )
     return columns
+
+
+def _places(classes: tuple[str, ...]) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """Maps every name of an output (its own, and its WordNet id's) to the outputs that bear it: exact, and folded."""
+    known = imagenet_names() if any(wnid_of(name) for name in classes) else {}
+    exact: dict[str, set[int]] = {}
+    folded: dict[str, set[int]] = {}
+    for index, name in enumerate(classes):
+        for alias in {name, known.get(name, name)}:
+            exact.setdefault(alias, set()).add(index)
+            folded.setdefault(_plain(alias), set()).add(index)
+    return exact, folded
+
+
+def _find_output(label: SourceClass, exact: dict[str, set[int]], folded: dict[str, set[int]]) -> set[int]:
+    """Returns the outputs for a class: by WordNet id, then by exact name, then by name without case and punctuation.
+
+    Exact names come first because ImageNet has a ``Cardigan`` (the dog) and a ``cardigan``.
+    """
+    names = [name for name in (label.wnid, label.folder, label.name) if name]
+    by_exact = (exact.get(name, set()) for name in names)
+    by_folded = (folded.get(_plain(name), set()) for name in names)
+    return next((found for found in (*by_exact, *by_folded) if found), set())
 
 
 def _plain(name: str) -> str:

@@ -18,6 +18,15 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File names with these endings (any case) are images of a folder source; others are passed over and counted."""
 
+Image.init()
+READ_FORMATS = tuple(
+    name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000") if name in Image.OPEN
+)
+"""What Pillow may try: pixels only, no format that runs another program (EPS)."""
+
+# Pillow warns of odd metadata and of large images: the first does not matter here, the second are rejected by size.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 IMAGE_FORMATS = ("jpeg", "png", "webp")
 """Formats a distilled image may be stored in."""
 
@@ -83,9 +92,7 @@ def _open_image(data: bytes) -> ImageFile.ImageFile:
     if not data:
         raise RejectedImage("empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the bomb and EXIF warnings: the first is an error below
-            image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
     except UnidentifiedImageError as error:
         raise RejectedImage("not_an_image") from error
     except Image.DecompressionBombError as error:

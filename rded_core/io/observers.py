@@ -59,8 +59,8 @@ def open_observer(
     Raises:
         InputError: spec, file or head cannot be used, with the reason.
     """
-    kind, separator, name = spec.partition(":")
-    if not separator or not name:
+    kind, _, name = spec.partition(":")
+    if not (kind and name):
         raise InputError(
             f"observer {spec!r} is no spec; use torchvision:NAME, timm:NAME, rded:NAME or package.module:factory"
         )

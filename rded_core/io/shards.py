@@ -50,8 +50,17 @@ def read_shard(path: Path) -> Iterator[Sample]:
             current = key
             opened = archive.extractfile(member)
             files[extension] = opened.read() if opened else b""
+        if not _has_end(path):
+            raise tarfile.ReadError("its end is missing")
     if current is not None:
         yield current, files
+
+
+def _has_end(path: Path) -> bool:
+    """Looks for the two zero blocks that end a tar: tarfile takes a cut between two members for the end."""
+    with path.open("rb") as stream:
+        stream.seek(-2 * tarfile.BLOCKSIZE, 2)
+        return not any(stream.read())
 
 
 def member_offsets(path: Path) -> dict[str, tuple[int, int]]:

@@ -50,11 +50,12 @@ def read_epoch(path: Path, row_group: int, rows_by_key: dict[str, int]) -> list[
         InputError: the table is damaged, or names an image that the dataset does not hold.
     """
     try:
-        table = pq.ParquetFile(path).read_row_group(row_group)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read_row_group(row_group)
         keys = table["key"].to_pylist()
         rows = torch.tensor([rows_by_key[key] for key in keys])
         views, logits = _views_of(table), _logits_of(table)
-    except (pa.ArrowInvalid, OSError, IndexError) as error:
+        batch = torch.from_numpy(table["batch"].to_numpy().copy())
+    except (pa.ArrowException, OSError, IndexError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be read: {str(error).splitlines()[0]}; distil again, or fetch it again"
         ) from error
@@ -62,7 +63,6 @@ def read_epoch(path: Path, row_group: int, rows_by_key: dict[str, int]) -> list[
         raise InputError(
             f"{path} does not belong to these images: it names {error}; fetch both from one dataset"
         ) from error
-    batch = torch.from_numpy(table["batch"].to_numpy().copy())
     sizes: list[int] = torch.unique_consecutive(batch, return_counts=True)[1].tolist()
     split = [part.split(sizes) for part in _parts(views)]
     batches = [Views(*(part[number] for part in split)) for number in range(len(sizes))]

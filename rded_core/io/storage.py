@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
 
@@ -44,7 +44,7 @@ def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:
         return stream.read() if num_bytes < 0 else stream.read(num_bytes)
 
 
-def open_stream(path: str) -> BinaryIO:
+def open_stream(path: str) -> Any:
     """Opens a local file or URL for reading; the caller closes it."""
     return open_filesystem(path)[0].open(path, "rb") if is_url(path) else Path(path).open("rb")
 
@@ -78,9 +78,12 @@ def _raise_unreadable(error: OSError) -> None:
 def _list_remote(root: str) -> list[tuple[str, int]]:
     filesystem, inner = open_filesystem(root)
     try:
+        is_file = filesystem.isfile(inner)
         listing = filesystem.find(inner, detail=True)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot list {root}: {error}") from error
+    if is_file:
+        raise InputError(f"{root} is a file, not a folder; give a folder, or a pattern that ends in .tar")
     if not listing:
         raise InputError(f"nothing found below {root}; check the address and your credentials")
     prefix = inner.rstrip("/") + "/"

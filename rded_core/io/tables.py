@@ -96,7 +96,9 @@ def write_tables(
     full = schema.with_metadata({"rded": json.dumps(described, sort_keys=True)})
 
     def write(temporary: Path) -> None:
-        with pq.ParquetWriter(temporary, full, compression="zstd", compression_level=3) as writer:
+        with pq.ParquetWriter(
+            temporary, full, compression="zstd", compression_level=3, write_page_checksum=True
+        ) as writer:
             for table in tables:
                 writer.write_table(table.cast(full), row_group_size=max(table.num_rows, 1))
 
@@ -110,7 +112,7 @@ def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         InputError: the file is missing or damaged, or lacks a column.
     """
     try:
-        return pq.read_table(path, columns=schema.names).to_pylist()
+        return pq.read_table(path, columns=schema.names, page_checksum_verification=True).to_pylist()
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again"

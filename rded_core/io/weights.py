@@ -52,7 +52,7 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 facts = json.loads((opened.metadata() or {}).get("rded", "{}"))
             return load_file(path), facts
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path} holds no weights that can be read safely ({reason}); expected .safetensors, or a plain state dict"

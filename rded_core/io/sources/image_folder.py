@@ -30,7 +30,7 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
             continue
         inner = relative.removeprefix(prefix)
         folder, _, rest = inner.partition("/")
-        if not rest or "." + inner.rsplit(".", 1)[-1].lower() not in IMAGE_SUFFIXES:
+        if not rest or not _is_image(inner):
             ignored += 1
             continue
         by_class[folder].append(SourceItem(key=inner, path=join_path(root, relative), num_bytes=num_bytes))
@@ -50,7 +50,7 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
 
 def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str:
     """Returns the folder of the wanted split with a slash, or "" where the classes lie at the top."""
-    tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
+    tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative and _is_image(relative)}
     all_splits = {name for names in SPLIT_NAMES.values() for name in names}
     if not tops or not {top.lower() for top in tops} <= all_splits:
         return ""
@@ -62,3 +62,7 @@ def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str
         f"{spec} holds the splits {', '.join(sorted(tops))} but no {SPLIT_NAMES[split][0]!r}; name the folder itself, "
         f"e.g. {spec}/{min(tops)}"
     )
+
+
+def _is_image(relative: str) -> bool:
+    return "." + relative.rsplit(".", 1)[-1].lower() in IMAGE_SUFFIXES

@@ -32,14 +32,21 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     chosen = _files_of_split(tables, split)
     first = join_path(root, chosen[0])
     schema = _open_table(first).schema_arrow
-    _find_column(schema, IMAGE_COLUMNS, what="an image", path=first)
+    image = schema.field(_find_column(schema, IMAGE_COLUMNS, what="an image", path=first))
+    if not (pa.types.is_binary(image.type) or pa.types.is_large_binary(image.type) or pa.types.is_struct(image.type)):
+        raise InputError(f"{first}: its image column {image.name!r} holds {image.type}, not bytes")
     label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
     names = _label_names(schema, label)
     by_label: defaultdict[Any, list[SourceItem]] = defaultdict(list)
+    unlabelled = 0
     for relative in chosen:
         path = join_path(root, relative)
-        for row, value in enumerate(_open_table(path).read(columns=[label])[label].to_pylist()):
-            if value is not None and value != -1:  # -1: the Hub's sign for "no label"
+        table = _open_table(path)
+        _find_column(table.schema_arrow, (label,), what="a label", path=path)
+        for row, value in enumerate(table.read(columns=[label])[label].to_pylist()):
+            if value is None or value == -1:  # the Hub's sign for "no label"
+                unlabelled += 1
+            else:
                 by_label[value].append(SourceItem(key=f"{relative}#{row:08d}", path=path, offset=row))
     if not by_label:
         raise InputError(f"{root}: no row has a label in column {label!r}")
@@ -49,23 +56,35 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         spec=root,
         classes=name_classes(folders),
         items=tuple(tuple(by_label[value]) for value in labels),
+        num_ignored_files=unlabelled,
     )
 
 
 def _files_of_split(tables: list[str], split: str) -> list[str]:
-    others = tuple(name for key, names in SPLIT_NAMES.items() if key != split for name in names)
-    wanted = [path for path in tables if path.rsplit("/", 1)[-1].startswith(SPLIT_NAMES[split])]
-    wanted = wanted or [path for path in tables if path.split("/", 1)[0] in SPLIT_NAMES[split]]
-    rest = [path for path in tables if not path.rsplit("/", 1)[-1].startswith(others)]
-    if not (wanted or rest):
+    by_name = {path: _split_of(path) for path in tables}
+    for name in SPLIT_NAMES[split]:
+        if chosen := [path for path, found in by_name.items() if found == name]:
+            return chosen
+    unnamed = [path for path, found in by_name.items() if found is None]
+    if not unnamed:
         raise InputError(f"no Parquet file of the split {split!r} among {', '.join(tables[:5])}")
-    return wanted or rest
+    return unnamed
+
+
+def _split_of(path: str) -> str | None:
+    """Returns the split that a file's name begins with, or that a folder above it bears."""
+    names = sorted((name for names in SPLIT_NAMES.values() for name in names), key=len, reverse=True)
+    *folders, base = path.lower().split("/")
+    stem = base.removesuffix(".parquet").split("-")[0].split("_")[0].split(".")[0]
+    return next((name for part in (stem, *reversed(folders)) for name in names if part == name), None)
 
 
 def _open_table(path: str) -> pq.ParquetFile:
     filesystem, inner = open_filesystem(path)
     try:
         return pq.ParquetFile(filesystem.open(inner, "rb"))
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -13,11 +13,11 @@ def read_item(item: SourceItem) -> bytes:
     Raises:
         RejectedImage: ``missing`` where it is gone since the source was listed.
     """
-    if item.path.startswith("torchvision:"):
-        return read_torchvision_row(item)
-    if item.path.endswith(".parquet"):
-        return read_parquet_row(item)
     try:
+        if item.path.startswith("torchvision:"):
+            return read_torchvision_row(item)
+        if item.path.endswith(".parquet"):
+            return read_parquet_row(item)
         return read_bytes(item.path, offset=item.offset, num_bytes=item.num_bytes if item.in_tar else -1)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise RejectedImage("missing", str(error)) from error

@@ -50,7 +50,7 @@ def _open_dataset(spec: str, split: str) -> Any:
     name, _, given_root = spec.removeprefix("torchvision:").partition("@")
     root = given_root or DEFAULT_ROOT
     factory = getattr(torchvision.datasets, name, None)
-    if factory is None:
+    if not callable(factory):
         raise InputError(f"{spec}: torchvision has no dataset {name!r}; see torchvision.datasets for the names")
     accepted = inspect.signature(factory).parameters
     if "train" in accepted:

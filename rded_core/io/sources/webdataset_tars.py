@@ -53,11 +53,12 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
                 by_label[label].append(item)
     if not by_label:
         raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json)")
+    _check_unique([item for group in by_label.values() for item in group], spec)
     labels = sorted(by_label, key=int) if all(label.isdigit() for label in by_label) else sorted(by_label)
     return Source(
         spec=spec,
         classes=name_classes(_label_names(labels, tars[0])),
-        items=tuple(_sorted_unique(by_label[label], spec) for label in labels),
+        items=tuple(tuple(sorted(by_label[label], key=lambda item: item.key)) for label in labels),
         is_webdataset=True,
         num_ignored_files=ignored,
     )
@@ -83,6 +84,11 @@ def _note_member(
     stem, _, extension = base.partition(".")
     key = f"{folder}/{stem}" if folder else stem
     if "." + extension.lower().rsplit(".", 1)[-1] in IMAGE_SUFFIXES:
+        held = samples[key].get("item")
+        if held and held.key == member.name:
+            raise InputError(f"{tar}: key {member.name!r} appears twice; keys must be unique")
+        if held and "." in extension:  # a mask such as a.seg.png beside a.jpg
+            return
         samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size, True)
     elif extension in ("cls", "cls.txt", "json"):
         opened = archive.extractfile(member)
@@ -106,22 +112,20 @@ def _label_in_json(text: str) -> str | None:
 def _label_names(labels: list[str], first_tar: str) -> list[str]:
     """Returns the class folders that a classes.json near the tars gives to integer labels, else the labels."""
     folder = first_tar.rsplit("/", 1)[0] if "/" in first_tar else "."
-    for place in (f"{folder}/classes.json", f"{folder}/../classes.json"):
+    above = folder.rsplit("/", 1)[0] if is_url(folder) else f"{folder}/.."
+    for place in (f"{folder}/classes.json", f"{above}/classes.json"):
         try:
-            entries = json.loads(read_bytes(place))
-        except (OSError, ValueError):
+            names = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
+        except (OSError, ValueError, TypeError, KeyError):  # none there, or one of another form
             continue
-        names = {str(entry["index"]): str(entry["folder"]) for entry in entries}
         if all(label in names for label in labels):
             return [names[label] for label in labels]
     return labels
 
 
-def _sorted_unique(items: list[SourceItem], spec: str) -> tuple[SourceItem, ...]:
-    ordered = tuple(sorted(items, key=lambda item: item.key))
-    for before, after in pairwise(ordered):
+def _check_unique(items: list[SourceItem], spec: str) -> None:
+    for before, after in pairwise(sorted(items, key=lambda item: item.key)):
         if before.key == after.key:
             raise InputError(
                 f"{spec}: key {after.key!r} appears in {before.path} and {after.path}; keys must be unique"
             )
-    return ordered

@@ -1,0 +1,124 @@
+"""The small files of a dataset: checksums, README, croissant metadata."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
+from rded_core.io.files import write_text
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.shards import write_shard
+from rded_core.io.tables import LINEAGE, write_rows
+
+RECIPE: dict[str, Any] = {
+    **dict.fromkeys(
+        ("num_images", "num_classes", "size", "ipc", "label_epochs", "num_candidates", "num_crops", "factor"), 2
+    ),
+    **dict.fromkeys(("selection", "image_suffix", "suggested_student", "rded_version"), "jpg"),
+    "views": {"factor": 2, "flip": True},
+    "temperature": 20.0,
+    "algorithm_version": 1,
+}
+CLASSES = [{"index": 0, "name": "tench"}, {"index": 1, "name": "{odd} name"}]
+TEXTS = {"key": "k", "source_uri": "1/a b.jpg", "source_sha256": "0" * 64}
+ROW: dict[str, Any] = {**dict.fromkeys(LINEAGE.names, 3), **TEXTS, "score_nats": -0.5}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DatasetFolder:
+    made = DatasetFolder(tmp_path / "set")
+    write_json(made.classes, CLASSES)
+    write_json(made.recipe, RECIPE)
+    write_shard(made.images(0), [("k", {"jpg": b"x", "cls": b"0", "json": b"{}"})])
+    write_rows(made.lineage(0), [ROW], LINEAGE)
+    write_text(made.soft_labels("epochs-000000-000009"), "stands for a table")
+    write_text(made.report, "<html>")
+    write_croissant(made, recipe=RECIPE, name="test-set")
+    write_readme(made, recipe=RECIPE, classes=CLASSES)
+    write_sums(made)
+    return made
+
+
+def check_sums(folder: DatasetFolder) -> int:
+    command = ["sha256sum", "--strict", "-c", "SHA256SUMS"]
+    return subprocess.run(command, cwd=folder.root, capture_output=True, check=False).returncode
+
+
+def test_every_file_but_the_sums_is_summed(folder: DatasetFolder) -> None:
+    sums = dict(reversed(line.split("  ", 1)) for line in folder.sums.read_text().splitlines())
+    files = {path.relative_to(folder.root).as_posix() for path in folder.root.rglob("*") if path.is_file()}
+    assert set(sums) == files - {"SHA256SUMS"}
+    assert len(sums) == 8
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder.root / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="coreutils' sha256sum is not here")
+def test_sums_pass_sha256sum_until_a_byte_changes(folder: DatasetFolder) -> None:
+    assert check_sums(folder) == 0
+    path = folder.images(0)
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(bytes(data))
+    assert check_sums(folder) == 1
+
+
+def test_sums_written_again_are_the_same(folder: DatasetFolder) -> None:
+    before = folder.sums.read_bytes()
+    write_sums(folder)
+    assert folder.sums.read_bytes() == before
+
+
+def test_the_readme_names_what_lies_beside_it(folder: DatasetFolder) -> None:
+    text = folder.readme.read_text()
+    assert "tench, {odd} name" in text
+    assert "`<key>.jpg`" in text
+    for name in ("classes.json", "recipe.json", "SHA256SUMS", "report/index.html"):
+        assert f"`{name}`" in text
+        assert (folder.root / name).is_file()
+
+
+def test_json_keeps_order_and_letters(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"b": "grün", "a": [1]})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert text.index('"b"') < text.index('"a"')
+    assert "grün" in text
+    assert text.endswith("}\n")
+
+
+def test_croissant_files_exist_with_their_digests(folder: DatasetFolder) -> None:
+    described = json.loads(folder.croissant.read_text())
+    objects = [entry for entry in described["distribution"] if entry["@type"] == "cr:FileObject"]
+    files = {entry["contentUrl"]: entry["sha256"] for entry in objects if entry["contentUrl"] != "."}
+    assert set(files) == {"classes.json", "recipe.json", "images/train-000000.tar"}
+    for name, digest in files.items():
+        assert hashlib.sha256((folder.root / name).read_bytes()).hexdigest() == digest
+    for entry in described["distribution"]:
+        if entry["@type"] == "cr:FileSet":
+            assert list(folder.root.glob(entry["includes"])), f"{entry['includes']} fits no file"
+
+
+def test_croissant_fields_are_the_lineage_columns(folder: DatasetFolder) -> None:
+    (records,) = json.loads(folder.croissant.read_text())["recordSet"]
+    assert [field["source"]["extract"]["column"] for field in records["field"]] == LINEAGE.names
+
+
+def test_croissant_passes_its_own_validator(folder: DatasetFolder) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is a dev extra")
+    dataset = mlcroissant.Dataset(jsonld=str(folder.croissant))
+    assert not dataset.metadata.ctx.issues.errors
+    (records,) = dataset.metadata.record_sets
+    assert [field.uuid for field in records.fields] == [f"lineage/{name}" for name in LINEAGE.names]
+
+
+def test_croissant_records_can_be_loaded(folder: DatasetFolder) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is a dev extra")
+    (record,) = mlcroissant.Dataset(jsonld=str(folder.croissant)).records("lineage")
+    assert record["lineage/source_uri"] in ("1/a b.jpg", b"1/a b.jpg")
+    assert record["lineage/box_left"] == 3
+    assert record["lineage/score_nats"] == -0.5

@@ -1,0 +1,54 @@
+"""Devices by name."""
+
+import pytest
+import torch
+
+from rded_core.errors import InputError
+from rded_core.io.device import num_available_cores, resolve_device
+
+
+def without_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+def test_cpu_is_the_cpu() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_the_cpu_where_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_accelerators(monkeypatch)
+    assert resolve_device("auto") == torch.device("cpu")
+
+
+def test_tf32_is_switched_off() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    resolve_device("cpu")
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu9", "", "cuda:x", "cpu;", "xla", "hpu", "vulkan"])
+def test_unknown_devices_are_errors(name: str) -> None:
+    with pytest.raises(InputError, match=r"cannot be used here \(.+\); try --device auto or cpu"):
+        resolve_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_absent_cuda_is_an_error_that_names_it(name: str) -> None:
+    with pytest.raises(InputError, match=f"device '{name}' cannot be used here"):
+        resolve_device(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_auto_takes_cuda_and_a_missing_card_is_an_error() -> None:
+    assert resolve_device("auto").type == "cuda"
+    with pytest.raises(InputError, match="cannot be used here"):
+        resolve_device(f"cuda:{torch.cuda.device_count()}")
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert num_available_cores() >= 1

@@ -1,0 +1,145 @@
+"""Files that are whole or not there, and their digests."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rded_core.errors import InputError
+from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, write_atomically, write_text
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from rded_core.io.files import write_atomically
+
+def write_and_die(temporary):
+    temporary.write_text("half")
+    os._exit(9)
+
+write_atomically(Path(sys.argv[1]), write_and_die)
+"""
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def test_writing_makes_the_folder_and_leaves_one_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "t.txt", "grün\n")
+    assert (tmp_path / "a" / "b" / "t.txt").read_bytes() == "grün\n".encode()
+    write_text(tmp_path / "a" / "b" / "t.txt", "new")
+    assert tree(tmp_path) == {"a/b/t.txt": "new"}
+
+
+def test_the_writer_sees_a_temporary_name_in_the_same_folder(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def write(temporary: Path) -> None:
+        seen.append(temporary)
+        assert not (tmp_path / "t.txt").exists()
+        temporary.write_text("x")
+
+    write_atomically(tmp_path / "t.txt", write)
+    assert seen[0].parent == tmp_path
+    assert seen[0].name.startswith("."), "hidden, so that no source or glob takes it for a finished file"
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_writer_that_raises_leaves_nothing_half_written(
+    tmp_path: Path, old: str | None, error: type[BaseException]
+) -> None:
+    if old:
+        (tmp_path / "t.txt").write_text(old)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise error("in the middle")
+
+    with pytest.raises(error, match="in the middle"):
+        write_atomically(tmp_path / "t.txt", write)
+    assert tree(tmp_path) == ({"t.txt": old} if old else {})
+
+
+def test_a_full_disk_is_an_input_error(tmp_path: Path) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(28, os.strerror(28))
+
+    with pytest.raises(InputError, match=r"cannot write .*t\.txt: No space left on device"):
+        write_atomically(tmp_path / "t.txt", write)
+    assert tree(tmp_path) == {}
+
+
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for place in ("file/t.txt", "file/deeper/t.txt"):
+        with pytest.raises(InputError, match="cannot write"):
+            write_text(tmp_path / place, "x")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(InputError, match=r"cannot write .*Permission denied"):
+        write_text(tmp_path / "locked" / "t.txt", "x")
+
+
+def test_a_crash_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("old")
+    died = subprocess.run([sys.executable, "-c", CRASH, str(path)], check=False, cwd=Path(__file__).parents[2])
+    assert died.returncode == 9
+    assert path.read_text() == "old"
+    leftovers = [entry.name for entry in tmp_path.iterdir() if entry != path]
+    assert len(leftovers) == 1
+    assert leftovers[0].startswith(".")
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_digests_are_sha256_of_the_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    (tmp_path / "x").write_bytes(data)
+    assert file_digest(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_linked_files_hold_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("x")
+    link_or_copy(tmp_path / "a", tmp_path / "deeper" / "linked")
+
+    def no_links(self: Path, target: Path) -> None:
+        raise OSError(18, f"no links from {self} to {target}")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    link_or_copy(tmp_path / "a", tmp_path / "copied")
+    assert tree(tmp_path) == {"a": "x", "deeper/linked": "x", "copied": "x"}
+
+
+def test_a_cleared_folder_is_there_and_empty(tmp_path: Path) -> None:
+    write_text(tmp_path / "f" / "deep" / "x", "1")
+    clear_folder(tmp_path / "f")
+    clear_folder(tmp_path / "g" / "h")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["f", "g", "g/h"]
+
+
+@pytest.mark.parametrize("before", [{}, {"old.txt": "old", "both.txt": "old"}])
+def test_swapping_puts_the_new_folder_in_place(tmp_path: Path, before: dict[str, str]) -> None:
+    for name, text in before.items():
+        write_text(tmp_path / "place" / name, text)
+    write_text(tmp_path / "work" / "new" / "both.txt", "new")
+    write_text(tmp_path / "work" / "new.old" / "left.txt", "of a crash")
+    swap_folder(tmp_path / "work" / "new", tmp_path / "place")
+    assert tree(tmp_path) == {"place/both.txt": "new"}
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_swap_whose_new_folder_is_missing_loses_nothing(tmp_path: Path) -> None:
+    write_text(tmp_path / "place" / "x.txt", "old")
+    with pytest.raises(OSError, match="new"):
+        swap_folder(tmp_path / "new", tmp_path / "place")
+    assert "old" in tree(tmp_path).values()

@@ -1,0 +1,69 @@
+"""Choosing some classes of a source, and bringing a second source into the order of the first."""
+
+from pathlib import Path
+
+import pytest
+
+from rded_core.errors import InputError
+from rded_core.io.sources import Source, SourceClass, SourceItem, align_classes, open_source
+from rded_core.io.sources.base import keep_classes, name_classes
+
+
+def made_up(*folders: str) -> Source:
+    items = tuple((SourceItem(key=f"{folder}/0.jpg", path=f"/x/{folder}/0.jpg"),) for folder in folders)
+    return Source(spec="made-up", classes=name_classes(folders), items=items)
+
+
+def test_kept_classes_keep_source_order_and_are_renumbered(image_folder: Path) -> None:
+    whole = open_source(str(image_folder))
+    source = open_source(str(image_folder), classes=("2", "1"))
+    assert [(label.index, label.folder) for label in source.classes] == [(0, "1"), (1, "2")]
+    assert source.items == (whole.items[0], whole.items[2])
+
+
+def test_classes_are_kept_by_folder_name_or_wordnet_id() -> None:
+    source = made_up("n01440764", "n01443537", "sparrow")
+    assert [label.folder for label in keep_classes(source, ["goldfish", "n01440764"]).classes] == [
+        "n01440764",
+        "n01443537",
+    ]
+    assert len(keep_classes(source, ["tench", "n01440764", "sparrow"]).classes) == 2
+
+
+def test_an_unknown_class_is_an_error_that_lists_the_classes(image_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"'3' is no class of .*; classes are: 1, 10, 2"):
+        open_source(str(image_folder), classes=("1", "3"))
+
+
+def test_a_name_of_several_classes_is_an_error() -> None:
+    with pytest.raises(InputError, match="'tench' fits several classes"):
+        keep_classes(made_up("n01440764", "tench"), ["tench"])
+
+
+def test_one_class_kept_is_an_error(image_folder: Path) -> None:
+    with pytest.raises(InputError, match="one class"):
+        open_source(str(image_folder), classes=("10",))
+
+
+def test_alignment_takes_the_order_asked_for_and_leaves_the_rest_out() -> None:
+    source = made_up("a", "b", "c", "d")
+    wanted = (SourceClass(0, "d", None, "d"), SourceClass(1, "b", None, "b"))
+    aligned = align_classes(source, wanted)
+    assert [(label.index, label.folder) for label in aligned.classes] == [(0, "d"), (1, "b")]
+    assert [group[0].key for group in aligned.items] == ["d/0.jpg", "b/0.jpg"]
+
+
+def test_alignment_matches_readable_names_to_wordnet_folders() -> None:
+    source, other = made_up("n01440764", "n01443537"), made_up("goldfish", "tench")
+    assert [label.folder for label in align_classes(other, source.classes).classes] == ["tench", "goldfish"]
+    assert [label.folder for label in align_classes(source, other.classes).classes] == ["n01443537", "n01440764"]
+
+
+def test_alignment_with_itself_changes_nothing(image_folder: Path) -> None:
+    source = open_source(str(image_folder))
+    assert align_classes(source, source.classes) == source
+
+
+def test_alignment_without_a_class_is_an_error_that_names_it() -> None:
+    with pytest.raises(InputError, match="made-up has no class for 'z'; its classes are a, b"):
+        align_classes(made_up("a", "b"), made_up("a", "z").classes)
