@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 
 from deployments.environment import prepare_environment, tidy_logs
@@ -22,7 +21,6 @@ app = typer.Typer(
     name="rded",
     help="Dataset distillation on your own images: keep the most realistic crops, tile them, label once, train small.",
     epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,11 +29,13 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
         typer.echo(f"rded {version('rded')}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _distill(given: dict[str, Any]) -> None:
@@ -110,10 +110,7 @@ def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str
     if missing := [name for name in needed if fields.get(name) is None]:
         flags = " ".join(f"--{name.replace('_', '-')}" if name != needed[0] else name.upper() for name in missing)
         raise InputError(f"missing: {flags}; see --help")
-    try:
-        return config_class(**coerce_fields(config_class, fields))
-    except TypeError as error:
-        raise InputError(f"{path or 'config'}: {error}") from error
+    return config_class(**coerce_fields(config_class, fields, origin=path or "config"))
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -134,17 +131,16 @@ def main() -> NoReturn:
     prepare_environment()
     tidy_logs()
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer returns the code of an Exit, 130 for Ctrl-C, else None
     except InputError as error:
         _fail(str(error), EXIT_BAD_INPUT)
-    except click.exceptions.Abort:
+    except typer.TyperException as error:
+        _fail(f"{error.format_message()} (see rded --help)", EXIT_BAD_INPUT)
+    except (typer.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
         _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> NoReturn:

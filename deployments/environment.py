@@ -49,4 +49,4 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], InputError):
         return False
     message = record.getMessage()
-    return "InputError(" not in message and not message.startswith("Finished in state Completed")
+    return "InputError" not in message and not message.startswith("Finished in state Completed")

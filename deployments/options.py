@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rded_core.errors import InputError
+
 ALIASES: dict[str, list[str]] = {"out": ["-o"], "config": ["-c"]}
 
 
@@ -44,17 +46,34 @@ def with_options(
     return command
 
 
-def coerce_fields(config_class: type, given: dict[str, Any]) -> dict[str, Any]:
-    """Splits comma-separated text into the tuples that fields ask for (``none`` is empty); other values stay."""
+def coerce_fields(config_class: type, given: dict[str, Any], *, origin: str) -> dict[str, Any]:
+    """Brings values from flags or a JSON file to the types of their fields.
+
+    Comma-separated text becomes the tuple a field asks for (``none`` is empty); lists become tuples.
+
+    Raises:
+        InputError: a value is of another type than its field.
+    """
     hints = typing.get_type_hints(config_class)
-    return {
-        name: tuple(part.strip() for part in value.split(",") if part.strip() not in ("", "none"))
-        if _is_tuple(hints.get(name)) and isinstance(value, str)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in given.items()
-    }
+    return {name: _coerce(name, value, hints[name], origin=origin) for name, value in given.items()}
+
+
+KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list of names"}
+
+
+def _coerce(name: str, value: Any, hint: Any, *, origin: str) -> Any:
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    kind = tuple if _is_tuple(hint) else _flag_type(hint)
+    if kind is tuple and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip() not in ("", "none"))
+    if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"{origin}: {name} must be {KIND_NAMES[kind]}, got {value!r}")
+    return value
 
 
 def _argument(name: str, text: str) -> inspect.Parameter:

@@ -18,7 +18,7 @@ from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
-from tasks.students import TrainingSet
+from tasks.students import TrainingSet, evaluation_name, student_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,8 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     """Averages each set's students over seeds, writes the table as JSON and returns it."""
     dataset = DistilledDataset(plan.distilled.folder)
     protocol = config.protocol or str(dataset.recipe["protocol"])
-    path = plan.run.evaluation(f"{config.student}-{protocol}-{config.loss}")
+    epochs = config.epochs or dataset.num_epochs
+    path = plan.run.evaluation(evaluation_name(config, student_settings(config, protocol, epochs)))
     table = {
         "dataset": config.dataset,
         "val": config.val,
@@ -106,7 +107,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
         "loss": config.loss,
         "ipc": dataset.recipe["ipc"],
         "num_classes": len(dataset.classes),
-        "epochs": config.epochs or dataset.num_epochs,
+        "epochs": epochs,
         "num_seeds": config.seeds,
         "path": str(path),
         "sets": {name: summarise_students([record.facts for record in records]) for name, records in results.items()},

@@ -6,13 +6,15 @@ import torch
 
 from rded_core.config import DistillConfig
 from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.files import file_stamp
 from rded_core.io.observers import Observer, open_observer
 from rded_core.io.sources import SourceClass
 
 
 def load_observer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
     """Returns the config's observer on the config's device."""
-    return _load(config.observer, config.weights, config.observer_classes, classes, config.size, config.device)
+    files = (config.weights, config.observer_classes)
+    return _load(config.observer, *files, classes, config.size, config.device, _stamps(*files))
 
 
 def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
@@ -22,16 +24,28 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
     same = config.teacher in (None, config.observer)
     weights = config.teacher_weights or (config.weights if same else None)
     class_list = config.observer_classes if same else None
-    return _load(config.teacher or config.observer, weights, class_list, classes, config.size, config.device)
+    spec = config.teacher or config.observer
+    return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
 
 
 @lru_cache(maxsize=2)
 def _load(
-    spec: str, weights: str | None, class_list: str | None, classes: tuple[SourceClass, ...], size: int, device: str
+    spec: str,
+    weights: str | None,
+    class_list: str | None,
+    classes: tuple[SourceClass, ...],
+    size: int,
+    device: str,
+    stamps: tuple[tuple[int, int], ...],
 ) -> Observer:
+    del stamps  # they key the cache to the files' contents
     observer = open_observer(spec, weights, classes=classes, size=size, class_list=class_list)
     observer.network.to(resolve_device(device))
     return observer
+
+
+def _stamps(*paths: str | None) -> tuple[tuple[int, int], ...]:
+    return tuple(file_stamp(path) for path in paths if path)
 
 
 def device_of(observer: Observer) -> torch.device:

@@ -13,6 +13,7 @@ from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
+from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
@@ -110,10 +111,13 @@ def check_counts(config: DistillConfig, source: Source) -> None:
 
 def too_few(folder: str, num_usable: int, config: DistillConfig) -> InputError:
     """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
+    possible = num_usable // config.patches_per_image
+    remedy = f"the largest --ipc possible is {possible}, or give --allow-fewer"
+    if possible == 0:
+        remedy = "add images, leave the class out with --classes, or lower --factor"
     return InputError(
         f"class {folder!r} has {num_usable} usable images, but {config.patches_per_image} patches an image x ipc "
-        f"{config.ipc} = {config.patches_per_class} are needed; the largest --ipc possible is "
-        f"{num_usable // config.patches_per_image}, or give --allow-fewer"
+        f"{config.ipc} = {config.patches_per_class} are needed; {remedy}"
     )
 
 
@@ -129,8 +133,7 @@ def _check_out(run: RunFolder) -> None:
     """Raises InputError where OUT holds something that is not ours; creates nothing yet."""
     if run.root.is_dir() and not run.run_json.is_file() and any(run.root.iterdir()):
         raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
-    if run.root.exists() and not run.root.is_dir():
-        raise InputError(f"--out {run.root} is a file; choose a new or empty folder")
+    require_writable(run.root)
 
 
 def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:

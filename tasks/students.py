@@ -16,7 +16,7 @@ from rded_core.io.dataset_card import write_json
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import file_digest
-from rded_core.io.manifest import Record
+from rded_core.io.manifest import Record, digest_of
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import student_batches
@@ -57,7 +57,8 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     protocol = find_protocol(config.protocol or dataset.recipe["protocol"])
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     epochs = config.epochs or dataset.num_epochs
-    unit = f"{chosen.name}-{config.student}-{protocol.name}-{config.loss}-s{seed}"
+    settings = student_settings(config, protocol.name, epochs)
+    unit = f"{chosen.name}-{evaluation_name(config, settings)}-s{seed}"
     result = run.student(unit)
 
     def produce() -> dict[str, Any]:
@@ -67,21 +68,26 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
         write_json(result, record)
         return record
 
-    fields = ("student", "lr", "extra_forward", "loss", "looks")
     return run_unit(
         run,
         STAGE,
         unit,
-        settings={
-            "seed": seed,
-            "epochs": epochs,
-            "protocol": protocol.name,
-            **{name: getattr(config, name) for name in fields},
-        },
+        settings={"seed": seed, **settings},
         upstream=[file_digest(chosen.folder.sums), val.digest()],
         outputs=[result],
         produce=produce,
     )
+
+
+def student_settings(config: EvaluateConfig, protocol: str, epochs: int) -> dict[str, Any]:
+    """Returns everything a student's accuracy depends on, but its seed and its data."""
+    fields = ("student", "lr", "extra_forward", "loss", "looks", "compile")
+    return {"protocol": protocol, "epochs": epochs, **{name: getattr(config, name) for name in fields}}
+
+
+def evaluation_name(config: EvaluateConfig, settings: dict[str, Any]) -> str:
+    """Names results by what people tell apart, and by a digest of all settings."""
+    return f"{config.student}-{settings['protocol']}-e{settings['epochs']}-{digest_of(settings)[:8]}"
 
 
 class _Training:

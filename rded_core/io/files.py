@@ -43,6 +43,24 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def file_stamp(path: str) -> tuple[int, int]:
+    """Returns a file's time of change in ns and its size, or zeros where it is not there."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def require_writable(folder: Path) -> None:
+    """Raises InputError where `folder` neither is nor can become a folder that we may write to; creates nothing."""
+    nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"cannot write to {folder}: {nearest} is a file; choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder}: no permission in {nearest}; choose a folder you may write to")
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Puts a file at a second place: by a hard link where the file system has them, else as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)

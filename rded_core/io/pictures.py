@@ -14,7 +14,7 @@ CELL_PX = 112
 LABEL_PX = 190
 
 
-def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "n 3 s s"]]]) -> bytes:
+def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "_n 3 _s _s"]]]) -> bytes:
     """Draws the first classes' first images, one class a row with its name, as JPEG bytes.
 
     At most 20 classes of 10 images; images are shown at 112 px, small ones enlarged without smoothing.

@@ -1,0 +1,63 @@
+"""What is set before Prefect starts, and that a user's own settings stay."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from deployments.environment import PROJECT_ROOT, prepare_environment, tidy_logs
+from rded_core.errors import InputError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home in an environment without Prefect's variables, restored afterwards."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT"))}
+    monkeypatch.setattr(os, "environ", {**kept, "HOME": str(tmp_path)})
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    return tmp_path
+
+
+def test_prefect_keeps_its_files_in_the_project_by_default(home: Path) -> None:
+    prepare_environment()
+    assert os.environ["PREFECT_HOME"] == str(PROJECT_ROOT / ".prefect")
+    assert (PROJECT_ROOT / "pyproject.toml").is_file()
+    assert os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] == "180"
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    assert not list(home.iterdir())
+
+
+def test_settings_of_the_user_stay(home: Path) -> None:
+    given = {
+        "PREFECT_HOME": str(home / "mine"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "5",
+        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+    }
+    os.environ.update(given)
+    prepare_environment()
+    assert {name: os.environ[name] for name in given} == given
+
+
+def test_profile_of_the_user_is_used(home: Path) -> None:
+    (home / ".prefect").mkdir()
+    (home / ".prefect" / "profiles.toml").touch()
+    prepare_environment()
+    assert "PREFECT_HOME" not in os.environ
+
+
+@pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs", "prefect.engine"])
+def test_only_users_mistakes_are_quiet(name: str) -> None:
+    def is_logged(message: str, error: Exception | None = None) -> bool:
+        info = (type(error), error, None) if error else None
+        return bool(logger.filter(logging.LogRecord(name, logging.ERROR, "", 0, message, (), info)))
+
+    logger = logging.getLogger(name)
+    tidy_logs()
+    tidy_logs()
+    assert not is_logged("Encountered exception during execution", InputError("ipc"))
+    assert not is_logged("Finished in state Failed('Task run encountered an exception InputError: no such folder')")
+    assert is_logged("Encountered exception during execution", RuntimeError("a defect"))
+    assert is_logged("Finished in state Failed('Task run encountered an exception RuntimeError: a defect')")
+    assert is_logged("realism c00000-00001: scored 20, 0.2 s")

@@ -1,0 +1,49 @@
+"""Flags made of config fields."""
+
+import dataclasses
+
+import pytest
+
+from deployments.options import coerce_fields, field_help
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+
+
+@pytest.mark.parametrize("config_class", [DistillConfig, EvaluateConfig, TrainObserverConfig])
+def test_every_field_has_its_help_and_no_help_is_left_over(config_class: type) -> None:
+    helps = field_help(config_class)
+    assert set(helps) == {field.name for field in dataclasses.fields(config_class)}
+    assert all(len(text) > 10 and not text.endswith((",", " or", " and")) for text in helps.values()), helps
+
+
+def test_help_of_several_lines_is_joined() -> None:
+    class Config:
+        """A config.
+
+        Attributes:
+            short: one line
+            long: two
+                lines: with a colon
+            last: the end
+        """
+
+    assert field_help(Config) == {"short": "one line", "long": "two lines: with a colon", "last": "the end"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("random,mosaic", ("random", "mosaic")),
+        (" random , mosaic ", ("random", "mosaic")),
+        ("none", ()),
+        ("", ()),
+        (["random"], ("random",)),
+        (("mosaic",), ("mosaic",)),
+    ],
+)
+def test_lists_are_split_at_commas(given: object, expected: tuple[str, ...]) -> None:
+    assert coerce_fields(EvaluateConfig, {"controls": given}, origin="config") == {"controls": expected}
+
+
+def test_other_text_keeps_its_commas() -> None:
+    assert coerce_fields(DistillConfig, {"source": "a,b", "ipc": 1}, origin="config") == {"source": "a,b", "ipc": 1}
+    assert coerce_fields(DistillConfig, {"classes": None}, origin="config") == {"classes": None}

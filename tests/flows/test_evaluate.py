@@ -1,0 +1,101 @@
+"""The evaluate flow: students beside controls, from the run folder or from the dataset alone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.evaluate import evaluate
+from rded_core.config import EvaluateConfig
+
+SUMMARIES = ("last_top1", "last_top5", "best_top1")
+
+
+def _config(dataset: Path, val: Path, **changes: Any) -> EvaluateConfig:
+    fields = {"student": "convnet3", "seeds": 2, "epochs": 2, "workers": 2, "device": "cpu"}
+    return EvaluateConfig(dataset=str(dataset), val=str(val), **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    finished_run: Path, shared_source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    run = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("evaluated") / "run"))
+    return run, evaluate(_config(run, shared_source))
+
+
+def test_table_holds_every_set_with_accuracies(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    run, table = evaluated
+    assert list(table["sets"]) == ["distilled", "random"]
+    assert (table["epochs"], table["num_seeds"], table["ipc"], table["num_classes"]) == (2, 2, 2, 3)
+    for summary in table["sets"].values():
+        assert len(summary["students"]) == 2
+        for measure in SUMMARIES:
+            values = [student[measure] for student in summary["students"]]
+            assert all(0.0 <= value <= 1.0 for value in values)
+            assert summary[measure]["mean"] == pytest.approx(sum(values) / 2)
+            assert summary[measure]["std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        for student in summary["students"]:
+            assert student["best_top1"] >= student["last_top1"]
+            assert student["last_top5"] == 1.0, "of three classes the target is always among five"
+            assert student["num_val"] == 36
+    assert json.loads(Path(table["path"]).read_text()) == table
+    assert Path(table["path"]).parent == run / "evaluations"
+
+
+def test_control_has_the_same_ipc_and_label_budget(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    run, _ = evaluated
+    control = json.loads((run / "work" / "controls" / "random" / "dataset" / "recipe.json").read_text())
+    own = json.loads((run / "dataset" / "recipe.json").read_text())
+    assert (control["selection"], own["selection"]) == ("random", "realism")
+    same = ("ipc", "num_images", "label_epochs", "size", "protocol", "seed", "teacher", "mean", "std")
+    assert {name: control[name] for name in same} == {name: own[name] for name in same}
+    assert control["views"]["crop_scale_min"] == own["views"]["crop_scale_min"]
+
+
+def test_evaluating_leaves_the_dataset_as_it_was(evaluated: tuple[Path, dict[str, Any]], finished_run: Path) -> None:
+    sums = "dataset/SHA256SUMS"
+    assert (evaluated[0] / sums).read_text() == (finished_run / sums).read_text()
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_finished_students_are_reused(evaluated: tuple[Path, dict[str, Any]], shared_source: Path) -> None:
+    run, table = evaluated
+    students = run / "work" / "students"
+    before = {path.name: path.stat().st_mtime_ns for path in students.iterdir()}
+    again = evaluate.fn(_config(run, shared_source, controls=(), seeds=3))
+    assert again["sets"]["distilled"]["students"][:2] == table["sets"]["distilled"]["students"]
+    after = {path.name: path.stat().st_mtime_ns for path in students.iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 2, "the third seed's result and record"
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_dataset_alone_can_be_evaluated(finished_run: Path, shared_source: Path, tmp_path: Path) -> None:
+    published = shutil.copytree(finished_run / "dataset", tmp_path / "published")
+    table = evaluate.fn(_config(published, shared_source, controls=(), seeds=1, epochs=1))
+    assert list(table["sets"]) == ["distilled"]
+    assert table["sets"]["distilled"]["last_top1"]["std"] is None
+    files = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
+    named = {line.split("  ")[1] for line in (published / "SHA256SUMS").read_text().splitlines()}
+    assert files == named | {"SHA256SUMS"}, "results go beside a published dataset, not into it"
+
+
+@pytest.mark.usefixtures("plain_flows")
+@pytest.mark.parametrize(
+    ("changes", "trains_alike"),
+    [({"protocol": "hard"}, False), ({"loss": "gift"}, False), ({"lr": 0.1}, False), ({"extra_forward": True}, True)],
+)
+def test_other_ways_to_train_work(
+    evaluated: tuple[Path, dict[str, Any]], shared_source: Path, changes: dict[str, Any], trains_alike: bool
+) -> None:
+    """The extra forward pass moves BatchNorm's statistics alone, which no training loss sees."""
+    run, plain = evaluated
+    table = evaluate.fn(_config(run, shared_source, controls=(), seeds=1, **changes))
+    assert table["protocol"] == changes.get("protocol", "paper")
+    student = table["sets"]["distilled"]["students"][0]
+    assert 0.0 <= student["last_top1"] <= 1.0
+    before = plain["sets"]["distilled"]["students"][0]["loss"]
+    assert (student["loss"] == pytest.approx(before, rel=1e-5)) is trains_alike

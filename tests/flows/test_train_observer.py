@@ -1,0 +1,67 @@
+"""The train-observer flow: a file that distill can use, the same for the same config."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flows.train_observer import train_observer
+from rded_core.config import TrainObserverConfig
+from rded_core.errors import InputError
+from rded_core.io.observers import open_observer
+from rded_core.io.sources import open_source
+from rded_core.io.weights import read_weights
+from tasks.train_observer import train_observer as train_stage
+
+
+def _config(source: Path, out: Path, **changes: Any) -> TrainObserverConfig:
+    fields = {"arch": "convnet3", "epochs": 2, "size": 32, "batch_size": 12, "lr": 0.02, "device": "cpu", "workers": 2}
+    return TrainObserverConfig(source=str(source), out=str(out), **{**fields, **changes})
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_flow_writes_an_observer_of_the_sources_classes(shared_source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "observer.safetensors"
+    record = train_observer(_config(shared_source, path, val=str(shared_source)))
+    assert (record["num_images"], record["num_classes"], record["path"]) == (36, 3, str(path))
+    assert 0.0 <= record["top1"] <= record["top5"] == 1.0
+    observer = open_observer("rded:convnet3", str(path), classes=open_source(str(shared_source)).classes, size=32)
+    assert observer.facts["top1"] == record["top1"]
+    assert observer.network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_workers_change_no_weight(shared_source: Path, tmp_path: Path) -> None:
+    classes = open_source(str(shared_source)).classes
+    digests: set[str] = set()
+    for workers in (1, 3):
+        path = tmp_path / f"{workers}.safetensors"
+        train_stage.fn(_config(shared_source, path, workers=workers))
+        digests.add(open_observer("rded:convnet3", str(path), classes=classes, size=32).digest)
+    assert len(digests) == 1
+
+
+def test_start_from_weights_of_other_classes(
+    shared_source: Path, save_untrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The body is taken over, the head is not; one tiny step then moves neither far."""
+    start = save_untrained(classes=("cat", "dog"))
+    train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", init=str(start), epochs=1, lr=1e-6))
+    before, _ = read_weights(str(start))
+    after, facts = read_weights(str(tmp_path / "x.safetensors"))
+    torch.testing.assert_close(after["features.0.weight"], before["features.0.weight"], atol=1e-4, rtol=0)
+    assert after["classifier.weight"].shape[0] == 3
+    assert facts["classes"] == ["1", "10", "2"]
+
+
+def test_unknown_network_is_named_with_the_choices(shared_source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown network 'resnet99'; known: convnet3"):
+        train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", arch="resnet99"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_without_a_class_is_an_error(shared_source: Path, image_folder: Path, tmp_path: Path) -> None:
+    (image_folder / "10").rename(image_folder / "ten")
+    with pytest.raises(InputError, match=r"no class for '10'; its classes are 1, 2, ten"):
+        train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", val=str(image_folder)))

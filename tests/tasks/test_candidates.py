@@ -1,0 +1,53 @@
+"""Drawing candidates: the first usable ones in draw order, rejected ones replaced."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rded_core.config import DistillConfig
+from rded_core.io.manifest import Record
+from rded_core.io.sources import SourceItem
+from rded_core.io.tables import CANDIDATES, read_rows
+from tasks.candidates import draw_candidates
+from tasks.prepare import RunPlan, draw_order, prepare
+
+MakeConfig = Callable[..., DistillConfig]
+
+
+def _draw(config: DistillConfig) -> tuple[RunPlan, list[Record]]:
+    plan = prepare.fn(config)
+    return plan, [draw_candidates.fn(plan, shard) for shard in plan.shards]
+
+
+def _keys(plan: RunPlan) -> dict[int, list[str]]:
+    keys: dict[int, list[str]] = {}
+    for shard in plan.shards:
+        for row in read_rows(plan.run.table("candidates", shard.name), CANDIDATES):
+            keys.setdefault(row["class_index"], []).append(row["key"])
+            assert row["position"] == len(keys[row["class_index"]]) - 1
+    return keys
+
+
+def test_unreadable_header_is_replaced_by_the_next(image_folder: Path, make_config: MakeConfig, tmp_path: Path) -> None:
+    (image_folder / "10" / "empty.jpg").touch()
+    (image_folder / "10" / "text.png").write_text("no picture")
+    plan, records = _draw(make_config(tmp_path / "run", source=str(image_folder), num_candidates=12))
+    keys = _keys(plan)
+    assert sorted(keys[1]) == [f"10/{number:03d}.jpg" for number in range(12)]
+    rejected = {index: counts for record in records for index, counts in record.facts["rejected"].items()}
+    assert rejected == {"0": {}, "1": {"empty": 1, "not_an_image": 1}, "2": {}}
+
+
+def test_more_candidates_keep_the_first_ones(make_config: MakeConfig, tmp_path: Path) -> None:
+    few, _ = _draw(make_config(tmp_path / "few", num_candidates=8))
+    many, _ = _draw(make_config(tmp_path / "many", num_candidates=12))
+    for index, keys in _keys(few).items():
+        assert _keys(many)[index][:8] == keys
+        assert keys != sorted(keys), "drawn, not listed"
+
+
+def test_draw_order_keeps_when_an_image_is_added() -> None:
+    items = tuple(SourceItem(f"a/{number}.jpg", "p") for number in range(20))
+    drawn = draw_order(items[:19], 0, "a")
+    assert [item for item in draw_order(items, 0, "a") if item != items[19]] == drawn
+    assert draw_order(items, 1, "a") != draw_order(items, 0, "a")
+    assert set(drawn) == set(items[:19])
