@@ -154,7 +154,7 @@ def test_ipc_beyond_the_candidates(distil_with: Expect) -> None:
 def test_out_below_a_file(distil_with: Expect, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     distil_with("cannot write to .* is a file; choose another folder", out=tmp_path / "file" / "run")
-    distil_with("--out .* is a file; choose a new or empty folder", out=tmp_path / "file")
+    distil_with("cannot write to .* is a file; choose another folder", out=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
 
