@@ -6,7 +6,7 @@ from prefect import flow
 
 from rded_core.config import DistillConfig
 from tasks.candidates import draw_candidates
-from tasks.observe import check_observer
+from tasks.observe import check_network
 from tasks.prepare import prepare
 from tasks.publish import StageRecords, publish
 from tasks.realism import score_crops
@@ -20,7 +20,9 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     """Distils a source into ``OUT/dataset`` and returns its summary; run again, it goes on where it stopped."""
     plan = prepare(config)
     candidates = [draw_candidates(plan, shard) for shard in plan.shards]
-    observer = check_observer(plan, candidates)
+    observer = check_network(plan, "observer", candidates)
+    if plan.teacher != plan.observer:
+        check_network(plan, "teacher", candidates)
     scores = [score_crops(plan, shard, record) for shard, record in zip(plan.shards, candidates, strict=True)]
     selected = [select(plan, shard, record) for shard, record in zip(plan.shards, scores, strict=True)]
     images = [tile(plan, shard, record) for shard, record in zip(plan.shards, selected, strict=True)]

@@ -41,6 +41,7 @@ class DistillConfig:
         observer_classes: text file with the observer's classes in head order, one name or WordNet id a line
         teacher: the labelling network, in the observer's form; by default the observer
         teacher_weights: the teacher's weights file; by default the observer's where the teacher is the observer
+        teacher_classes: text file with the teacher's classes in head order, in the form of observer_classes
         ipc: distilled images per class
         out: folder of the run; must be new, empty, or hold this very run
         num_candidates: source images drawn per class
@@ -73,6 +74,7 @@ class DistillConfig:
     observer_classes: str | None = None
     teacher: str | None = None
     teacher_weights: str | None = None
+    teacher_classes: str | None = None
     num_candidates: int = 300
     num_crops: int = 5
     factor: int = 2
@@ -121,9 +123,14 @@ class DistillConfig:
             )
 
     @property
+    def tile_factor(self) -> int:
+        """Patches per side of an image of this selection; a random real image is one patch."""
+        return 1 if self.selection == "random" else self.factor
+
+    @property
     def patches_per_image(self) -> int:
-        """Patches in one distilled image; a random real image is one."""
-        return 1 if self.selection == "random" else self.factor * self.factor
+        """Patches in one image of this selection."""
+        return self.tile_factor * self.tile_factor
 
     @property
     def patches_per_class(self) -> int:

@@ -6,8 +6,14 @@ from torch import Tensor
 
 
 def plan_batches(num_images: int, batch_size: int, generator: torch.Generator) -> list[Int[Tensor, "_b"]]:
-    """Shuffles the images and cuts them into the batches of one epoch; the last may be smaller."""
-    return list(torch.randperm(num_images, generator=generator).split(batch_size))
+    """Shuffles the images and cuts them into the batches of one epoch; the last may be smaller.
+
+    A single image left over joins the batch before it: batch statistics of one image are undefined.
+    """
+    batches = list(torch.randperm(num_images, generator=generator).split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def encode_logits(logits: Float[Tensor, "b k"]) -> Float16[Tensor, "b k"]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rded_core.errors import InputError
 from rded_core.metrics import count_correct
 
 Targets = TypeVar("Targets")
@@ -37,6 +38,9 @@ def train_epoch(
 ) -> float:
     """Trains on every batch once and returns the mean loss.
 
+    Raises:
+        InputError: there is no batch.
+
     Args:
         model: put into training mode.
         optimiser: over the model's parameters.
@@ -50,7 +54,11 @@ def train_epoch(
         set_learning_rate(optimiser, learning_rate(steps))
         total += train_step(model, optimiser, images, targets, loss=loss)
         steps += 1
-    return total / max(steps, 1)
+    if steps == 0:
+        raise InputError(
+            "nothing to train on: not one batch of usable images; check the source, or lower the batch size"
+        )
+    return total / steps
 
 
 def train_step(
@@ -92,4 +100,6 @@ def measure_accuracy(
             top5 += count_correct(logits, targets, top=5)
             total += len(targets)
     model.train(was_training)
-    return Accuracy(top1=top1 / max(total, 1), top5=top5 / max(total, 1), num_images=total)
+    if total == 0:
+        raise InputError("nothing to measure on: no validation image could be used")
+    return Accuracy(top1=top1 / total, top5=top5 / total, num_images=total)

@@ -1,6 +1,5 @@
 """Set up an evaluation, and sum up its students."""
 
-import json
 import statistics
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +10,11 @@ from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
 from rded_core.io.distilled import DistilledDataset
+from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record
 from rded_core.io.paths import DatasetFolder, RunFolder, find_dataset
-from rded_core.io.sources import align_classes, open_source
+from rded_core.io.run_records import read_run
+from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from tasks.policies import STAGE_POLICY
@@ -46,22 +47,32 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     folder, run = find_dataset(config.dataset)
     dataset = DistilledDataset(folder)
     _check_protocol(config, dataset)
-    if config.epochs and config.epochs > dataset.num_epochs:
+    one_hot = find_protocol(config.protocol or str(dataset.recipe["protocol"])).one_hot
+    if config.epochs and config.epochs > dataset.num_epochs and not one_hot:
         raise InputError(
             f"--epochs {config.epochs} exceeds the {dataset.num_epochs} epochs of labels in {config.dataset}; train "
             "fewer, or distil with more --label-epochs"
         )
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
-    val = align_classes(open_source(config.val, split="val"), dataset.classes)
+    val = _open_val(config, dataset, run)
     run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
     if config.controls and run is None:
         raise InputError(
             f"{config.dataset} lies outside its run folder, which controls are made from; give the --out folder of "
             "rded distill, or --controls none"
         )
+    require_writable(run.root if run else folder.root.parent)
     place = run or RunFolder(folder.root.with_name(f"{folder.root.name}-evaluation"))
     controls = {name: _control_config(place, name, config) for name in config.controls}
     return EvaluationPlan(place, TrainingSet("distilled", folder), controls)
+
+
+def _open_val(config: EvaluateConfig, dataset: DistilledDataset, run: RunFolder | None) -> Source:
+    """Opens the validation images in the dataset's class order; refuses the very images it was distilled from."""
+    opened = open_source(config.val, split="val")
+    if run and opened.digest() == read_run(run)["source"]["digest"]:
+        raise InputError(f"--val {config.val} holds the images that the dataset was distilled from; give others")
+    return align_classes(opened, dataset.classes)
 
 
 def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
@@ -79,9 +90,12 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
     """Returns the config of a control: the dataset's own, with another selection and place."""
-    fields = json.loads(run.run_json.read_text(encoding="utf-8"))["config"]
+    fields = read_run(run)["config"]
     fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
-    own = DistillConfig(**fields)
+    try:
+        own = DistillConfig(**fields)
+    except TypeError as error:
+        raise InputError(f"{run.run_json} was written by another version of rded ({error}); distil again") from error
     return replace(
         own, selection=name, out=str(run.control(name)), device=config.device, workers=config.workers, force=True
     )
@@ -98,7 +112,9 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     dataset = DistilledDataset(plan.distilled.folder)
     protocol = config.protocol or str(dataset.recipe["protocol"])
     epochs = config.epochs or dataset.num_epochs
-    path = plan.run.evaluation(evaluation_name(config, student_settings(config, protocol, epochs)))
+    val = align_classes(open_source(config.val, split="val"), dataset.classes)
+    name = evaluation_name(config, student_settings(config, protocol, epochs), val)
+    path = plan.run.evaluation("-".join([name, f"{config.seeds}seeds", *results]))
     table = {
         "dataset": config.dataset,
         "val": config.val,

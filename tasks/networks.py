@@ -19,11 +19,11 @@ def load_observer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Ob
 
 def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
     """Returns the config's teacher on the config's device: the observer, unless another is named."""
-    if config.teacher is None and config.teacher_weights is None:
+    if config.teacher is None and config.teacher_weights is None and config.teacher_classes is None:
         return load_observer(config, classes)
     same = config.teacher in (None, config.observer)
     weights = config.teacher_weights or (config.weights if same else None)
-    class_list = config.observer_classes if same else None
+    class_list = config.teacher_classes or (config.observer_classes if same else None)
     spec = config.teacher or config.observer
     return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
 

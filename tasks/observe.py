@@ -1,6 +1,6 @@
-"""Measure the observer on real images of the source before anything is scored with it."""
+"""Measure observer and teacher on real images of the source before anything is scored or labelled with them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from prefect import task
@@ -17,20 +17,21 @@ from rded_core.io.tables import CANDIDATES, read_rows
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
 from tasks.candidates import candidate_item
-from tasks.networks import device_of, load_observer, num_workers
+from tasks.networks import device_of, load_observer, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
 from tasks.units import run_unit
 
 STAGE = "observe"
+Role = Literal["observer", "teacher"]
 SAMPLE_IMAGES = 500
 """Candidates measured in all, spread evenly over the classes (at least two a class)."""
 
 
-@task(name=STAGE, task_run_name="check observer", **STAGE_POLICY)
-def check_observer(plan: RunPlan, candidates: list[Record]) -> Record:
-    """Measures the observer's top-1 on a sample of the candidates, whole images.
+@task(name=STAGE, task_run_name="check {role}", **STAGE_POLICY)
+def check_network(plan: RunPlan, role: Role, candidates: list[Record]) -> Record:
+    """Measures the observer's or teacher's top-1 on a sample of the candidates, whole images, over all and by class.
 
     Raises:
         InputError: it is no better than chance, which means a wrong class order, preprocessing or weights file
@@ -39,30 +40,30 @@ def check_observer(plan: RunPlan, candidates: list[Record]) -> Record:
     record = run_unit(
         plan.run,
         STAGE,
-        "observer",
+        role,
         settings={"size": plan.config.size, "sample": SAMPLE_IMAGES},
-        upstream=[plan.observer, *(record.outputs_digest() for record in candidates)],
+        upstream=[plan.digest_of(role), *(record.outputs_digest() for record in candidates)],
         outputs=[],
-        produce=lambda: _measure(plan),
+        produce=lambda: _measure(plan, role),
     )
-    top1, bound = record.facts["top1"], record.facts["chance_bound"]
-    worst = ", ".join(f"{name} {share:.0%}" for name, share in record.facts["worst"])
-    run_logger().info(
-        "observer's top-1 on %d candidates: %.1f %%; worst classes: %s", record.facts["images"], 100 * top1, worst
-    )
+    top1, bound, count = record.facts["top1"], record.facts["chance_bound"], record.facts["images"]
+    worst = sorted(record.facts["by_class"].items(), key=lambda entry: entry[1])[:3]
+    shown = ", ".join(f"{name} {share:.0%}" for name, share in worst)
+    run_logger().info("%s's top-1 on %d candidates: %.1f %%; worst classes: %s", role, count, 100 * top1, shown)
     if top1 <= bound and not plan.config.force:
         raise InputError(
-            f"the observer is right on {top1:.1%} of {record.facts['images']} source images, no better than chance "
+            f"the {role} is right on {top1:.1%} of {count} source images, no better than chance "
             f"({1 / len(plan.classes):.1%} for {len(plan.classes)} classes); check its class order, its weights and "
             "its preprocessing, or go on with --force"
         )
     return record
 
 
-def _measure(plan: RunPlan) -> dict[str, Any]:
+def _measure(plan: RunPlan, role: Role) -> dict[str, Any]:
     per_class = max(SAMPLE_IMAGES // len(plan.classes), 2)
-    observer = load_observer(plan.config, plan.classes)
-    device = device_of(observer)
+    network = (load_observer if role == "observer" else load_teacher)(plan.config, plan.classes)
+    device = device_of(network)
+    mean, std = network.preprocessing.mean, network.preprocessing.std
 
     def work(entry: tuple[ClassShard, dict[str, Any]]) -> tuple[int, Tensor] | None:
         shard, row = entry
@@ -70,10 +71,7 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
             view = fit_view(read_item(candidate_item(plan, shard, row)), plan.config.size)[None].to(device)
         except RejectedImage:
             return None  # counted where it is scored
-        preprocessing = observer.preprocessing
-        return row["class_index"], classify(
-            observer.network, view, mean=preprocessing.mean, std=preprocessing.std
-        ).cpu()
+        return row["class_index"], classify(network.network, view, mean=mean, std=std).cpu()
 
     entries = [
         (shard, row)
@@ -83,7 +81,7 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     ]
     with one_torch_thread():
         outcomes = map_ordered(work, entries, workers=num_workers(plan.config) if device.type == "cpu" else 1)
-        found = [outcome for outcome in track(outcomes, total=len(entries), what="check observer") if outcome]
+        found = [outcome for outcome in track(outcomes, total=len(entries), what=f"check {role}") if outcome]
     return _summarise(plan, found)
 
 
@@ -101,5 +99,5 @@ def _summarise(plan: RunPlan, found: list[tuple[int, Tensor]]) -> dict[str, Any]
         "images": len(found),
         "top1": count_correct(logits, targets, top=1) / len(found),
         "chance_bound": chance_bound(len(plan.classes), len(found)),
-        "worst": sorted(shares.items(), key=lambda entry: entry[1])[:3],
+        "by_class": shares,
     }

@@ -17,6 +17,7 @@ from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
+from rded_core.io.run_records import read_run
 from rded_core.io.sources import Source, SourceClass, SourceItem, open_source
 from rded_core.io.tables import INDEX, write_rows
 from rded_core.seeds import counter_seed
@@ -27,6 +28,8 @@ from tasks.units import run_unit
 
 NEUTRAL_FIELDS = {"out", "device", "workers", "classes_per_shard", "force"}
 """Config fields that change nothing in the result, so that a run may go on under other values."""
+
+PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")
 
 VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "webdataset", "numpy")
 
@@ -60,6 +63,10 @@ class RunPlan:
         """The run folder."""
         return RunFolder(Path(self.config.out))
 
+    def digest_of(self, role: str) -> str:
+        """Returns the digest of the ``observer`` or ``teacher``."""
+        return self.observer if role == "observer" else self.teacher
+
     def classes_of(self, shard: ClassShard) -> tuple[SourceClass, ...]:
         """Returns the classes of one shard."""
         return self.classes[shard.start : shard.stop]
@@ -81,6 +88,8 @@ def prepare(config: DistillConfig) -> RunPlan:
     observer = load_observer(config, source.classes)
     teacher = load_teacher(config, source.classes)
     logger.info("observer %s: %s", observer.spec, observer.head_note)
+    if teacher.digest != observer.digest:
+        logger.info("teacher %s: %s", teacher.spec, teacher.head_note)
     _claim(run, _describe_run(config, source, observer, teacher))
     shards = class_shards(len(source.classes), config.classes_per_shard)
     return RunPlan(
@@ -100,7 +109,7 @@ def check_counts(config: DistillConfig, source: Source) -> None:
     counts = [(len(items), label.folder) for items, label in zip(source.items, source.classes, strict=True)]
     fewest, folder = min(counts)
     if fewest < config.patches_per_class and not config.allow_fewer:
-        raise too_few(folder, fewest, config)
+        raise too_few(folder, fewest, fewest, config)
     short = sum(count < config.num_candidates for count, _ in counts)
     if short:
         run_logger().info(
@@ -109,12 +118,14 @@ def check_counts(config: DistillConfig, source: Source) -> None:
         )  # fmt: skip
 
 
-def too_few(folder: str, num_usable: int, config: DistillConfig) -> InputError:
+def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig) -> InputError:
     """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
     possible = num_usable // config.patches_per_image
     remedy = f"the largest --ipc possible is {possible}, or give --allow-fewer"
     if possible == 0:
         remedy = "add images, leave the class out with --classes, or lower --factor"
+    if num_usable < config.num_candidates <= num_source:
+        remedy = f"{remedy}; or raise --num-candidates, since some candidates were rejected"
     return InputError(
         f"class {folder!r} has {num_usable} usable images, but {config.patches_per_image} patches an image x ipc "
         f"{config.ipc} = {config.patches_per_class} are needed; {remedy}"
@@ -138,7 +149,7 @@ def _check_out(run: RunFolder) -> None:
 
 def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
     return {
-        "config": asdict(config),
+        "config": {**asdict(config), **absolute_paths(config)},
         "algorithm_version": ALGORITHM_VERSION,
         "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
         "observer": describe_network(observer),
@@ -149,6 +160,12 @@ def _describe_run(config: DistillConfig, source: Source, observer: Observer, tea
             **{name: version(name) for name in VERSIONED_PACKAGES},
         },
     }
+
+
+def absolute_paths(config: DistillConfig) -> dict[str, str]:
+    """Returns the config's local paths, absolute, so that run.json works from any folder."""
+    named = {name: getattr(config, name) for name in PATH_FIELDS}
+    return {name: str(Path(path).resolve()) for name, path in named.items() if path and Path(path).exists()}
 
 
 def describe_network(observer: Observer) -> dict[str, Any]:
@@ -175,10 +192,7 @@ def _claim(run: RunFolder, described: dict[str, Any]) -> None:
     if not run.run_json.is_file():
         write_json(run.run_json, described)
         return
-    try:
-        before = _identity(json.loads(run.run_json.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run.run_json} is damaged ({error}); choose another --out") from error
+    before = _identity(read_run(run))
     now = _identity(described)
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:

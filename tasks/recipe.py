@@ -11,6 +11,14 @@ from tasks.networks import load_observer, load_teacher
 from tasks.prepare import RunPlan, describe_network
 from tasks.soft_labels import label_batch_size, view_recipe
 
+SELECTION_NOTES = {
+    "realism": "the most realistic of {candidates} candidates per class with {crops} crops each, "
+    "{factor} x {factor} patches in an image",
+    "mosaic": "a control: a random crop of each of the first candidates drawn, {factor} x {factor} patches in an image",
+    "random": "a control: the central squares of the first candidates drawn, one in an image",
+}
+"""What each selection makes, for people."""
+
 
 def describe_recipe(plan: RunPlan, *, num_images: int, observer_top1: float) -> dict[str, Any]:
     """Returns the recipe of a dataset: images, views, labels, training, and how the set was made."""
@@ -46,6 +54,9 @@ def describe_recipe(plan: RunPlan, *, num_images: int, observer_top1: float) -> 
         "suggested_student": student,
         "selection": config.selection,
         "factor": config.factor,
+        "selection_note": SELECTION_NOTES[config.selection].format(
+            candidates=config.num_candidates, crops=config.num_crops, factor=config.factor
+        ),
         "num_candidates": config.num_candidates,
         "num_crops": config.num_crops,
         "seed": config.seed,

@@ -54,17 +54,18 @@ def select(plan: RunPlan, shard: ClassShard, scores: Record) -> Record:
 
 def _select_class(plan: RunPlan, label: SourceClass, candidates: list[Row]) -> list[Row]:
     config = plan.config
-    num_images = min(config.ipc, len(candidates) // config.patches_per_image)
+    # Controls keep to the number of images that the method itself can make of a small class.
+    num_images = min(config.ipc, len(candidates) // (config.factor * config.factor))
     if num_images < config.ipc:
         if not config.allow_fewer or num_images == 0:
-            raise too_few(label.folder, len(candidates), config)
+            raise too_few(label.folder, len(candidates), plan.num_source[label.index], config)
         run_logger().warning("class %s: %d images instead of %d", label.folder, num_images, config.ipc)
     num_patches = num_images * config.patches_per_image
     if config.selection == "realism":
         chosen = select_patches(torch.tensor([row["scores_nats"] for row in candidates]), num_patches)
     else:
         chosen = take_first_patches(len(candidates), num_patches)
-    grid = rank_grid(num_images, 1 if config.selection == "random" else config.factor).tolist()
+    grid = rank_grid(num_images, config.tile_factor).tolist()
     return [
         _lineage_row(f"c{label.index:05d}_i{number:05d}", quadrant, rank, candidates, chosen)
         for number, ranks in enumerate(grid)

@@ -37,7 +37,7 @@ def view_recipe(config: DistillConfig) -> ViewRecipe:
     """Returns how this config's views are drawn; a random real image has no cells to shuffle."""
     return ViewRecipe(
         size=config.size,
-        factor=1 if config.selection == "random" else config.factor,
+        factor=config.tile_factor,
         crop_scale_min=find_protocol(config.protocol).crop_scale_min(config.factor),
         flip=config.flip,
         mix=config.mix,

@@ -1,5 +1,6 @@
 """Cut the selected patches again, tile them, and store the distilled images."""
 
+import hashlib
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -9,8 +10,9 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.crops import cut_patch
+from rded_core.errors import InputError
 from rded_core.io.distilled_samples import encode_sample
-from rded_core.io.images import decode_image, encode_image, image_suffix
+from rded_core.io.images import RejectedImage, decode_image, encode_image, image_suffix
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import ClassShard
@@ -57,7 +59,7 @@ def tile(plan: RunPlan, shard: ClassShard, selected: Record) -> Record:
 
 def _make_sample(plan: RunPlan, shard: ClassShard, quadrants: list[dict[str, Any]]) -> Sample:
     config = plan.config
-    factor = 1 if config.selection == "random" else config.factor
+    factor = config.tile_factor
     patches = list(_cut(plan, shard, quadrants, cell_shapes(config.size, factor)))
     data = encode_image(tile_patches(patches, factor), config.image_format, config.image_quality)
     label = plan.classes[quadrants[0]["class_index"]]
@@ -69,10 +71,23 @@ def _make_sample(plan: RunPlan, shard: ClassShard, quadrants: list[dict[str, Any
     )
 
 
+def _read_unchanged(plan: RunPlan, shard: ClassShard, row: dict[str, Any]) -> bytes:
+    """Reads a patch's source image; raises InputError where it is not the one that was scored."""
+    try:
+        data = read_item(candidate_item(plan, shard, {**row, "key": row["candidate_key"]}))
+    except RejectedImage as error:
+        raise InputError(
+            f"{row['source_uri']} has gone since it was scored ({error}); distil into a new --out"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != row["source_sha256"]:
+        raise InputError(f"{row['source_uri']} has changed since it was scored; distil into a new --out")
+    return data
+
+
 def _cut(
     plan: RunPlan, shard: ClassShard, quadrants: list[dict[str, Any]], shapes: list[tuple[int, int]]
 ) -> Iterator[Tensor]:
     for row, (height_px, width_px) in zip(quadrants, shapes, strict=True):
-        image = decode_image(read_item(candidate_item(plan, shard, {**row, "key": row["candidate_key"]})))
+        image = decode_image(_read_unchanged(plan, shard, row))
         box = torch.tensor([row["box_top"], row["box_left"], row["box_height"], row["box_width"]])
         yield cut_patch(image, box, height_px, width_px)

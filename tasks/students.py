@@ -58,7 +58,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     epochs = config.epochs or dataset.num_epochs
     settings = student_settings(config, protocol.name, epochs)
-    unit = f"{chosen.name}-{evaluation_name(config, settings)}-s{seed}"
+    unit = f"{chosen.name}-{evaluation_name(config, settings, val)}-s{seed}"
     result = run.student(unit)
 
     def produce() -> dict[str, Any]:
@@ -85,9 +85,10 @@ def student_settings(config: EvaluateConfig, protocol: str, epochs: int) -> dict
     return {"protocol": protocol, "epochs": epochs, **{name: getattr(config, name) for name in fields}}
 
 
-def evaluation_name(config: EvaluateConfig, settings: dict[str, Any]) -> str:
-    """Names results by what people tell apart, and by a digest of all settings."""
-    return f"{config.student}-{settings['protocol']}-e{settings['epochs']}-{digest_of(settings)[:8]}"
+def evaluation_name(config: EvaluateConfig, settings: dict[str, Any], val: Source) -> str:
+    """Names results by what people tell apart, and by a digest of all settings and the validation images."""
+    digest = digest_of([settings, val.digest()])[:8]
+    return f"{config.student}-{settings['protocol']}-e{settings['epochs']}-{digest}"
 
 
 class _Training:
@@ -123,7 +124,9 @@ class _Training:
                 loss = self._train_epoch(epoch)
                 if epoch + 1 in wanted:
                     found = self._measure()
-                    looks.append({"epoch": epoch + 1, "top1": found.top1, "top5": found.top5})
+                    looks.append(
+                        {"epoch": epoch + 1, "top1": found.top1, "top5": found.top5, "num_images": found.num_images}
+                    )
                     run_logger().info("%s: epoch %d, loss %.4f, top-1 %.2f %%", what, epoch + 1, loss, 100 * found.top1)
         best = max(looks, key=lambda look: look["top1"])
         return {
@@ -133,7 +136,7 @@ class _Training:
             "best_epoch": best["epoch"],
             "epochs": self.epochs,
             "loss": loss,
-            "num_val": len(self.val_items),
+            "num_val": looks[-1]["num_images"],
             "seconds": round(time.monotonic() - started, 1),
             "looks": looks,
         }

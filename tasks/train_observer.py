@@ -1,5 +1,6 @@
 """Train an observer from scratch on a labelled source and write it as .safetensors."""
 
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,10 @@ from torch import nn
 
 from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
+from rded_core.errors import InputError
 from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
 from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.files import require_writable
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.weights import Preprocessing, load_matching, save_network
 from rded_core.networks import build_network
@@ -35,6 +38,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     logger = run_logger()
+    require_writable(Path(config.out).parent)
     source = open_source(config.source, classes=config.classes)
     val = _open_val(config, source) if config.val else None
     device = resolve_device(config.device)
@@ -54,7 +58,10 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     )
     accuracy: Accuracy | None = None
     for epoch in range(config.epochs):
-        loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
+        with seeded_init(counter_seed(config.seed, "dropout", epoch)):
+            loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
+        if not math.isfinite(loss):
+            raise InputError(f"training diverged in epoch {epoch + 1} (loss {loss}); lower --lr")
         accuracy = _measure(network, val, config=config, device=device) if val else None
         shown = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
         logger.info(
@@ -73,7 +80,10 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
 
 
 def _open_val(config: TrainObserverConfig, source: Source) -> Source:
-    return align_classes(open_source(str(config.val), split="val"), source.classes)
+    val = open_source(str(config.val), split="val")
+    if val.digest() == open_source(config.source).digest():
+        raise InputError(f"--val {config.val} holds the training images themselves; give other images, or leave it out")
+    return align_classes(val, source.classes)
 
 
 def _train_one_epoch(

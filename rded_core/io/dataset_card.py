@@ -12,8 +12,7 @@ README = """# Distilled image classification dataset
 
 {num_images} images of {size} px in {num_classes} classes ({names}),
 {ipc} per class, with the teacher's soft labels for {label_epochs} epochs of recorded views.
-Selection: {selection}, of {num_candidates} candidates per class with {num_crops} crops each;
-{factor} x {factor} patches in an image.
+Images: {selection_note}.
 
 | file | what it holds |
 |---|---|

@@ -40,7 +40,7 @@ def match_head(
             return None, f"the observer names no classes: its {head_width} outputs are taken in the source's order"
         raise InputError(
             f"the observer has {head_width} outputs and names none of them, the source has {len(wanted)} classes; "
-            "give --observer-classes FILE with one name or WordNet id a line, in head order"
+            "give --observer-classes (or --teacher-classes) FILE with one name or WordNet id a line, in head order"
         )
     if len(classes) != head_width:
         raise InputError(
@@ -95,7 +95,7 @@ def _match_names(classes: tuple[str, ...], wanted: Sequence[SourceClass]) -> lis
         detail = ", ".join(unsure[:10]) or "two classes match the same output"
         raise InputError(
             f"cannot match the source's classes to the observer's {len(classes)}: {detail}; the observer's begin with "
-            f"{', '.join(classes[:3])}; rename folders, or give --observer-classes FILE in head order"
+            f"{', '.join(classes[:3])}; rename folders, or give --observer-classes (--teacher-classes) FILE"
         )
     return columns
 

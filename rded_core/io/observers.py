@@ -23,7 +23,7 @@ class Observer:
     Attributes:
         network: frozen, channels last.
         preprocessing: its own, or ImageNet's where nothing says otherwise.
-        digest: SHA-256 over its weights and the outputs kept of its head.
+        digest: SHA-256 over its weights, the outputs kept of its head, mean and std: all that its logits depend on.
         head_note: how its head was matched to the source's classes.
         spec: as the user wrote it.
         facts: what its weights file says of itself (``arch``, ``top1``, ...), for reports.
@@ -77,7 +77,7 @@ def open_observer(
     named = read_class_list(class_list) if class_list else tuple(facts["classes"]) if "classes" in facts else named
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     columns, note = match_head(named, _count_outputs(network, spec, size), classes)
-    digest = state_digest(network.state_dict(), columns)
+    digest = state_digest(network.state_dict(), [columns, preprocessing.mean, preprocessing.std])
     return Observer(slice_head(network, columns), preprocessing, digest, note, spec, facts)
 
 
@@ -147,7 +147,12 @@ def _from_factory(spec: str, name: str, has_weights: bool, *, num_classes: int, 
             f"observer {spec!r}: {error}; give torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory with "
             "the module importable from here (PYTHONPATH)"
         ) from error
-    network = factory()
+    try:
+        network = factory()
+    except (ImportError, TypeError) as error:
+        raise InputError(
+            f"observer {spec!r} cannot be built: {error}; the factory must work without arguments"
+        ) from error
     if not isinstance(network, nn.Module):
         raise InputError(f"observer {spec!r} returned {type(network).__name__}, not a torch.nn.Module")
     given: dict[str, Any] = getattr(network, "preprocessing", None) or {}

@@ -42,9 +42,7 @@ def write_report(
     write_atomically(folder.mosaics, lambda temporary: temporary.write_bytes(picture))
     facts = {
         "images": f"{recipe['num_images']} of {recipe['size']} px, {recipe['ipc']} per class",
-        "patches": f"{recipe['factor']} x {recipe['factor']} in an image, best of {recipe['num_crops']} crops of "
-        f"{recipe['num_candidates']} candidates a class",
-        "selection": recipe["selection"],
+        "selection": recipe["selection_note"],
         "observer": f"{recipe['observer']['spec']}, top-1 {_percent(recipe['observer']['top1'])} on the candidates",
         "teacher": f"{recipe['teacher']['spec']}, {recipe['label_epochs']} epochs, protocol {recipe['protocol']}",
     }
@@ -78,7 +76,7 @@ def _class_row(entry: dict[str, Any]) -> str:
         entry["num_candidates"],
         html.escape(rejected),
         entry["num_images"],
-        "–" if score is None else f"{score:.4f}",
+        "–" if score is None else f"{score:.2g}",
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,9 @@ def load_matching(network: nn.Module, path: str) -> list[str]:
     return fresh
 
 
-def state_digest(state: dict[str, Tensor], columns: list[int] | None = None) -> str:
-    """Returns the SHA-256 over every weight's name, dtype, shape and bytes, and the head's outputs kept."""
-    digest = hashlib.sha256(f"{columns}\n".encode())
+def state_digest(state: dict[str, Tensor], settings: Sequence[object] = ()) -> str:
+    """Returns the SHA-256 over every weight's name, dtype, shape and bytes, and over whatever else is in `settings`."""
+    digest = hashlib.sha256(f"{list(settings)}\n".encode())
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
         digest.update(f"{name}\t{value.dtype}\t{tuple(value.shape)}\n".encode())

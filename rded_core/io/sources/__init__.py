@@ -6,6 +6,7 @@ from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_clas
 from rded_core.io.sources.image_folder import open_image_folder
 from rded_core.io.sources.parquet_files import open_parquet_files
 from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.splits import files_of_split
 from rded_core.io.sources.torchvision_sets import open_torchvision_set
 from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
 from rded_core.io.storage import join_path, list_files
@@ -45,10 +46,10 @@ def _open_any(spec: str, *, split: str) -> Source:
     files = list_files(spec)
     if not files:
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
-    tars = [join_path(spec, relative) for relative, _ in files if relative.endswith(".tar")]
+    tars = [relative for relative, _ in files if relative.endswith(".tar") and "/" not in relative]
     tables = [relative for relative, _ in files if relative.endswith(".parquet")]
-    if tars and "/" not in tars[0].removeprefix(spec.rstrip("/") + "/"):
-        return open_webdataset_tars(tars, spec=spec)
+    if tars:
+        return open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
     if tables:
         return open_parquet_files(spec, tables, split=split)
     return open_image_folder(spec, files, spec=spec.rstrip("/"), split=split)

@@ -66,12 +66,12 @@ class Source:
         return sum(len(items) for items in self.items)
 
     def digest(self) -> str:
-        """Returns the SHA-256 of the class order and every item's key and length: what was there to draw from."""
+        """Returns the SHA-256 of the class order and every item's place and length: what was there."""
         state = hashlib.sha256()
         for label, items in zip(self.classes, self.items, strict=True):
             state.update(f"{label.folder}\n".encode())
             for item in items:
-                state.update(f"{item.key}\t{item.num_bytes}\n".encode())
+                state.update(f"{item.uri}\t{item.offset}\t{item.num_bytes}\n".encode())
         return state.hexdigest()
 
 

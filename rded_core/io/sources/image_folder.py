@@ -5,13 +5,8 @@ from collections import defaultdict
 from rded_core.errors import InputError
 from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
+from rded_core.io.sources.splits import SPLIT_NAMES
 from rded_core.io.storage import join_path
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "test", "testing"),
-}
-"""Folder names that are splits, not classes, by what they are for; earlier names are preferred."""
 
 
 def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, split: str) -> Source:
@@ -52,8 +47,13 @@ def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str
     """Returns the folder of the wanted split with a slash, or "" where the classes lie at the top."""
     tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative and _is_image(relative)}
     all_splits = {name for names in SPLIT_NAMES.values() for name in names}
-    if not tops or not {top.lower() for top in tops} <= all_splits:
+    if not {top.lower() for top in tops} & all_splits:
         return ""
+    if others := sorted(top for top in tops if top.lower() not in all_splits):
+        raise InputError(
+            f"{spec} holds splits beside {', '.join(others[:5])}, so its classes are unclear; name the folder whose "
+            f"subfolders are the classes, e.g. {spec}/{min(tops - set(others))}"
+        )
     for name in SPLIT_NAMES[split]:
         for top in sorted(tops):
             if top.lower() == name:

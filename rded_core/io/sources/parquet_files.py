@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage
 from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.sources.image_folder import SPLIT_NAMES
+from rded_core.io.sources.splits import files_of_split
 from rded_core.io.storage import join_path, open_filesystem
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
@@ -29,7 +29,7 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     Raises:
         InputError: a column is missing, or no row has a label.
     """
-    chosen = _files_of_split(tables, split)
+    chosen = files_of_split(tables, split)
     first = join_path(root, chosen[0])
     schema = _open_table(first).schema_arrow
     image = schema.field(_find_column(schema, IMAGE_COLUMNS, what="an image", path=first))
@@ -58,25 +58,6 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         items=tuple(tuple(by_label[value]) for value in labels),
         num_ignored_files=unlabelled,
     )
-
-
-def _files_of_split(tables: list[str], split: str) -> list[str]:
-    by_name = {path: _split_of(path) for path in tables}
-    for name in SPLIT_NAMES[split]:
-        if chosen := [path for path, found in by_name.items() if found == name]:
-            return chosen
-    unnamed = [path for path, found in by_name.items() if found is None]
-    if not unnamed:
-        raise InputError(f"no Parquet file of the split {split!r} among {', '.join(tables[:5])}")
-    return unnamed
-
-
-def _split_of(path: str) -> str | None:
-    """Returns the split that a file's name begins with, or that a folder above it bears."""
-    names = sorted((name for names in SPLIT_NAMES.values() for name in names), key=len, reverse=True)
-    *folders, base = path.lower().split("/")
-    stem = base.removesuffix(".parquet").split("-")[0].split("_")[0].split(".")[0]
-    return next((name for part in (stem, *reversed(folders)) for name in names if part == name), None)
 
 
 def _open_table(path: str) -> pq.ParquetFile:

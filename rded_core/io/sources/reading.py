@@ -1,5 +1,6 @@
 """Read one item of any source: what it needs to know is in the item."""
 
+from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage
 from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.parquet_files import read_parquet_row
@@ -12,6 +13,7 @@ def read_item(item: SourceItem) -> bytes:
 
     Raises:
         RejectedImage: ``missing`` where it is gone since the source was listed.
+        InputError: the storage failed.
     """
     try:
         if item.path.startswith("torchvision:"):
@@ -21,3 +23,7 @@ def read_item(item: SourceItem) -> bytes:
         return read_bytes(item.path, offset=item.offset, num_bytes=item.num_bytes if item.in_tar else -1)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise RejectedImage("missing", str(error)) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read {item.uri} from the source: {error}; check the disk or the connection"
+        ) from error

@@ -72,6 +72,8 @@ def _index_tar(tar: str) -> list[tuple[str | None, SourceItem]]:
             for member in archive:
                 if member.isfile():
                     _note_member(archive, member, samples, tar)
+    except OSError as error:
+        raise InputError(f"{tar} cannot be read: {error.strerror or error}; check its permissions") from error
     except tarfile.TarError as error:
         raise InputError(f"{tar} is no plain tar ({error}); uncompressed .tar files are expected") from error
     return [(sample.get("label"), sample["item"]) for sample in samples.values() if "item" in sample]

@@ -1,0 +1,19 @@
+"""run.json: what a run was asked to do, and with what."""
+
+import json
+from typing import Any
+
+from rded_core.errors import InputError
+from rded_core.io.paths import RunFolder
+
+
+def read_run(run: RunFolder) -> dict[str, Any]:
+    """Reads run.json; raises InputError where it is damaged or incomplete."""
+    try:
+        described = json.loads(run.run_json.read_text(encoding="utf-8"))
+        for name in ("source", "observer", "teacher"):
+            described[name]["digest"]
+        dict(described["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run.run_json} is damaged ({error!r}); distil into another --out") from error
+    return described
