@@ -52,6 +52,8 @@ def print_evaluation(table: dict[str, Any]) -> None:
     for name, summary in table["sets"].items():
         cells = "".join(f"{_mean_std(summary[key]):>16}" for key in ("last_top1", "best_top1", "last_top5"))
         typer.echo(f"{name:<12}{cells}")
+    if table["val_is_source"]:
+        typer.echo("warning     measured on the images the dataset was distilled from: no fair measure")
     typer.echo(f"details     {table['path']}")
 
 

@@ -54,7 +54,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
             "fewer, or distil with more --label-epochs"
         )
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
-    val = _open_val(config, dataset, run)
+    val = align_classes(open_source(config.val, split="val"), dataset.classes)
     run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
     if config.controls and run is None:
         raise InputError(
@@ -63,16 +63,15 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
         )
     require_writable(run.root if run else folder.root.parent)
     place = run or RunFolder(folder.root.with_name(f"{folder.root.name}-evaluation"))
+    if is_source(val, place):
+        run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}
     return EvaluationPlan(place, TrainingSet("distilled", folder), controls)
 
 
-def _open_val(config: EvaluateConfig, dataset: DistilledDataset, run: RunFolder | None) -> Source:
-    """Opens the validation images in the dataset's class order; refuses the very images it was distilled from."""
-    opened = open_source(config.val, split="val")
-    if run and opened.digest() == read_run(run)["source"]["digest"]:
-        raise InputError(f"--val {config.val} holds the images that the dataset was distilled from; give others")
-    return align_classes(opened, dataset.classes)
+def is_source(val: Source, run: RunFolder) -> bool:
+    """Tells whether validation images are the very images that the dataset was distilled from."""
+    return run.run_json.is_file() and val.digest() == read_run(run)["source"]["digest"]
 
 
 def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
@@ -118,6 +117,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     table = {
         "dataset": config.dataset,
         "val": config.val,
+        "val_is_source": is_source(val, plan.run),
         "student": config.student,
         "protocol": protocol,
         "loss": config.loss,

@@ -15,5 +15,5 @@ def read_run(run: RunFolder) -> dict[str, Any]:
             described[name]["digest"]
         dict(described["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run.run_json} is damaged ({error!r}); distil into another --out") from error
+        raise InputError(f"{run.run_json} is damaged ({error}); choose another --out") from error
     return described

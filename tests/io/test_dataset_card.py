@@ -16,6 +16,7 @@ from rded_core.io.shards import write_shard
 from rded_core.io.tables import LINEAGE, write_rows
 
 RECIPE: dict[str, Any] = {
+    "selection_note": "the most realistic of 5 candidates",
     **dict.fromkeys(
         ("num_images", "num_classes", "size", "ipc", "label_epochs", "num_candidates", "num_crops", "factor"), 2
     ),

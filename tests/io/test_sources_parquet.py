@@ -140,7 +140,7 @@ def test_validation_is_preferred_to_test(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["train-00000.parquet", "data/train-00000.parquet", "train/0000.parquet"])
 def test_training_files_are_never_taken_for_validation(tmp_path: Path, name: str) -> None:
     write_table(tmp_path / name, [0, 1])
-    with pytest.raises(InputError, match="no Parquet file of the split 'val'"):
+    with pytest.raises(InputError, match="no file of the split 'val'"):
         open_source(str(tmp_path), split="val")
 
 
