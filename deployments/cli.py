@@ -139,7 +139,7 @@ def main() -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:
-        _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+        _fail("interrupted; the same command again keeps every finished stage", EXIT_INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -86,7 +86,7 @@ def test_interruption_says_how_to_go_on(run_cli: RunCli, monkeypatch: pytest.Mon
     monkeypatch.setattr("flows.distill.distill", interrupt)
     code, _, err = run_cli(*ARGUMENTS)
     assert code == 130
-    assert err.splitlines()[-1] == "rded: error: interrupted; run the same command again to go on"
+    assert err.splitlines()[-1] == "rded: error: interrupted; the same command again keeps every finished stage"
 
 
 def test_defect_keeps_its_traceback(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
