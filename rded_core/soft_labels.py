@@ -11,7 +11,7 @@ def plan_batches(num_images: int, batch_size: int, generator: torch.Generator) -
     A single image left over joins the batch before it: batch statistics of one image are undefined.
     """
     batches = list(torch.randperm(num_images, generator=generator).split(batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
+    if batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
 

@@ -8,7 +8,8 @@ from rded_core.soft_labels import decode_logits, encode_logits, plan_batches
 
 
 @pytest.mark.parametrize(
-    ("num_images", "batch_size", "sizes"), [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 5, [3]), (5, 1, [1] * 5)]
+    ("num_images", "batch_size", "sizes"),
+    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (3, 5, [3]), (1, 5, [1]), (5, 1, [1] * 5)],
 )
 def test_batches_hold_every_image_once(num_images: int, batch_size: int, sizes: list[int]) -> None:
     batches = plan_batches(num_images, batch_size, counter_generator(0))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rded_core.errors import InputError
 from rded_core.seeds import counter_generator, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, set_learning_rate, split_decay, train_epoch, train_step
 
@@ -68,9 +69,10 @@ def test_an_epoch_sets_the_rate_of_each_step_and_averages_the_losses() -> None:
     assert model.modes == [True, True, True]
 
 
-def test_an_empty_epoch_has_no_loss() -> None:
+def test_an_empty_epoch_is_an_error() -> None:
     optimiser = torch.optim.SGD(Scale().parameters(), lr=1.0)
-    assert train_epoch(Scale(), optimiser, [], loss=sum_error, learning_rate=lambda _: 1.0) == 0.0
+    with pytest.raises(InputError, match="nothing to train on"):
+        train_epoch(Scale(), optimiser, [], loss=sum_error, learning_rate=lambda _: 1.0)
 
 
 def test_training_twice_from_one_seed_is_identical_and_learns() -> None:
@@ -109,5 +111,6 @@ def test_measuring_runs_in_eval_mode_and_restores_the_mode(training: bool) -> No
     assert model.training == training
 
 
-def test_accuracy_of_nothing_is_zero() -> None:
-    assert measure_accuracy(Scale(), []) == Accuracy(top1=0.0, top5=0.0, num_images=0)
+def test_accuracy_of_nothing_is_an_error() -> None:
+    with pytest.raises(InputError, match="nothing to measure on"):
+        measure_accuracy(Scale(), [])
