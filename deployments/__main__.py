@@ -1,5 +1,5 @@
 """``python -m deployments`` is ``rded``, for places where the script is not on the path."""
 
-from deployments.cli import main
+from deployments.cli import run_as_script
 
-main()
+run_as_script()

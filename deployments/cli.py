@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deployments.environment import prepare_environment, tidy_logs
+from deployments.environment import prepare_environment, stop_on_interrupt, tidy_logs
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.errors import InputError
@@ -16,6 +16,7 @@ from rded_core.errors import InputError
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+INTERRUPTED = "interrupted; the same command again keeps every finished stage"
 
 app = typer.Typer(
     name="rded",
@@ -139,8 +140,14 @@ def main() -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:
-        _fail("interrupted; the same command again keeps every finished stage", EXIT_INTERRUPTED)
+        _fail(INTERRUPTED, EXIT_INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run_as_script() -> NoReturn:
+    """The console script: `main`, with Ctrl-C ending at once."""
+    stop_on_interrupt(f"rded: error: {INTERRUPTED}", EXIT_INTERRUPTED)
+    main()
 
 
 def _fail(message: str, code: int) -> NoReturn:

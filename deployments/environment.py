@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 from pathlib import Path
 
 from rded_core.errors import InputError
@@ -34,6 +36,25 @@ def prepare_environment() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def stop_on_interrupt(message: str, exit_code: int) -> None:
+    """Makes Ctrl-C end the process at once, with one line and `exit_code`.
+
+    In a terminal the signal also ends Prefect's temporary server, and Prefect would try for minutes to report to it.
+    Files are whole or not there, so nothing is lost.
+    """
+
+    def stop(_signal: int, _frame: object) -> None:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        for server in list(SubprocessASGIServer._instances.values()):  # pyright: ignore[reportPrivateUsage]
+            if server.server_process:
+                server.server_process.terminate()
+        print(message, file=sys.stderr, flush=True)
+        os._exit(exit_code)
+
+    signal.signal(signal.SIGINT, stop)
 
 
 def tidy_logs() -> None:
