@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deployments.environment import prepare_environment, stop_on_interrupt, tidy_logs
+from deployments.environment import prepare_environment, stop_on_interrupt, tell_start, tidy_logs
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.errors import InputError
@@ -16,13 +16,14 @@ from rded_core.errors import InputError
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-INTERRUPTED = "interrupted; the same command again keeps every finished stage"
+INTERRUPTED = "interrupted; the same command again goes on where it stopped"
 
 app = typer.Typer(
     name="rded",
     help="Dataset distillation on your own images: keep the most realistic crops, tile them, label once, train small.",
     epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.",
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -42,7 +43,7 @@ def root(
 def _distill(given: dict[str, Any]) -> None:
     from deployments.reports import print_distilled, print_next
 
-    config = build_config(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
+    config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
     from flows.distill import distill
 
     record = distill(config)
@@ -53,7 +54,7 @@ def _distill(given: dict[str, Any]) -> None:
 def _evaluate(given: dict[str, Any]) -> None:
     from deployments.reports import print_evaluation
 
-    config = build_config(EvaluateConfig, given, needed=("dataset", "val", "student"))
+    config = _checked(EvaluateConfig, given, needed=("dataset", "val", "student"))
     from flows.evaluate import evaluate
 
     print_evaluation(evaluate(config))
@@ -62,7 +63,7 @@ def _evaluate(given: dict[str, Any]) -> None:
 def _train_observer(given: dict[str, Any]) -> None:
     from deployments.reports import print_observer
 
-    config = build_config(TrainObserverConfig, given, needed=("source", "arch", "out"))
+    config = _checked(TrainObserverConfig, given, needed=("source", "arch", "out"))
     from flows.train_observer import train_observer
 
     print_observer(train_observer(config))
@@ -75,13 +76,13 @@ CONFIG_OPTION = Annotated[
     ),
 ]
 
-app.command("distill", help="Distil a source into images and stored soft labels.")(
+app.command("distill", help="Distil a source into images and soft labels.")(
     with_options(DistillConfig, positional="source", run=_distill, extra={"config": CONFIG_OPTION})
 )
-app.command("evaluate", help="Train students on a distilled dataset, beside controls, and measure them.")(
+app.command("evaluate", help="Train and measure students of a distilled set.")(
     with_options(EvaluateConfig, positional="dataset", run=_evaluate)
 )
-app.command("train-observer", help="Train an observer (or teacher) from scratch on a labelled source.")(
+app.command("train-observer", help="Train an observer (or teacher) on your images.")(
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
 
@@ -90,11 +91,22 @@ app.command("train-observer", help="Train an observer (or teacher) from scratch 
 def demo(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",
 ) -> None:
-    """Distil 5 000 MNIST digits to 100 images and train a student, in a few minutes on two cores."""
+    """Run it all on real digits, in a few minutes."""
     from deployments.demo import run_demo
     from deployments.reports import print_demo
 
-    print_demo(*run_demo(Path(out)), out=out)
+    tell_start()
+    print_demo(*run_demo(Path(out)))
+
+
+def _checked(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...]) -> Any:
+    """Builds the config and looks at its paths, so that a mistake is told before Prefect is started."""
+    from rded_core.io.preflight import look_before
+
+    config = build_config(config_class, given, needed=needed)
+    look_before(config)
+    tell_start()
+    return config
 
 
 def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...]) -> Any:

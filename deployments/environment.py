@@ -38,6 +38,12 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+def tell_start() -> None:
+    """Says that something is about to happen: where no server is named, Prefect starts its own, which takes a while."""
+    if not os.environ.get("PREFECT_API_URL"):
+        print("starting Prefect with a local server (some seconds) ...", file=sys.stderr, flush=True)
+
+
 def stop_on_interrupt(message: str, exit_code: int) -> None:
     """Makes Ctrl-C end the process at once, with one line and `exit_code`.
 

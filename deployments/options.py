@@ -34,7 +34,7 @@ def with_options(
     """
     helps = field_help(config_class)
     hints = typing.get_type_hints(config_class)
-    parameters = [_argument(positional, helps[positional])]
+    parameters = [_argument(positional, helps[positional], required=not extra)]
     flags = [field for field in dataclasses.fields(config_class) if field.name != positional]
     parameters += [_option(field, hints[field.name], helps[field.name]) for field in flags]
     parameters += [_parameter(name, annotation) for name, annotation in (extra or {}).items()]
@@ -76,8 +76,12 @@ def _coerce(name: str, value: Any, hint: Any, *, origin: str) -> Any:
     return value
 
 
-def _argument(name: str, text: str) -> inspect.Parameter:
-    return _parameter(name, Annotated[str | None, typer.Argument(help=_sentence(text), metavar=name.upper())])
+def _argument(name: str, text: str, *, required: bool) -> inspect.Parameter:
+    """Makes the positional argument; where a config file may give it instead, it is not required here."""
+    option = typer.Argument(help=_sentence(text), metavar=name.upper(), show_default=False)
+    if required:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, option])
+    return _parameter(name, Annotated[str | None, option])
 
 
 def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Parameter:
@@ -94,8 +98,10 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Pa
 def _default_note(field: "dataclasses.Field[Any]") -> str:
     if field.default is dataclasses.MISSING:
         return " (required)"
-    if field.default is None or isinstance(field.default, bool):
+    if field.default is None or field.default is False:
         return ""
+    if field.default is True:
+        return f" (default --{field.name.replace('_', '-')})"
     return f" (default {','.join(field.default) if isinstance(field.default, tuple) else field.default})"
 
 
@@ -108,8 +114,8 @@ def _sentence(text: str) -> str:
 
 
 def _plain_type(hint: Any) -> Any:
-    """Strips ``| None`` off a type hint."""
-    if isinstance(hint, types.UnionType):
+    """Strips ``| None`` off a type hint, however Python keeps it (``Literal[...] | None`` is a ``typing.Union``)."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return next(part for part in typing.get_args(hint) if part is not type(None))
     return hint
 
@@ -127,4 +133,6 @@ def _metavar(hint: Any) -> str:
     plain = _plain_type(hint)
     if typing.get_origin(plain) is typing.Literal:
         return "|".join(typing.get_args(plain))
-    return "A,B" if _is_tuple(hint) else {int: "N", float: "X"}.get(plain, "TEXT")
+    if _is_tuple(hint):
+        return ",".join(typing.get_args(typing.get_args(plain)[0])) or "A,B"
+    return {int: "N", float: "X"}.get(plain, "TEXT")

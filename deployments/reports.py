@@ -13,7 +13,7 @@ def print_observer(record: dict[str, Any]) -> None:
     typer.echo(f"observer    {record['path']}")
     typer.echo(f"trained on  {record['num_images']} images of {record['num_classes']} classes in {record['seconds']} s")
     typer.echo(f"accuracy    {accuracy}")
-    spec = f"--observer rded:{record['arch']} --weights {record['path']}"
+    spec = f"--observer rded:{record['arch']} --weights {record['path']} --size {record['size']}"
     typer.echo(f"next        rded distill SOURCE {spec} --ipc 10 --out DIR")
 
 
@@ -62,7 +62,7 @@ def _mean_std(measure: dict[str, Any]) -> str:
     return f"{100 * measure['mean']:.1f}{spread} %"
 
 
-def print_demo(distilled: dict[str, Any], table: dict[str, Any], *, out: str) -> None:
+def print_demo(distilled: dict[str, Any], table: dict[str, Any]) -> None:
     """Prints both results of the demo and what to try next."""
     typer.echo("")
     print_distilled(distilled)
@@ -75,5 +75,5 @@ look at     {distilled["dataset"]}/report/mosaics.jpg    the distilled images, o
 
 now your own data, a folder of class folders (PHOTOS/train/CLASS/*.jpg, PHOTOS/val/CLASS/*.jpg):
   rded train-observer PHOTOS --arch resnet18 --val PHOTOS --out observer.safetensors
-  rded distill PHOTOS --observer rded:resnet18 --weights observer.safetensors --ipc 10 --out {out}/photos
-  rded evaluate {out}/photos --val PHOTOS --student resnet18""")
+  rded distill PHOTOS --observer rded:resnet18 --weights observer.safetensors --ipc 10 --out photos-distilled
+  rded evaluate photos-distilled --val PHOTOS --student resnet18""")

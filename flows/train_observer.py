@@ -10,5 +10,5 @@ from tasks.train_observer import train_observer as train_stage
 
 @flow(name="train-observer", flow_run_name="{config.arch} on {config.source}")
 def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
-    """Trains one network from scratch on a labelled source, as observer or teacher, and returns its record."""
+    """Trains one network on a labelled source, as observer or teacher, and returns its record."""
     return train_stage(config)

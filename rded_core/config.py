@@ -36,12 +36,13 @@ class DistillConfig:
     Attributes:
         source: what to distil: a folder of class folders, WebDataset tars, Parquet files, a URL of these, or
             torchvision:NAME
-        observer: the scoring network: torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory
+        observer: the scoring network: torchvision:NAME, timm:NAME, rded:NAME (convnet3, resnet18_small, ...), or
+            package.module:factory
         weights: the observer's weights, a .safetensors file or a state dict; by default the spec's own pretrained ones
         observer_classes: text file with the observer's classes in head order, one name or WordNet id a line
         teacher: the labelling network, in the observer's form; by default the observer
         teacher_weights: the teacher's weights file; by default the observer's where the teacher is the observer
-        teacher_classes: text file with the teacher's classes in head order, in the form of observer_classes
+        teacher_classes: text file with the teacher's classes in head order, in the form of --observer-classes
         ipc: distilled images per class
         out: folder of the run; must be new, empty, or hold this very run
         num_candidates: source images drawn per class
@@ -53,17 +54,18 @@ class DistillConfig:
         protocol: views and batches of the soft labels: paper, or standard (batch 128, crops from 8 % of the area)
         label_batch_size: images per recorded batch; by default the protocol's for this IPC
         mix: how two views of a batch are mixed: cutmix, mixup or none
+        temperature: of the softmaxes that students compare; by default 20, or 4 with mixup
         flip: mirror half of the views; off for digits, text and the like
         seed: root of every random draw
         classes: keep only these classes (names, WordNet ids or folders, comma-separated)
         classes_per_shard: classes per unit of work; changes nothing in the result
-        image_format: jpeg, png or webp
-        image_quality: 1 to 100, for jpeg and webp
-        device: auto, cpu, cuda, cuda:N or mps
+        image_format: how distilled images are stored: jpeg, png or webp
+        image_quality: of jpeg and webp, 1 to 100
+        device: where networks run: auto, cpu, cuda, cuda:N or mps
         workers: threads that decode and score; by default one per core; changes nothing in the result
         allow_fewer: let a class with too few candidates have fewer images instead of stopping
         force: go on although the observer is no better than chance on the source
-        selection: realism (the method); mosaic and random are its controls, without scores
+        selection: which patches are taken: realism (the method), or its controls mosaic and random, without scores
     """
 
     source: str
@@ -84,6 +86,7 @@ class DistillConfig:
     protocol: LabelProtocolName = "paper"
     label_batch_size: int | None = None
     mix: Mix = "cutmix"
+    temperature: float | None = None
     flip: bool = True
     seed: int = 0
     classes: tuple[str, ...] | None = None
@@ -112,6 +115,8 @@ class DistillConfig:
             )
         if not 0.0 < self.crop_scale_min <= 1.0:
             raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
+        if self.temperature is not None and not self.temperature > 0:
+            raise InputError(f"temperature must be > 0, got {self.temperature}")
         if not 1 <= self.image_quality <= 100:
             raise InputError(f"image_quality must lie in 1..100, got {self.image_quality}")
         if self.num_candidates < self.patches_per_class:
@@ -119,7 +124,7 @@ class DistillConfig:
             lower = f" or lower --ipc to {possible}" if possible else ""
             raise InputError(
                 f"num_candidates must be >= factor² · ipc = {self.patches_per_class}, got {self.num_candidates}; "
-                f"raise --num-candidates{lower}"
+                f"raise --num-candidates (to at most the images of a class){lower}"
             )
 
     @property
@@ -145,19 +150,21 @@ class EvaluateConfig:
     Attributes:
         dataset: a run folder of `rded distill`, or the dataset folder inside it
         val: source of real validation images, with the same classes
-        student: the network to train: convnet3, resnet18_small, or any torchvision classifier
-        protocol: paper, standard or hard (one-hot labels, no CutMix)
+        student: the network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
+        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default that of the
+            recorded labels
         epochs: epochs to train; by default all recorded ones
-        seeds: how many students, with seeds 0, 1, ...
+        seeds: students trained on each set, with seeds from 0 on
         controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without
             scores), or none
         looks: how often the student is measured in the last fifth of training, the last epoch among them
-        loss: kl (the method's), or gift (cosine to teacher logits plus a tenth of the smoothed hard label)
+        loss: what a student minimises: kl (the method's), or gift (cosine to teacher logits plus a tenth of the
+            smoothed hard label)
         lr: peak learning rate; by default the protocol's for this student
         extra_forward: also run the unmixed images through the student in training mode, as the authors' code does
         compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
         workers: threads that prepare views; by default one per core
-        device: auto, cpu, cuda, cuda:N or mps
+        device: where networks run: auto, cpu, cuda, cuda:N or mps
     """
 
     dataset: str
@@ -192,7 +199,7 @@ class TrainObserverConfig:
 
     Attributes:
         source: labelled images to train on, in the form of `rded distill`'s source
-        arch: the network: convnet3, resnet18_small, or any torchvision classifier
+        arch: the network: convnet3 to convnet6, resnet18_small, or any torchvision classifier
         val: source of validation images; by default the accuracy is not measured
         out: file to write, ending in .safetensors
         init: weights file to start from, of the same network; a head of another width is trained anew
@@ -207,7 +214,7 @@ class TrainObserverConfig:
         seed: root of every random draw
         compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
         workers: threads that decode; by default one per core
-        device: auto, cpu, cuda, cuda:N or mps
+        device: where networks run: auto, cpu, cuda, cuda:N or mps
     """
 
     source: str

@@ -65,19 +65,21 @@ def draw_crop_boxes(
 
 
 def cut_patch(
-    image: UInt8[Tensor, "3 h w"], box: Int[Tensor, "4"], height_px: int, width_px: int
+    image: UInt8[Tensor, "3 h w"], box: Int[Tensor, "4"], height_px: int, width_px: int, *, mode: str = "bilinear"
 ) -> Float[Tensor, "3 _h _w"]:
     """Cuts `box` out of `image` and resizes it to `height_px` x `width_px`: float RGB 0..1.
 
-    Bilinear with antialiasing. Only the window is turned into floats, which equals cropping a float image.
+    Bilinear (or `mode` ``bicubic``) with antialiasing. Only the window is turned into floats, which equals cropping a
+    float image.
     """
     top, left, height, width = (int(value) for value in box.tolist())
     window = image[:, top : top + height, left : left + width].to(torch.float32).div(255.0)
     if (height, width) == (height_px, width_px):
         return window
-    return functional.interpolate(
-        window[None], size=(height_px, width_px), mode="bilinear", align_corners=False, antialias=True
+    resized = functional.interpolate(
+        window[None], size=(height_px, width_px), mode=mode, align_corners=False, antialias=True
     )[0]
+    return resized.clamp(0.0, 1.0) if mode == "bicubic" else resized
 
 
 def cut_patches(
@@ -87,7 +89,9 @@ def cut_patches(
     return torch.stack([cut_patch(image, box, patch_px, patch_px) for box in boxes])
 
 
-def fit_centre(image: UInt8[Tensor, "3 h w"], size: int, *, resize_px: int) -> Float[Tensor, "3 {size} {size}"]:
+def fit_centre(
+    image: UInt8[Tensor, "3 h w"], size: int, *, resize_px: int, mode: str = "bilinear"
+) -> Float[Tensor, "3 {size} {size}"]:
     """Resizes the short side to `resize_px` and cuts the central `size` squared: float RGB 0..1.
 
     Source: torchvision's evaluation transform (Resize, CenterCrop); `resize_px` must be >= `size`.
@@ -97,7 +101,7 @@ def fit_centre(image: UInt8[Tensor, "3 h w"], size: int, *, resize_px: int) -> F
     resized_height = max(resize_px, int(resize_px * height / short))
     resized_width = max(resize_px, int(resize_px * width / short))
     whole = torch.tensor([0, 0, height, width])
-    resized = cut_patch(image, whole, resized_height, resized_width)
+    resized = cut_patch(image, whole, resized_height, resized_width, mode=mode)
     top = round((resized_height - size) / 2.0)
     left = round((resized_width - size) / 2.0)
     return resized[:, top : top + size, left : left + size]

@@ -1,5 +1,6 @@
 """Classifiers by name: ConvNet-D, ResNets with a small-image stem, and any torchvision classifier."""
 
+import difflib
 import re
 
 import torch
@@ -77,7 +78,11 @@ def _build_unchecked(name: str, *, num_classes: int, size: int) -> nn.Module:
     if name.endswith("_small") and name.removesuffix("_small") in SMALL_RESNETS:
         return _small_stem_resnet(name.removesuffix("_small"), num_classes)
     if name not in torchvision.models.list_models(module=torchvision.models):
-        raise InputError(f"unknown network {name!r}; known: {', '.join(network_names())}")
+        near = ", ".join(difflib.get_close_matches(name, network_names(), n=3))
+        raise InputError(
+            f"unknown network {name!r}{f' (did you mean {near}?)' if near else ''}; known: convnet3 to convnet6, "
+            "resnet18_small (34, 50, 101), and torchvision's classifiers, such as resnet18"
+        )
     options: dict[str, object] = {}
     if name in ("googlenet", "inception_v3"):  # they return extra heads in training mode, which no loss here knows
         options = {"aux_logits": False, "init_weights": True}

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from rded_core.errors import InputError
 
-TEMPERATURE = 20.0
+TEMPERATURES = {"cutmix": 20.0, "mixup": 4.0, "none": 20.0}
+"""Softmax temperature of the loss by how views are mixed. Source: RDED's code (it has no run without mixing)."""
 WEIGHT_DECAY = 0.01
 DEFAULT_LEARNING_RATE = 1e-3
 LEARNING_RATES = {

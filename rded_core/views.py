@@ -15,6 +15,9 @@ from rded_core.squeeze import cell_edges
 CROP_RATIO = (3 / 4, 4 / 3)
 """Aspect ratios (width / height) of a view's crop: RandomResizedCrop's default."""
 
+MIXUP_ALPHA = 0.8
+"""MixUp's share is Beta(alpha, alpha). Source: RDED's code."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewRecipe:
@@ -25,7 +28,7 @@ class ViewRecipe:
         factor: cells per side that patch shuffle permutes; 1 shuffles nothing.
         crop_scale_min: smallest share of the image that a crop may cover; the largest is 1.
         flip: mirror with probability 1/2.
-        mix: ``cutmix``, ``mixup`` or ``none``; lambda is uniform on (0, 1), one draw and one box for a batch.
+        mix: ``cutmix`` (its share is uniform on (0, 1)), ``mixup`` (Beta(0.8, 0.8)) or ``none``; one draw for a batch.
     """
 
     size: int
@@ -81,7 +84,7 @@ def draw_views(recipe: ViewRecipe, num_views: int, generator: torch.Generator) -
     if recipe.mix == "cutmix":
         box = _cutmix_box(recipe.size, share, centre).expand(num_views, 4).clone()
     elif recipe.mix == "mixup":
-        weight = torch.full((num_views,), share)
+        weight = torch.full((num_views,), _draw_beta(MIXUP_ALPHA, generator))
     return Views(column_order, row_order, crop_box, flip, own if recipe.mix == "none" else partner, box, weight)
 
 
@@ -155,6 +158,17 @@ def _draw_view_crops(size: int, num_views: int, generator: torch.Generator, *, s
     chosen = tries[torch.arange(num_views), first]
     whole = torch.tensor([0, 0, size, size])
     return torch.where(fits.any(dim=1)[:, None], chosen, whole)
+
+
+def _draw_beta(alpha: float, generator: torch.Generator) -> float:
+    """Draws from Beta(alpha, alpha), alpha <= 1.
+
+    Source: Jöhnk's rejection (1964): of u^(1/alpha) and v^(1/alpha), where they sum to at most 1, the first's share.
+    Of 64 pairs the first that fits is taken, so that every draw moves the generator equally far.
+    """
+    first, second = torch.rand(2, 64, generator=generator, dtype=torch.float64).pow(1.0 / alpha)
+    place = int((first + second <= 1.0).long().argmax())
+    return (first[place] / (first[place] + second[place])).item()
 
 
 def _cutmix_box(size: int, share: float, centre: Float[Tensor, "2"]) -> Int[Tensor, "4"]:

@@ -63,15 +63,16 @@ def _measure(plan: RunPlan, role: Role) -> dict[str, Any]:
     per_class = max(SAMPLE_IMAGES // len(plan.classes), 2)
     network = (load_observer if role == "observer" else load_teacher)(plan.config, plan.classes)
     device = device_of(network)
-    mean, std = network.preprocessing.mean, network.preprocessing.std
+    given = network.preprocessing
 
     def work(entry: tuple[ClassShard, dict[str, Any]]) -> tuple[int, Tensor] | None:
         shard, row = entry
         try:
-            view = fit_view(read_item(candidate_item(plan, shard, row)), plan.config.size)[None].to(device)
+            data = read_item(candidate_item(plan, shard, row))
+            view = fit_view(data, plan.config.size, interpolation=given.interpolation)[None].to(device)
         except RejectedImage:
             return None  # counted where it is scored
-        return row["class_index"], classify(network.network, view, mean=mean, std=std).cpu()
+        return row["class_index"], classify(network.network, view, mean=given.mean, std=given.std).cpu()
 
     entries = [
         (shard, row)

@@ -13,11 +13,10 @@ from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
-from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
-from rded_core.io.run_records import read_run
+from rded_core.io.run_records import read_run, require_free
 from rded_core.io.sources import Source, SourceClass, SourceItem, open_source
 from rded_core.io.tables import INDEX, write_rows
 from rded_core.seeds import counter_seed
@@ -79,17 +78,16 @@ def prepare(config: DistillConfig) -> RunPlan:
     Raises:
         InputError: source, observer, IPC or OUT cannot work.
     """
-    logger = run_logger()
     run = RunFolder(Path(config.out))
-    _check_out(run)
+    require_free(run)
     source = open_source(config.source, classes=config.classes)
     _tell_classes(source)
     check_counts(config, source)
     observer = load_observer(config, source.classes)
     teacher = load_teacher(config, source.classes)
-    logger.info("observer %s: %s", observer.spec, observer.head_note)
+    _tell_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
-        logger.info("teacher %s: %s", teacher.spec, teacher.head_note)
+        _tell_network("teacher", teacher, config.size)
     _claim(run, _describe_run(config, source, observer, teacher))
     shards = class_shards(len(source.classes), config.classes_per_shard)
     return RunPlan(
@@ -140,11 +138,11 @@ def _tell_classes(source: Source) -> None:
         run_logger().info("%d files passed over: no labelled images by name", source.num_ignored_files)
 
 
-def _check_out(run: RunFolder) -> None:
-    """Raises InputError where OUT holds something that is not ours; creates nothing yet."""
-    if run.root.is_dir() and not run.run_json.is_file() and any(run.root.iterdir()):
-        raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
-    require_writable(run.root)
+def _tell_network(role: str, network: Observer, size: int) -> None:
+    run_logger().info("%s %s: %s", role, network.spec, network.head_note)
+    made_for = network.preprocessing.size
+    if made_for and made_for != size:
+        run_logger().warning("the %s was made for images of %d px, and sees %d px here (--size)", role, made_for, size)
 
 
 def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.io.images import image_suffix
-from rded_core.protocols import LEARNING_RATES, TEMPERATURE, WEIGHT_DECAY, find_protocol, peak_learning_rate
+from rded_core.protocols import LEARNING_RATES, TEMPERATURES, WEIGHT_DECAY, find_protocol, peak_learning_rate
 from rded_core.views import CROP_RATIO
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import RunPlan, describe_network
@@ -40,7 +40,7 @@ def describe_recipe(plan: RunPlan, *, num_images: int, observer_top1: float) -> 
         "label_codec": "float16",
         "protocol": config.protocol,
         "views": {**asdict(view_recipe(config)), "crop_ratio": list(CROP_RATIO), "batch_size": batch},
-        "temperature": TEMPERATURE,
+        "temperature": config.temperature or TEMPERATURES[config.mix],
         "loss": "KL(teacher || student) between softmaxes at the temperature, mean over the batch",
         "optimiser": {
             "name": "AdamW",

@@ -1,7 +1,8 @@
-"""Train an observer from scratch on a labelled source and write it as .safetensors."""
+"""Train an observer on a labelled source and write it as .safetensors."""
 
 import math
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
+from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, require_new, save_checkpoint
 from rded_core.io.device import num_available_cores, resolve_device
-from rded_core.io.files import require_writable
+from rded_core.io.files import file_digest, require_writable
+from rded_core.io.manifest import digest_of
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.weights import Preprocessing, load_matching, save_network
 from rded_core.networks import build_network
@@ -25,6 +28,9 @@ from rded_core.training import Accuracy, measure_accuracy, split_decay, train_ep
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger, track
 
+NEUTRAL_FIELDS = {"source", "val", "out", "init", "workers", "device"}
+"""Config fields that do not change the weights, or whose content is digested instead."""
+
 WARMUP_SHARE = 0.15
 MOMENTUM = 0.9
 
@@ -33,50 +39,76 @@ MOMENTUM = 0.9
 def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     """Trains by cross-entropy with SGD (Nesterov, warm-up then cosine) and writes weights, classes, preprocessing.
 
+    Interrupted, it goes on after its last whole epoch, to the same weights.
+
     Returns:
         A record: path, classes, images, top-1 and top-5 of the last epoch (None without a validation source), seconds.
+
+    Raises:
+        InputError: the file is there already, a source or a network cannot work, or training diverges.
     """
     started = time.monotonic()
-    logger = run_logger()
-    require_writable(Path(config.out).parent)
+    out = Path(config.out)
+    require_new(out)
+    require_writable(out.parent)
     source = open_source(config.source, classes=config.classes)
     val = _open_val(config, source) if config.val else None
     device = resolve_device(config.device)
-    with seeded_init(counter_seed(config.seed, "init")):
-        network = build_network(config.arch, num_classes=len(source.classes), size=config.size)
-    if config.init:
-        fresh = load_matching(network, config.init)
-        logger.info("started from %s%s", config.init, f"; trained anew: {', '.join(fresh)}" if fresh else "")
-    network = network.to(device).to(memory_format=torch.channels_last)
+    network = _build(config, len(source.classes)).to(device).to(memory_format=torch.channels_last)
     if config.compile:
         network.compile()
     optimiser = torch.optim.SGD(
         split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
     )
-    logger.info(
+    run_logger().info(
         "%s on %s: %d images, %d classes, %s", config.arch, config.source, source.num_items, len(source.classes), device
     )
+    run = _run_digest(config, source)
+    first = load_checkpoint(out, network, optimiser, run=run)
+    if first:
+        run_logger().info("goes on after epoch %d of %d", first, config.epochs)
     accuracy: Accuracy | None = None
-    for epoch in range(config.epochs):
+    for epoch in range(first, config.epochs):
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
             loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
         if not math.isfinite(loss):
             raise InputError(f"training diverged in epoch {epoch + 1} (loss {loss}); lower --lr")
+        if epoch + 1 < config.epochs:
+            save_checkpoint(out, network, optimiser, run=run, num_epochs=epoch + 1)
         accuracy = _measure(network, val, config=config, device=device) if val else None
         shown = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
-        logger.info(
+        run_logger().info(
             "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started
         )
     _save(network, source, config=config, accuracy=accuracy)
+    drop_checkpoint(out)
     return {
         "path": config.out,
         "arch": config.arch,
+        "size": config.size,
         "num_classes": len(source.classes),
         "num_images": source.num_items,
         "top1": accuracy.top1 if accuracy else None,
         "top5": accuracy.top5 if accuracy else None,
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _build(config: TrainObserverConfig, num_classes: int) -> nn.Module:
+    """Returns the network to train: fresh, or from the weights the config names."""
+    with seeded_init(counter_seed(config.seed, "init")):
+        network = build_network(config.arch, num_classes=num_classes, size=config.size)
+    if config.init:
+        fresh = load_matching(network, config.init)
+        run_logger().info("started from %s%s", config.init, f"; trained anew: {', '.join(fresh)}" if fresh else "")
+    return network
+
+
+def _run_digest(config: TrainObserverConfig, source: Source) -> str:
+    """Returns the digest of everything the weights depend on."""
+    fields = {name: value for name, value in asdict(config).items() if name not in NEUTRAL_FIELDS}
+    init = file_digest(Path(config.init)) if config.init else None
+    return digest_of([fields, init, source.digest(), ALGORITHM_VERSION])
 
 
 def _open_val(config: TrainObserverConfig, source: Source) -> Source:

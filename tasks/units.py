@@ -43,6 +43,10 @@ def run_unit(
     facts = produce()
     record = Record(stage, unit, inputs, {output.name: file_digest(output) for output in outputs}, facts)
     write_record(path, record)
-    shown = ", ".join(f"{name} {value}" for name, value in facts.items() if isinstance(value, int | float | str))
+    shown = ", ".join(
+        f"{name} {f'{value:.4g}' if isinstance(value, float) else value}"
+        for name, value in facts.items()
+        if isinstance(value, int | float | str)
+    )
     logger.info("%s %s: %s, %.1f s, %s", stage, unit, shown or "done", time.monotonic() - started, path.parent)
     return record

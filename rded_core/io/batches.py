@@ -58,16 +58,17 @@ def evaluation_batches(
 ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
     """Yields normalised batches of centre crops, every item once, in the order given.
 
-    Above 64 px the short side is resized to size * 8 / 7 first, the field's evaluation transform; small images are
-    used whole. Source: RDED's validation code; torchvision's Resize and CenterCrop.
+    The short side is resized to size // 7 * 8 first, the field's evaluation transform (256 for 224, 32 for 32).
+    Source: RDED's validation code; torchvision's Resize and CenterCrop.
     """
     prepared = _skip_rejected(lambda entry: (fit_view(read_item(entry[0]), size), entry[1]), items, workers=workers)
     yield from _collate(prepared, batch_size, preprocessing, drop_last=False)
 
 
-def fit_view(data: bytes, size: int) -> Float[Tensor, "3 s s"]:
+def fit_view(data: bytes, size: int, *, interpolation: str = "bilinear") -> Float[Tensor, "3 s s"]:
     """Decodes one image and makes its evaluation view: float RGB 0..1."""
-    return fit_centre(decode_image(data), size, resize_px=size * 8 // 7 if size > 64 else size)
+    mode = "bicubic" if interpolation == "bicubic" else "bilinear"
+    return fit_centre(decode_image(data), size, resize_px=max(size // 7 * 8, size), mode=mode)
 
 
 def _skip_rejected(

@@ -30,12 +30,80 @@ A view is: patch shuffle ({views[factor]} x {views[factor]} cells: output column
 then rows likewise) -> crop box -> bilinear antialiased resize to {size} px -> flip -> normalise with the recipe's mean
 and std -> paste the box `mix_*` of the view at `mix_position` of the same batch (or blend it, where `mix_weight` > 0).
 Minimise KL(teacher || student) between softmaxes at temperature {temperature:g}. Every parameter is a column; nothing
-has to be drawn again. Or, with rded: `rded evaluate DIR --val VALIDATION_IMAGES --student {suggested_student}`.
+has to be drawn again. In PyTorch, with nothing but these files:
+
+```python
+{example}```
+
+Or, with rded: `rded evaluate DIR --val VALIDATION_IMAGES --student {suggested_student}`.
 
 Made with rded {rded_version} (algorithm version {algorithm_version}), after RDED
 (Sun et al., CVPR 2024, arXiv 2312.03526).
 The images are cut from the source's images; their licence is the source's.
 """
+
+
+EXAMPLE = """import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch.nn import functional
+
+ROOT = Path(".")  # this folder
+recipe = json.loads((ROOT / "recipe.json").read_text())
+size, factor = recipe["size"], recipe["views"]["factor"]
+mean, std = (torch.tensor(recipe[name]).view(3, 1, 1) for name in ("mean", "std"))
+edges = [cell * size // factor for cell in range(factor + 1)]
+cells = [torch.arange(edges[cell], edges[cell + 1]) for cell in range(factor)]
+
+images = {}
+for tar in sorted(ROOT.glob("images/*.tar")):
+    with tarfile.open(tar) as archive:
+        for member in archive:
+            key, ending = member.name.split(".", 1)
+            if ending == recipe["image_suffix"]:
+                picture = Image.open(archive.extractfile(member)).convert("RGB")
+                images[key] = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+
+
+def window(row, kind):
+    top, left, height, width = (row[f"{kind}_{side}"] for side in ("top", "left", "height", "width"))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def view_of(image, row):
+    image = image[:, :, torch.cat([cells[cell] for cell in row["column_order"]])]
+    image = image[:, torch.cat([cells[cell] for cell in row["row_order"]])]
+    image = image[(..., *window(row, "crop"))][None]
+    image = functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)[0]
+    return ((image.flip(-1) if row["flip"] else image) - mean) / std
+
+
+def recorded_batches(epoch):
+    \"\"\"Yields (views, teacher logits), batch by batch; one file holds ten epochs, one row group each.\"\"\"
+    table = sorted(ROOT.glob("soft_labels/*.parquet"))[epoch // 10]
+    rows = pq.ParquetFile(table).read_row_group(epoch % 10).to_pylist()
+    for number in range(rows[-1]["batch"] + 1):
+        batch = [row for row in rows if row["batch"] == number]
+        views = torch.stack([view_of(images[row["key"]], row) for row in batch])
+        partners = views[[row["mix_position"] for row in batch]]
+        for view, partner, row in zip(views, partners, batch):
+            place = (..., *window(row, "mix"))
+            view[place] = partner[place]
+            view.lerp_(partner, row["mix_weight"])
+        yield views, torch.tensor([row["logits"] for row in batch])
+
+
+def loss(student_logits, teacher_logits, temperature=recipe["temperature"]):
+    student = functional.log_softmax(student_logits / temperature, dim=1)
+    teacher = functional.softmax(teacher_logits / temperature, dim=1)
+    return functional.kl_div(student, teacher, reduction="batchmean")
+"""
+"""What README.md shows: a reader of its own, which a test holds to the one in `rded_core.io.distilled`."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -52,7 +120,7 @@ def write_sums(folder: DatasetFolder) -> None:
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:
     """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made."""
     names = ", ".join(entry["name"] for entry in classes[:12]) + (" ..." if len(classes) > 12 else "")
-    write_text(folder.readme, README.format(names=names, **recipe))
+    write_text(folder.readme, README.format(names=names, example=EXAMPLE, **recipe))
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:

@@ -69,7 +69,7 @@ def open_observer(
     loader = {"torchvision": _from_torchvision, "timm": _from_timm, "rded": _from_rded}.get(kind, _from_factory)
     network, preprocessing, named = loader(spec, name, state is not None, num_classes=width, size=size)
     if state is not None:
-        load_state(network, state, weights=str(weights), spec=spec)
+        load_state(network, state, weights=str(weights), spec=f"{spec} at {size} px", made_for=facts.get("size"))
     if "mean" in facts:
         preprocessing = Preprocessing(
             tuple(facts["mean"]), tuple(facts["std"]), facts.get("size"), facts["interpolation"]

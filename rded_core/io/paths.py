@@ -26,6 +26,10 @@ def class_shards(num_classes: int, classes_per_shard: int) -> list[ClassShard]:
     return [ClassShard(start, min(start + classes_per_shard, num_classes)) for start in starts]
 
 
+SHARED_STAGES = ("index", "candidates", "observe")
+"""Stages that a control takes over from the run it is a control of: both draw the same candidates."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths inside one OUT."""
@@ -37,10 +41,6 @@ class RunFolder:
         return self.root / "run.json"
 
     @property
-    def classes(self) -> Path:
-        return self.root / "work" / "index" / "classes.json"
-
-    @property
     def dataset(self) -> Path:
         return self.root / "dataset"
 
@@ -50,13 +50,18 @@ class RunFolder:
         return self.root / "work" / "dataset"
 
     def record(self, stage: str, unit: str) -> Path:
-        return self.root / "work" / stage / f"{unit}.json"
+        return self._stage(stage) / f"{unit}.json"
 
     def table(self, stage: str, unit: str) -> Path:
-        return self.root / "work" / stage / f"{unit}.parquet"
+        return self._stage(stage) / f"{unit}.parquet"
 
     def tar(self, stage: str, unit: str) -> Path:
-        return self.root / "work" / stage / f"{unit}.tar"
+        return self._stage(stage) / f"{unit}.tar"
+
+    def _stage(self, stage: str) -> Path:
+        is_control = self.root.parent.parts[-2:] == ("work", "controls")
+        owner = self.root.parents[2] if is_control and stage in SHARED_STAGES else self.root
+        return owner / "work" / stage
 
     def control(self, name: str) -> Path:
         """Run folder of a control set, made by the same flow."""

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from rded_core.errors import InputError
+from rded_core.io.files import require_writable
 from rded_core.io.paths import RunFolder
 
 
@@ -17,3 +18,10 @@ def read_run(run: RunFolder) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run.run_json} is damaged ({error}); choose another --out") from error
     return described
+
+
+def require_free(run: RunFolder) -> None:
+    """Raises InputError where OUT cannot be written, or holds something that is not ours; creates nothing."""
+    if run.root.is_dir() and not run.run_json.is_file() and any(run.root.iterdir()):
+        raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
+    require_writable(run.root)

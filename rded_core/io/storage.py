@@ -54,11 +54,16 @@ def join_path(root: str, relative: str) -> str:
     return f"{root.rstrip('/')}/{relative}"
 
 
-def _list_local(root: Path) -> list[tuple[str, int]]:
+def require_folder(root: Path) -> None:
+    """Raises InputError where `root` is no folder."""
     if not root.exists():
         raise InputError(f"no such folder: {root}; give the path of a folder of class folders, tars or Parquet files")
     if not root.is_dir():
         raise InputError(f"{root} is a file, not a folder; give a folder, or a pattern that ends in .tar")
+
+
+def _list_local(root: Path) -> list[tuple[str, int]]:
+    require_folder(root)
     found: list[tuple[str, int]] = []
     for folder, _, names in os.walk(root, followlinks=True, onerror=_raise_unreadable):
         relative = Path(folder).relative_to(root).as_posix()

@@ -39,14 +39,19 @@ def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"rded": json.dumps(described)}))
 
 
+def require_weights(path: str) -> None:
+    """Raises InputError where there is no file."""
+    if not Path(path).is_file():
+        raise InputError(f"no such weights file: {path}")
+
+
 def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads a weights file: its tensors, and what `save_network` noted in it (nothing for other files).
 
     Raises:
         InputError: missing, damaged, or not readable without unpickling.
     """
-    if not Path(path).is_file():
-        raise InputError(f"no such weights file: {path}")
+    require_weights(path)
     try:
         if path.endswith(".safetensors"):
             with safe_open(path, framework="pt") as opened:
@@ -54,9 +59,11 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return load_file(path), facts
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # torch's own text advises to unpickle after all: it stays out of the message.
+        reason = "it needs unpickling" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
         raise InputError(
-            f"{path} holds no weights that can be read safely ({reason}); expected .safetensors, or a plain state dict"
+            f"{path} holds no weights that can be read safely ({reason}); expected .safetensors, or a plain state dict "
+            "saved by torch.save(network.state_dict(), FILE)"
         ) from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -66,21 +73,32 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {name.removeprefix("module."): value for name, value in state.items()}, {}
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def head_width(state: dict[str, Tensor] | None) -> int | None:
     """Reads the number of classes off the last layer of a state dict, by the names torchvision and timm give it."""
     heads = [value for name, value in (state or {}).items() if HEAD_NAME.search(name) and value.ndim in (2, 4)]
     return heads[-1].shape[0] if heads else None
 
 
-def load_state(network: nn.Module, state: dict[str, Tensor], *, weights: str, spec: str) -> None:
-    """Loads every weight into the network; raises InputError with the first misfit."""
+def load_state(
+    network: nn.Module, state: dict[str, Tensor], *, weights: str, spec: str, made_for: int | None = None
+) -> None:
+    """Loads every weight into the network; raises InputError with the first misfit.
+
+    `made_for` is the image size the weights were trained at, where their file says it.
+    """
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
         more = f" (and {len(lines) - 1} more faults)" if len(lines) > 1 else ""
+        trained = f" (they were trained at --size {made_for})" if made_for else ""
         raise InputError(
-            f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network it was saved from"
+            f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network and size it was saved "
+            f"from{trained}"
         ) from error
 
 

@@ -106,7 +106,7 @@ def test_weights_that_cannot_be_read(
 
 def test_weights_of_another_network(distil_with: Expect, save_untrained: Callable[..., Path]) -> None:
     weights = save_untrained(arch="convnet4")
-    distil_with("does not fit rded:convnet3.*name the network it was saved from", weights=weights)
+    distil_with("does not fit rded:convnet3 at 32 px.*name the network and size it was saved from", weights=weights)
 
 
 def test_observer_without_weights(expect_error: Expect, shared_source: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_ipc_beyond_the_smallest_class(distil_with: Expect, image_folder: Path) 
 
 
 def test_ipc_beyond_the_candidates(distil_with: Expect) -> None:
-    distil_with("num_candidates must be >= .*= 12, got 10; raise --num-candidates or lower --ipc to 2", ipc=3)
+    distil_with("num_candidates must be >= .*= 12, got 10; raise --num-candidates .* or lower --ipc to 2", ipc=3)
 
 
 def test_out_below_a_file(distil_with: Expect, tmp_path: Path) -> None:

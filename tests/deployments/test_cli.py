@@ -76,7 +76,7 @@ def test_train_observer_prints_where_it_is(run_cli: RunCli, shared_source: Path,
     assert "36 images of 3 classes" in out
 
 
-ARGUMENTS = ("distill", "s", "--observer", "rded:convnet3", "--ipc", "1", "--out", "o")
+ARGUMENTS = ("distill", "torchvision:CIFAR10", "--observer", "rded:convnet3", "--ipc", "1", "--out", "o")
 
 
 def test_interruption_says_how_to_go_on(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_interruption_says_how_to_go_on(run_cli: RunCli, monkeypatch: pytest.Mon
     monkeypatch.setattr("flows.distill.distill", interrupt)
     code, _, err = run_cli(*ARGUMENTS)
     assert code == 130
-    assert err.splitlines()[-1] == "rded: error: interrupted; the same command again keeps every finished stage"
+    assert err.splitlines()[-1] == "rded: error: interrupted; the same command again goes on where it stopped"
 
 
 def test_defect_keeps_its_traceback(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.evaluate import evaluate
@@ -43,6 +44,23 @@ def test_table_holds_every_set_with_accuracies(evaluated: tuple[Path, dict[str, 
             assert student["num_val"] == 36
     assert json.loads(Path(table["path"]).read_text()) == table
     assert Path(table["path"]).parent == run / "evaluations"
+
+
+def test_control_takes_over_the_candidates(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    """Neither drawn nor decoded for the observer again: a control differs from the selection on."""
+    work = evaluated[0] / "work"
+    assert {path.name for path in (work / "controls" / "random" / "work").iterdir()} == {
+        "realism",
+        "selection",
+        "squeeze",
+        "soft_labels",
+    }
+    drawn = {row["source_sha256"] for row in _rows(work / "realism")}
+    assert {row["source_sha256"] for row in _rows(work / "controls" / "random" / "work" / "realism")} == drawn
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [row for table in sorted(folder.glob("*.parquet")) for row in pq.read_table(table).to_pylist()]
 
 
 def test_control_has_the_same_ipc_and_label_budget(evaluated: tuple[Path, dict[str, Any]]) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+import tasks.train_observer as train_module
 from flows.train_observer import train_observer
 from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
+from rded_core.io import checkpoints
 from rded_core.io.observers import open_observer
 from rded_core.io.sources import open_source
 from rded_core.io.weights import read_weights
@@ -42,6 +44,64 @@ def test_workers_change_no_weight(shared_source: Path, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+class _PulledPlugError(Exception):
+    pass
+
+
+def _interrupt_after(num_epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes training stop right after the checkpoint of an epoch is on disk."""
+    done: list[int] = []
+    save = checkpoints.save_checkpoint
+
+    def save_and_stop(*arguments: Any, **options: Any) -> None:
+        save(*arguments, **options)
+        done.append(options["num_epochs"])
+        if done[-1] == num_epochs:
+            raise _PulledPlugError
+
+    monkeypatch.setattr("tasks.train_observer.save_checkpoint", save_and_stop)
+
+
+def test_interrupted_training_goes_on_to_the_same_bytes(
+    shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
+    train_stage.fn(_config(shared_source, whole, epochs=3))
+    with monkeypatch.context() as patch:
+        _interrupt_after(2, patch)
+        with pytest.raises(_PulledPlugError):
+            train_stage.fn(_config(shared_source, halves, epochs=3))
+    assert not halves.exists()
+    epochs: list[int] = []
+    train_epoch = train_module.train_epoch
+    monkeypatch.setattr(train_module, "train_epoch", lambda *a, **k: (epochs.append(1), train_epoch(*a, **k))[1])
+    train_stage.fn(_config(shared_source, halves, epochs=3))
+    assert len(epochs) == 1, "only the third epoch was left"
+    assert halves.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {whole.name, halves.name}, "the checkpoint is gone"
+
+
+def test_checkpoint_of_other_settings_is_not_taken(
+    shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, path = tmp_path / "whole.safetensors", tmp_path / "x.safetensors"
+    with monkeypatch.context() as patch:
+        _interrupt_after(1, patch)
+        with pytest.raises(_PulledPlugError):
+            train_stage.fn(_config(shared_source, path, seed=1))
+    train_stage.fn(_config(shared_source, path, seed=2))
+    train_stage.fn(_config(shared_source, whole, seed=2))
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_trained_weights_are_not_written_over(shared_source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"hours of training")
+    with pytest.raises(InputError, match=r"x\.safetensors exists already; choose another name, or delete it"):
+        train_stage.fn(_config(shared_source, path))
+    assert path.read_bytes() == b"hours of training"
+
+
 def test_start_from_weights_of_other_classes(
     shared_source: Path, save_untrained: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -56,7 +116,7 @@ def test_start_from_weights_of_other_classes(
 
 
 def test_unknown_network_is_named_with_the_choices(shared_source: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown network 'resnet99'; known: convnet3"):
+    with pytest.raises(InputError, match=r"unknown network 'resnet99' .*known: convnet3"):
         train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", arch="resnet99"))
     assert not list(tmp_path.iterdir())
 

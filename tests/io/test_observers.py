@@ -113,7 +113,7 @@ def test_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
 
 def test_weights_of_another_size_are_an_error(tmp_path: Path) -> None:
     weights = save(trained(), tmp_path / "o.safetensors", ["1", "10", "2"])
-    with pytest.raises(InputError, match="does not fit rded:convnet3: size mismatch"):
+    with pytest.raises(InputError, match=r"does not fit rded:convnet3 at 32 px: size mismatch.*trained at --size 16"):
         open_observer("rded:convnet3", weights, classes=CLASSES, size=32)
 
 
@@ -130,7 +130,7 @@ def test_pretrained_weights_without_a_network_are_an_error(monkeypatch: pytest.M
         ("torchvision:", "is no spec"),
         (":resnet18", "observer ':resnet18'"),
         ("rded:convnet3", "comes without weights"),
-        ("torchvision:resnet19", "unknown network 'resnet19'; known: convnet3"),
+        ("torchvision:resnet19", "unknown network 'resnet19' .did you mean resnet1.*known: convnet3"),
         ("torchvison:resnet18", "No module named 'torchvison'"),
         ("json:absent", "has no attribute 'absent'"),
         ("json:JSONDecoder", "returned JSONDecoder, not a torch.nn.Module"),

@@ -212,7 +212,16 @@ def test_drawn_views_are_pinned() -> None:
         "mix_position": 465194580,
         "mix_box": 82177840,
     }
-    assert draw(replace(RECIPE, mix="mixup")).mix_weight[0].item() == pytest.approx(0.6838768, abs=1e-6)
+    assert draw(replace(RECIPE, mix="mixup")).mix_weight[0].item() == pytest.approx(0.8917021, abs=1e-6)
+
+
+def test_mixup_shares_follow_their_beta_distribution() -> None:
+    recipe = replace(RECIPE, mix="mixup")
+    shares = torch.stack([draw(recipe, num_views=1, item=item).mix_weight[0] for item in range(4000)])
+    assert shares.min() > 0.0
+    assert shares.max() < 1.0
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert shares.var().item() == pytest.approx(1 / (4 * (2 * 0.8 + 1)), abs=0.005)
 
 
 def test_applied_views_are_pinned() -> None:

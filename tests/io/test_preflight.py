@@ -1,0 +1,70 @@
+"""What can be told before anything slow starts."""
+
+from pathlib import Path
+
+import pytest
+
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.errors import InputError
+from rded_core.io.preflight import look_before
+
+
+def _distill(tmp_path: Path, source: object, **changes: str) -> DistillConfig:
+    out = str(tmp_path / "run")
+    return DistillConfig(**{"source": str(source), "observer": "rded:convnet3", "ipc": 1, "out": out, **changes})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "absent"}, "no such folder: absent"),
+        ({"source": __file__}, "is a file, not a folder"),
+        ({"weights": "absent.safetensors"}, "no such weights file: absent.safetensors"),
+        ({"teacher_weights": "absent.pth"}, "no such weights file: absent.pth"),
+        ({"observer_classes": "absent.txt"}, "cannot read the class list absent.txt"),
+        ({"out": str(Path(__file__).parent)}, "is not empty and holds no run of rded"),
+        ({"out": __file__}, "is a file; choose another folder"),
+    ],
+)
+def test_a_distillation_that_cannot_start(
+    image_folder: Path, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        look_before(_distill(tmp_path, **{"source": image_folder, **changes}))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "source", ["torchvision:CIFAR10", "s3://bucket/photos", "shards-{000..009}.tar", "shards/*.tar"]
+)
+def test_sources_that_only_their_reader_can_check_are_let_through(tmp_path: Path, source: str) -> None:
+    look_before(_distill(tmp_path, source))
+
+
+def test_an_evaluation_that_cannot_start(image_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no distilled dataset at"):
+        look_before(EvaluateConfig(dataset=str(tmp_path), val=str(image_folder), student="convnet3"))
+
+
+def test_an_evaluation_without_validation_images(published: Path) -> None:
+    config = EvaluateConfig(dataset=str(published), val="absent", student="convnet3")
+    with pytest.raises(InputError, match="no such folder: absent"):
+        look_before(config)
+
+
+def test_training_that_would_write_over_weights(image_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "o.safetensors"
+    config = TrainObserverConfig(source=str(image_folder), arch="convnet3", out=str(path))
+    look_before(config)
+    path.touch()
+    with pytest.raises(InputError, match="exists already"):
+        look_before(config)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("SHA256SUMS", "recipe.json"):
+        (folder / name).write_text("{}")
+    return folder
