@@ -161,7 +161,8 @@ class EvaluateConfig:
         loss: what a student minimises: kl (the method's), or gift (cosine to teacher logits plus a tenth of the
             smoothed hard label)
         lr: peak learning rate; by default the protocol's for this student
-        extra_forward: also run the unmixed images through the student in training mode, as the authors' code does
+        extra_forward: run each batch through the student once more in training mode, as the authors' code does: it
+            moves BatchNorm's statistics
         compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
         workers: threads that prepare views; by default one per core
         device: where networks run: auto, cpu, cuda, cuda:N or mps

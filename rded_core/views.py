@@ -98,7 +98,7 @@ def apply_views(
 ) -> Float[Tensor, "b 3 s s"]:
     """Applies recorded views to uint8 RGB images; returns normalised float views.
 
-    With ``mix=False`` the partner is left out (the authors' extra forward pass wants unmixed views).
+    With ``mix=False`` the partner is left out: `mix_views` puts it in later.
     """
     size = images.shape[-1]
     cells = cell_edges(size, views.column_order.shape[1])

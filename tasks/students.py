@@ -103,6 +103,8 @@ class _Training:
         self.workers = config.workers or num_available_cores()
         self.peak = config.lr or peak_learning_rate(config.student)
         self.size = int(dataset.recipe["size"])
+        # The authors' CutMix writes into its batch, so what their extra pass sees is mixed; their MixUp does not.
+        self.mixed_in_place = dataset.recipe["views"]["mix"] == "cutmix"
         self.preprocessing = Preprocessing(tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"]))
         self.val_items: list[LabelledItem] = labelled_items(val)
         with seeded_init(counter_seed(seed, "student")):
@@ -150,10 +152,10 @@ class _Training:
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Targets]]:
         batches = student_batches(self.dataset, self.protocol, epoch=epoch, seed=self.seed, workers=self.workers)
         for batch in batches:
+            mixed = self._move(mix_views(batch.shown, batch.views))
             if self.config.extra_forward:  # moves BatchNorm's statistics, as the authors' loop does
                 with torch.no_grad():
-                    self.network(self._move(batch.shown))
-            mixed = self._move(mix_views(batch.shown, batch.views))
+                    self.network(mixed if self.mixed_in_place else self._move(batch.shown))
             yield mixed, (batch.teacher_logits.to(self.device), batch.hard_labels.to(self.device))
 
     def _move(self, images: Tensor) -> Tensor:

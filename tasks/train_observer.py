@@ -15,9 +15,9 @@ from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
-from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, require_new, save_checkpoint
+from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
 from rded_core.io.device import num_available_cores, resolve_device
-from rded_core.io.files import file_digest, require_writable
+from rded_core.io.files import file_digest, require_new, require_writable
 from rded_core.io.manifest import digest_of
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.weights import Preprocessing, load_matching, save_network

@@ -6,14 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rded_core.errors import InputError
 from rded_core.io.files import write_atomically
-
-
-def require_new(out: Path) -> None:
-    """Raises InputError where `out` is there already: hours of training are not written over."""
-    if out.exists():
-        raise InputError(f"--out {out} exists already; choose another name, or delete it to train anew")
 
 
 def save_checkpoint(

@@ -52,6 +52,18 @@ def file_stamp(path: str) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
+def require_file(path: str, what: str) -> None:
+    """Raises InputError where there is no file at `path`; `what` says what it should be."""
+    if not Path(path).is_file():
+        raise InputError(f"no such {what}: {path}")
+
+
+def require_new(path: Path) -> None:
+    """Raises InputError where `path` is there already: hours of work are not written over."""
+    if path.exists():
+        raise InputError(f"--out {path} exists already; choose another name, or delete it to begin anew")
+
+
 def require_writable(folder: Path) -> None:
     """Raises InputError where `folder` neither is nor can become a folder that we may write to; creates nothing."""
     nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_atomically
+from rded_core.io.files import require_file, write_atomically
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,19 +39,13 @@ def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"rded": json.dumps(described)}))
 
 
-def require_weights(path: str) -> None:
-    """Raises InputError where there is no file."""
-    if not Path(path).is_file():
-        raise InputError(f"no such weights file: {path}")
-
-
 def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads a weights file: its tensors, and what `save_network` noted in it (nothing for other files).
 
     Raises:
         InputError: missing, damaged, or not readable without unpickling.
     """
-    require_weights(path)
+    require_file(path, "weights file")
     try:
         if path.endswith(".safetensors"):
             with safe_open(path, framework="pt") as opened:

@@ -1,5 +1,7 @@
 """What can be told before anything slow starts."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ def _distill(tmp_path: Path, source: object, **changes: str) -> DistillConfig:
         ({"source": __file__}, "is a file, not a folder"),
         ({"weights": "absent.safetensors"}, "no such weights file: absent.safetensors"),
         ({"teacher_weights": "absent.pth"}, "no such weights file: absent.pth"),
-        ({"observer_classes": "absent.txt"}, "cannot read the class list absent.txt"),
+        ({"observer_classes": "absent.txt"}, "no such class list: absent.txt"),
         ({"out": str(Path(__file__).parent)}, "is not empty and holds no run of rded"),
         ({"out": __file__}, "is a file; choose another folder"),
     ],
@@ -68,3 +70,8 @@ def published(tmp_path: Path) -> Path:
     for name in ("SHA256SUMS", "recipe.json"):
         (folder / name).write_text("{}")
     return folder
+
+
+def test_a_look_imports_nothing_slow() -> None:
+    code = "import rded_core.io.preflight, sys; sys.exit('torch' in sys.modules or 'prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
