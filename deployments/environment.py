@@ -52,9 +52,9 @@ def stop_on_interrupt(message: str, exit_code: int) -> None:
     """
 
     def stop(_signal: int, _frame: object) -> None:
-        from prefect.server.api.server import SubprocessASGIServer
-
-        for server in list(SubprocessASGIServer._instances.values()):  # pyright: ignore[reportPrivateUsage]
+        # Nothing may be imported here: the signal can come in the middle of Prefect's own import.
+        servers = getattr(sys.modules.get("prefect.server.api.server"), "SubprocessASGIServer", None)
+        for server in list(getattr(servers, "_instances", {}).values()):
             if server.server_process:
                 server.server_process.terminate()
         print(message, file=sys.stderr, flush=True)

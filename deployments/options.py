@@ -49,7 +49,8 @@ def with_options(
 def coerce_fields(config_class: type, given: dict[str, Any], *, origin: str) -> dict[str, Any]:
     """Brings values from flags or a JSON file to the types of their fields.
 
-    Comma-separated text becomes the tuple a field asks for (``none`` is empty); lists become tuples.
+    Comma-separated text becomes the tuple a field asks for (``none`` is the empty one
+    where names are a closed set); lists become tuples.
 
     Raises:
         InputError: a value is of another type than its field.
@@ -66,7 +67,9 @@ def _coerce(name: str, value: Any, hint: Any, *, origin: str) -> Any:
         return None
     kind = tuple if _is_tuple(hint) else _flag_type(hint)
     if kind is tuple and isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip() not in ("", "none"))
+        if value.strip() == "none" and typing.get_args(_element(hint)):  # of a closed set of names, none of them
+            return ()
+        return tuple(part.strip() for part in value.split(",") if part.strip())
     if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
         return tuple(value)
     if kind is float and type(value) is int:
@@ -124,6 +127,11 @@ def _is_tuple(hint: Any) -> bool:
     return typing.get_origin(_plain_type(hint)) is tuple
 
 
+def _element(hint: Any) -> Any:
+    """Returns the type of a tuple field's elements."""
+    return typing.get_args(_plain_type(hint))[0]
+
+
 def _flag_type(hint: Any) -> type:
     plain = _plain_type(hint)
     return plain if plain in (int, float, bool) else str
@@ -134,5 +142,5 @@ def _metavar(hint: Any) -> str:
     if typing.get_origin(plain) is typing.Literal:
         return "|".join(typing.get_args(plain))
     if _is_tuple(hint):
-        return ",".join(typing.get_args(typing.get_args(plain)[0])) or "A,B"
+        return ",".join(typing.get_args(_element(hint))) or "A,B"
     return {int: "N", float: "X"}.get(plain, "TEXT")

@@ -119,11 +119,11 @@ class DistillConfig:
             raise InputError(f"temperature must be > 0, got {self.temperature}")
         if not 1 <= self.image_quality <= 100:
             raise InputError(f"image_quality must lie in 1..100, got {self.image_quality}")
-        if self.num_candidates < self.patches_per_class:
-            possible = self.num_candidates // self.patches_per_image
+        if self.num_candidates < self.candidates_per_class:
+            possible = self.num_candidates // self.candidates_per_image
             lower = f" or lower --ipc to {possible}" if possible else ""
             raise InputError(
-                f"num_candidates must be >= factor² · ipc = {self.patches_per_class}, got {self.num_candidates}; "
+                f"num_candidates must be >= factor² · ipc = {self.candidates_per_class}, got {self.num_candidates}; "
                 f"raise --num-candidates (to at most the images of a class){lower}"
             )
 
@@ -138,9 +138,14 @@ class DistillConfig:
         return self.tile_factor * self.tile_factor
 
     @property
-    def patches_per_class(self) -> int:
-        """Patches that a class must yield for `ipc` images."""
-        return self.patches_per_image * self.ipc
+    def candidates_per_image(self) -> int:
+        """Candidates that an image takes of its class: factor², in controls too, which make as many images."""
+        return self.factor * self.factor
+
+    @property
+    def candidates_per_class(self) -> int:
+        """Candidates that a class must have for `ipc` images."""
+        return self.candidates_per_image * self.ipc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,10 @@ def count_correct(logits: Float[Tensor, "b k"], targets: Int[Tensor, "b"], *, to
 
 
 def chance_bound(num_classes: int, num_images: int) -> float:
-    """Returns the accuracy that guessing stays below in all but one case of a thousand: mean + 3 standard errors."""
+    """Returns the accuracy that guessing stays below in all but one case of a thousand: mean + 3 standard errors.
+
+    Where there are so few images that even all of them right would not reach it, one image less than all.
+    """
     chance = 1.0 / num_classes
-    return chance + 3.0 * (chance * (1.0 - chance) / num_images) ** 0.5
+    bound = chance + 3.0 * (chance * (1.0 - chance) / num_images) ** 0.5
+    return min(bound, (num_images - 1) / num_images)

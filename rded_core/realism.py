@@ -1,5 +1,7 @@
 """Realism scores: how sure the observer is of a patch's true class."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -27,23 +29,20 @@ def pad_to_canvas(patches: Float[Tensor, "p 3 h w"], size: int) -> Float[Tensor,
 
 
 def score_patches(
-    network: nn.Module,
+    observer: Callable[[Tensor], Tensor],
     patches: Float[Tensor, "p 3 h w"],
     class_indices: Int[Tensor, "p"],
     *,
-    size: int,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> Float[Tensor, "p"]:
-    """Scores float RGB 0..1 patches with an observer in eval mode, each on its own zero canvas.
+    """Scores float RGB 0..1 patches with an observer of normalised patches (`canvas.CanvasNetwork`).
 
     Grad mode is switched off inside, because it is local to a thread. All rows of one call share one forward pass:
     callers keep the batch's make-up fixed where they promise equal bytes.
     """
     with torch.inference_mode():
-        canvas = pad_to_canvas(normalise(patches, mean, std), size)
-        logits = network(canvas.contiguous(memory_format=torch.channels_last))
-        return realism_scores(logits, class_indices)
+        return realism_scores(observer(normalise(patches, mean, std)), class_indices)
 
 
 def classify(

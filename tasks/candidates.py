@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import task
 
+from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, read_header
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered
@@ -16,11 +17,14 @@ from rded_core.io.sources import SourceItem, read_item
 from rded_core.io.tables import CANDIDATES, INDEX, read_rows, write_rows
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
-from tasks.prepare import RunPlan, item_of
+from tasks.prepare import RunPlan, item_of, too_few
 from tasks.progress import track
 from tasks.units import run_unit
 
 STAGE = "candidates"
+
+MISSING_SHARE = 0.1
+"""Share of a class's images that may be gone since the source was listed: dangling links, files without permission."""
 
 
 @task(name=STAGE, task_run_name="candidates {shard.name}", **STAGE_POLICY)
@@ -43,6 +47,7 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
         else:
             for _ in samples:
                 pass
+        _check_drawn(plan, shard, rows, rejected)
         write_rows(table, rows, CANDIDATES)
         return {"candidates": len(rows), "rejected": {str(key): dict(counts) for key, counts in rejected.items()}}
 
@@ -80,6 +85,23 @@ def _draw(
                     break
 
     yield from track(accepted(), total=wanted, what=f"candidates {shard.name}")
+
+
+def _check_drawn(
+    plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: dict[int, Counter[str]]
+) -> None:
+    """Raises InputError before anything is recorded: a source that has gone away is not a source with bad images."""
+    drawn = Counter(row["class_index"] for row in rows)
+    for label in plan.classes_of(shard):
+        usable, reasons = drawn[label.index], rejected[label.index]
+        tried = usable + reasons.total()
+        if reasons["missing"] > MISSING_SHARE * tried:
+            raise InputError(
+                f"{reasons['missing']} of {tried} images of class {label.folder!r} cannot be read any more; check that "
+                f"{plan.config.source} is there and complete, then run again"
+            )
+        if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:
+            raise too_few(label.folder, usable, plan.num_source[label.index], plan.config)
 
 
 def _read(row: dict[str, Any]) -> tuple[dict[str, Any], tuple[bytes, str] | str]:

@@ -12,7 +12,7 @@ from rded_core.io.dataset_card import write_json
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record
-from rded_core.io.paths import DatasetFolder, RunFolder, find_dataset
+from rded_core.io.paths import DatasetFolder, RunFolder, evaluation_folder, find_dataset
 from rded_core.io.run_records import read_run
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
@@ -61,8 +61,8 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
             f"{config.dataset} lies outside its run folder, which controls are made from; give the --out folder of "
             "rded distill, or --controls none"
         )
-    require_writable(run.root if run else folder.root.parent)
-    place = run or RunFolder(folder.root.with_name(f"{folder.root.name}-evaluation"))
+    require_writable(run.root if run else evaluation_folder(folder).root)
+    place = run or evaluation_folder(folder)
     if is_source(val, place):
         run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}

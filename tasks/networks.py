@@ -3,7 +3,9 @@
 from functools import lru_cache
 
 import torch
+from torch import nn
 
+from rded_core.canvas import CanvasNetwork
 from rded_core.config import DistillConfig
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.files import file_stamp
@@ -26,6 +28,16 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
     class_list = config.teacher_classes or (config.observer_classes if same else None)
     spec = config.teacher or config.observer
     return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
+
+
+def load_scorer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> CanvasNetwork:
+    """Returns the config's observer as a network of patches, on the config's device."""
+    return _make_scorer(load_observer(config, classes).network, config.size // config.factor, config.size)
+
+
+@lru_cache(maxsize=1)
+def _make_scorer(network: nn.Module, patch_px: int, size: int) -> CanvasNetwork:
+    return CanvasNetwork(network, patch_px=patch_px, size=size)
 
 
 @lru_cache(maxsize=2)

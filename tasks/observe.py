@@ -52,9 +52,9 @@ def check_network(plan: RunPlan, role: Role, candidates: list[Record]) -> Record
     run_logger().info("%s's top-1 on %d candidates: %.1f %%; worst classes: %s", role, count, 100 * top1, shown)
     if top1 <= bound and not plan.config.force:
         raise InputError(
-            f"the {role} is right on {top1:.1%} of {count} source images, no better than chance "
-            f"({1 / len(plan.classes):.1%} for {len(plan.classes)} classes); check its class order, its weights and "
-            "its preprocessing, or go on with --force"
+            f"the {role} is right on {top1:.1%} of {count} source images, no better than chance (guessing among "
+            f"{len(plan.classes)} classes reaches up to {bound:.1%} of so many); check class order, weights and "
+            "preprocessing, or go on with --force"
         )
     return record
 

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
 from rded_core.io.run_records import read_run, require_free
-from rded_core.io.sources import Source, SourceClass, SourceItem, open_source
+from rded_core.io.sources import Source, SourceClass, SourceItem, absolute_spec, open_source
 from rded_core.io.tables import INDEX, write_rows
 from rded_core.seeds import counter_seed
 from tasks.networks import load_observer, load_teacher
@@ -78,6 +78,7 @@ def prepare(config: DistillConfig) -> RunPlan:
     Raises:
         InputError: source, observer, IPC or OUT cannot work.
     """
+    config = replace(config, **absolute_paths(config))
     run = RunFolder(Path(config.out))
     require_free(run)
     source = open_source(config.source, classes=config.classes)
@@ -88,7 +89,9 @@ def prepare(config: DistillConfig) -> RunPlan:
     _tell_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
         _tell_network("teacher", teacher, config.size)
-    _claim(run, _describe_run(config, source, observer, teacher))
+    described = _describe_run(config, source, observer, teacher)
+    _check_control(run, described)
+    _claim(run, described)
     shards = class_shards(len(source.classes), config.classes_per_shard)
     return RunPlan(
         config=config,
@@ -106,7 +109,7 @@ def check_counts(config: DistillConfig, source: Source) -> None:
     """Raises InputError where a class has too few images for the IPC, unless fewer are allowed."""
     counts = [(len(items), label.folder) for items, label in zip(source.items, source.classes, strict=True)]
     fewest, folder = min(counts)
-    if fewest < config.patches_per_class and not config.allow_fewer:
+    if fewest < config.candidates_per_class and not config.allow_fewer:
         raise too_few(folder, fewest, fewest, config)
     short = sum(count < config.num_candidates for count, _ in counts)
     if short:
@@ -118,15 +121,15 @@ def check_counts(config: DistillConfig, source: Source) -> None:
 
 def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig) -> InputError:
     """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
-    possible = num_usable // config.patches_per_image
+    possible = num_usable // config.candidates_per_image
     remedy = f"the largest --ipc possible is {possible}, or give --allow-fewer"
     if possible == 0:
         remedy = "add images, leave the class out with --classes, or lower --factor"
     if num_usable < config.num_candidates <= num_source:
         remedy = f"{remedy}; or raise --num-candidates, since some candidates were rejected"
     return InputError(
-        f"class {folder!r} has {num_usable} usable images, but {config.patches_per_image} patches an image x ipc "
-        f"{config.ipc} = {config.patches_per_class} are needed; {remedy}"
+        f"class {folder!r} has {num_usable} usable images, but factor² x ipc = {config.candidates_per_image} x "
+        f"{config.ipc} = {config.candidates_per_class} are needed; {remedy}"
     )
 
 
@@ -147,7 +150,7 @@ def _tell_network(role: str, network: Observer, size: int) -> None:
 
 def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
     return {
-        "config": {**asdict(config), **absolute_paths(config)},
+        "config": asdict(config),
         "algorithm_version": ALGORITHM_VERSION,
         "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
         "observer": describe_network(observer),
@@ -161,9 +164,9 @@ def _describe_run(config: DistillConfig, source: Source, observer: Observer, tea
 
 
 def absolute_paths(config: DistillConfig) -> dict[str, str]:
-    """Returns the config's local paths, absolute, so that run.json works from any folder."""
+    """Returns the config's local paths, absolute, so that a run goes on, and run.json works, from any folder."""
     named = {name: getattr(config, name) for name in PATH_FIELDS}
-    return {name: str(Path(path).resolve()) for name, path in named.items() if path and Path(path).exists()}
+    return {name: absolute_spec(path) for name, path in named.items() if path}
 
 
 def describe_network(observer: Observer) -> dict[str, Any]:
@@ -198,6 +201,23 @@ def _claim(run: RunFolder, described: dict[str, Any]) -> None:
         raise InputError(
             f"--out {run.root} already holds another run ({name} was {before.get(name)!r}, now {now[name]!r}); "
             "choose another --out, or give that run's settings to go on with it"
+        )
+
+
+def _check_control(run: RunFolder, described: dict[str, Any]) -> None:
+    """Raises InputError where a control would be made of other things than the run it is compared with."""
+    if run.owner is None:
+        return
+    before = read_run(run.owner)
+    changed = [
+        name for name in ("source", "observer", "teacher") if before[name]["digest"] != described[name]["digest"]
+    ]
+    if before.get("algorithm_version") != described["algorithm_version"]:
+        changed.append("rded's algorithm version")
+    if changed:
+        raise InputError(
+            f"{' and '.join(changed)} changed since {run.owner.root} was distilled, so its controls would not be "
+            "comparable; distil again into a new --out, or give --controls none"
         )
 
 

@@ -1,6 +1,7 @@
 """Score crops: decode each candidate, draw its boxes, score its patches with the observer."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,10 @@ import torch
 from prefect import task
 from torch import Tensor
 
-from rded_core.config import DistillConfig
 from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
+from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.manifest import Record
-from rded_core.io.observers import Observer
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import ClassShard
 from rded_core.io.sources import read_item
@@ -20,7 +20,7 @@ from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import candidate_item
-from tasks.networks import device_of, load_observer, num_workers
+from tasks.networks import device_of, load_observer, load_scorer, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
@@ -69,13 +69,16 @@ def _score_shard(plan: RunPlan, shard: ClassShard, rejected: dict[int, Counter[s
         for start in range(0, len(rows), CANDIDATES_PER_FORWARD)
     ]
     observer = load_observer(plan.config, plan.classes)
-    on_cpu = device_of(observer).type == "cpu"
+    scorer = load_scorer(plan.config, plan.classes) if plan.config.selection == "realism" else observer.network
+    score = partial(score_patches, scorer, mean=observer.preprocessing.mean, std=observer.preprocessing.std)
+    device = device_of(observer)
+    on_cpu = device.type == "cpu"
     scored: list[Row] = []
 
     def work(group: list[Row]) -> tuple[list[Row], list[Tensor], list[str]]:
         kept, patches, reasons = _cut_group(plan, shard, group)
         if on_cpu:  # on the CPU the forward pass belongs into the worker, one core a group
-            _score_group(plan.config, observer, kept, patches)
+            _score_group(score, device, kept, patches)
         return kept, patches, reasons
 
     with one_torch_thread():
@@ -84,7 +87,7 @@ def _score_shard(plan: RunPlan, shard: ClassShard, rejected: dict[int, Counter[s
             groups, track(outcomes, total=len(groups), what=f"score {shard.name}"), strict=True
         ):
             if not on_cpu:
-                _score_group(plan.config, observer, kept, patches)
+                _score_group(score, device, kept, patches)
             rejected[group[0]["class_index"]].update(reasons)
             scored += kept
     return scored
@@ -99,6 +102,11 @@ def _cut_group(plan: RunPlan, shard: ClassShard, group: list[Row]) -> tuple[list
         try:
             image = decode_image(read_item(candidate_item(plan, shard, row)))
         except RejectedImage as error:
+            if error.reason == "missing":
+                raise InputError(
+                    f"{row['source_uri']} cannot be read any more ({error}); check that {plan.config.source} is there "
+                    "and complete, then run again"
+                ) from error
             reasons.append(error.reason)
             continue
         boxes = _draw_boxes(plan, row, height=image.shape[1], width=image.shape[2])
@@ -116,13 +124,14 @@ def _draw_boxes(plan: RunPlan, row: Row, *, height: int, width: int) -> Tensor:
     return draw_crop_boxes(height, width, generator, num_crops=config.num_crops, scale=(config.crop_scale_min, 1.0))
 
 
-def _score_group(config: DistillConfig, observer: Observer, rows: list[Row], patches: list[Tensor]) -> None:
+def _score_group(
+    score: Callable[[Tensor, Tensor], Tensor], device: torch.device, rows: list[Row], patches: list[Tensor]
+) -> None:
     """Scores all patches of a group in one forward pass and notes them in their rows."""
     if not patches:
         return
-    device = device_of(observer)
-    indices = torch.tensor([row["class_index"] for row in rows]).repeat_interleave(config.num_crops)
-    score = partial(score_patches, size=config.size, mean=observer.preprocessing.mean, std=observer.preprocessing.std)
-    scores = score(observer.network, torch.cat(patches).to(device), indices.to(device)).cpu()
-    for row, values in zip(rows, scores.view(len(rows), config.num_crops), strict=True):
+    num_crops = len(patches[0])
+    indices = torch.tensor([row["class_index"] for row in rows]).repeat_interleave(num_crops)
+    scores = score(torch.cat(patches).to(device), indices.to(device)).cpu()
+    for row, values in zip(rows, scores.view(len(rows), num_crops), strict=True):
         row["scores_nats"] = values.tolist()

@@ -55,7 +55,7 @@ def select(plan: RunPlan, shard: ClassShard, scores: Record) -> Record:
 def _select_class(plan: RunPlan, label: SourceClass, candidates: list[Row]) -> list[Row]:
     config = plan.config
     # Controls keep to the number of images that the method itself can make of a small class.
-    num_images = min(config.ipc, len(candidates) // (config.factor * config.factor))
+    num_images = min(config.ipc, len(candidates) // config.candidates_per_image)
     if num_images < config.ipc:
         if not config.allow_fewer or num_images == 0:
             raise too_few(label.folder, len(candidates), plan.num_source[label.index], config)

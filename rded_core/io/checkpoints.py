@@ -1,6 +1,7 @@
 """Training that goes on where it stopped: after each epoch its state lies in one file beside the weights to come."""
 
 import pickle
+import struct
 from pathlib import Path
 
 import torch
@@ -26,8 +27,8 @@ def load_checkpoint(out: Path, network: nn.Module, optimiser: torch.optim.Optimi
     """Restores what `save_checkpoint` wrote for this very `run`; returns the epochs done, 0 where there is nothing."""
     try:
         state = torch.load(_place(out), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # absent, or not ours
-        return 0
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, struct.error, pickle.UnpicklingError):
+        return 0  # absent, or damaged
     if not isinstance(state, dict) or state.get("run") != run:
         return 0
     network.load_state_dict(state["network"])

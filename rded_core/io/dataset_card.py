@@ -35,7 +35,7 @@ has to be drawn again. In PyTorch, with nothing but these files:
 ```python
 {example}```
 
-Or, with rded: `rded evaluate DIR --val VALIDATION_IMAGES --student {suggested_student}`.
+Or, with rded: `rded evaluate DIR --val VALIDATION_IMAGES --student {suggested_student} --controls none`.
 
 Made with rded {rded_version} (algorithm version {algorithm_version}), after RDED
 (Sun et al., CVPR 2024, arXiv 2312.03526).

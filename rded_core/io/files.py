@@ -1,9 +1,11 @@
 """Files that are whole or not there: temporary name, flush, rename; and their digests."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a process that was killed
+            abandoned.unlink(missing_ok=True)
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -52,22 +56,33 @@ def file_stamp(path: str) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
+def kind_of(path: Path) -> str | None:
+    """Returns ``folder``, ``file``, or None where there is neither; raises InputError where one may not look."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot look at {path}: {getattr(error, 'strerror', None) or error}") from error
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
 def require_file(path: str, what: str) -> None:
     """Raises InputError where there is no file at `path`; `what` says what it should be."""
-    if not Path(path).is_file():
+    if kind_of(Path(path)) != "file":
         raise InputError(f"no such {what}: {path}")
 
 
 def require_new(path: Path) -> None:
     """Raises InputError where `path` is there already: hours of work are not written over."""
-    if path.exists():
+    if kind_of(path):
         raise InputError(f"--out {path} exists already; choose another name, or delete it to begin anew")
 
 
 def require_writable(folder: Path) -> None:
     """Raises InputError where `folder` neither is nor can become a folder that we may write to; creates nothing."""
-    nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    if not nearest.is_dir():
+    nearest = next(path for path in (folder, *folder.absolute().parents) if kind_of(path))
+    if kind_of(nearest) == "file":
         raise InputError(f"cannot write to {folder}: {nearest} is a file; choose another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"cannot write to {folder}: no permission in {nearest}; choose a folder you may write to")

@@ -58,10 +58,17 @@ class RunFolder:
     def tar(self, stage: str, unit: str) -> Path:
         return self._stage(stage) / f"{unit}.tar"
 
+    @property
+    def owner(self) -> "RunFolder | None":
+        """The run that this one is a control of, if it is one."""
+        if self.root.parent.parts[-2:] != ("work", "controls"):
+            return None
+        owner = RunFolder(self.root.parents[2])
+        return owner if owner.run_json.is_file() else None
+
     def _stage(self, stage: str) -> Path:
-        is_control = self.root.parent.parts[-2:] == ("work", "controls")
-        owner = self.root.parents[2] if is_control and stage in SHARED_STAGES else self.root
-        return owner / "work" / stage
+        owner = self.owner if stage in SHARED_STAGES else None
+        return (owner or self).root / "work" / stage
 
     def control(self, name: str) -> Path:
         """Run folder of a control set, made by the same flow."""
@@ -130,6 +137,12 @@ class DatasetFolder:
         """Lists every file but the sums, sorted by its path from here."""
         found = (path for path in self.root.rglob("*") if path.is_file() and path != self.sums)
         return sorted(found, key=lambda path: path.relative_to(self.root).as_posix())
+
+
+def evaluation_folder(dataset: DatasetFolder) -> RunFolder:
+    """Returns where the results of a dataset without a run folder go: beside it."""
+    root = dataset.root.resolve()
+    return RunFolder(root.with_name(f"{root.name}-evaluation"))
 
 
 def epoch_blocks(num_epochs: int, epochs_per_file: int) -> Sequence[range]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import require_writable
+from rded_core.io.files import kind_of, require_writable
 from rded_core.io.paths import RunFolder
 
 
@@ -22,6 +22,6 @@ def read_run(run: RunFolder) -> dict[str, Any]:
 
 def require_free(run: RunFolder) -> None:
     """Raises InputError where OUT cannot be written, or holds something that is not ours; creates nothing."""
-    if run.root.is_dir() and not run.run_json.is_file() and any(run.root.iterdir()):
+    if kind_of(run.root) == "folder" and not run.run_json.is_file() and any(run.root.iterdir()):
         raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
     require_writable(run.root)

@@ -7,6 +7,7 @@ from typing import Any
 import fsspec
 
 from rded_core.errors import InputError
+from rded_core.io.files import kind_of
 
 
 def is_url(path: str) -> bool:
@@ -56,9 +57,10 @@ def join_path(root: str, relative: str) -> str:
 
 def require_folder(root: Path) -> None:
     """Raises InputError where `root` is no folder."""
-    if not root.exists():
+    kind = kind_of(root)
+    if kind is None:
         raise InputError(f"no such folder: {root}; give the path of a folder of class folders, tars or Parquet files")
-    if not root.is_dir():
+    if kind == "file":
         raise InputError(f"{root} is a file, not a folder; give a folder, or a pattern that ends in .tar")
 
 

@@ -43,6 +43,7 @@ def student_batches(
         if protocol.one_hot
         else dataset.recorded_batches(epoch)
     )
+    _ = dataset.images  # decoded here, once, and not by every worker that finds them missing
     yield from map_ordered(lambda batch: _prepare(dataset, batch), recorded, workers=workers)
 
 

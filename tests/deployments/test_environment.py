@@ -2,6 +2,10 @@
 
 import logging
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +65,23 @@ def test_only_users_mistakes_are_quiet(name: str) -> None:
     assert is_logged("Encountered exception during execution", RuntimeError("a defect"))
     assert is_logged("Finished in state Failed('Task run encountered an exception RuntimeError: a defect')")
     assert is_logged("realism c00000-00001: scored 20, 0.2 s")
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 1.0, 2.5])
+def test_interrupting_the_start_ends_it(
+    shared_source: Path, trained_weights: Path, tmp_path: Path, wait_s: float
+) -> None:
+    """Ctrl-C comes as soon as something takes long, which is while Prefect is imported and its server started."""
+    flags = ["--observer", "rded:convnet3", "--weights", trained_weights, "--ipc", "1", "--size", "32"]
+    command = [sys.executable, "-m", "deployments", "distill", shared_source, *flags, "--out", tmp_path / "run"]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=PROJECT_ROOT, env=environment) as started:
+        assert started.stderr
+        first = started.stderr.readline()
+        time.sleep(wait_s)
+        started.send_signal(signal.SIGINT)
+        rest = started.stderr.read()
+    assert "starting Prefect" in first
+    assert started.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1].startswith("rded: error: interrupted; the same command again")

@@ -44,6 +44,11 @@ def test_lists_are_split_at_commas(given: object, expected: tuple[str, ...]) -> 
     assert coerce_fields(EvaluateConfig, {"controls": given}, origin="config") == {"controls": expected}
 
 
+def test_none_is_a_class_like_any_other() -> None:
+    for text, expected in (("none,dog", ("none", "dog")), ("none", ("none",))):
+        assert coerce_fields(DistillConfig, {"classes": text}, origin="config") == {"classes": expected}
+
+
 def test_other_text_keeps_its_commas() -> None:
     assert coerce_fields(DistillConfig, {"source": "a,b", "ipc": 1}, origin="config") == {"source": "a,b", "ipc": 1}
     assert coerce_fields(DistillConfig, {"classes": None}, origin="config") == {"classes": None}

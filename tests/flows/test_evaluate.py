@@ -10,6 +10,7 @@ import pytest
 
 from flows.evaluate import evaluate
 from rded_core.config import EvaluateConfig
+from rded_core.errors import InputError
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")
 
@@ -117,3 +118,25 @@ def test_other_ways_to_train_work(
     assert 0.0 <= student["last_top1"] <= 1.0
     before = plain["sets"]["distilled"]["students"][0]["loss"]
     assert (student["loss"] == pytest.approx(before, rel=1e-5)) is trains_alike
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_control_of_a_source_that_has_changed_is_refused(
+    image_folder: Path, make_config: Any, run_undecorated: Any, tmp_path: Path
+) -> None:
+    run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
+    index = (tmp_path / "run" / "work" / "index" / "c00000-00001.parquet").read_bytes()
+    shutil.copy(image_folder / "1" / "000.jpg", image_folder / "1" / "new.jpg")
+    with pytest.raises(InputError, match=r"source changed since .*run was distilled.*--controls none"):
+        evaluate.fn(_config(tmp_path / "run", image_folder))
+    assert (tmp_path / "run" / "work" / "index" / "c00000-00001.parquet").read_bytes() == index
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_dataset_in_the_current_folder(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = shutil.copytree(finished_run / "dataset", tmp_path / "published")
+    monkeypatch.chdir(published)
+    table = evaluate.fn(_config(Path(), shared_source, controls=(), seeds=1, epochs=1))
+    assert Path(table["path"]).parent == tmp_path / "published-evaluation" / "evaluations"

@@ -8,6 +8,9 @@ import pytest
 
 from flows.distill import distill
 from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.images import RejectedImage
+from rded_core.io.sources import SourceItem
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]
@@ -68,3 +71,37 @@ def test_run_goes_on_under_other_neutral_settings(
     shutil.rmtree(copied_run / "dataset")
     run_undecorated(make_config(copied_run, classes_per_shard=3, workers=1, force=True))
     assert _sums(copied_run) == _sums(finished_run)
+
+
+def test_images_that_vanish_while_they_are_drawn(
+    make_config: MakeConfig, run_undecorated: RunUndecorated, finished_run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config = make_config(tmp_path / "run")
+
+    def vanish(_: SourceItem) -> bytes:
+        raise RejectedImage("missing", "unmounted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.candidates.read_item", vanish)
+        with pytest.raises(InputError, match=r"12 of 12 images of class '1' cannot be read any more; .*run again"):
+            run_undecorated(config)
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.realism.read_item", vanish)
+        with pytest.raises(InputError, match=r"cannot be read any more .*run again"):
+            run_undecorated(config)
+    run_undecorated(config)
+    assert _sums(tmp_path / "run") == _sums(finished_run)
+
+
+def test_run_goes_on_from_another_folder(
+    image_folder: Path, finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(image_folder.parent)
+    run_undecorated(make_config(Path("run"), source="source"))
+    shutil.rmtree("run/work/candidates")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run_undecorated(make_config(Path("../run"), source="../source/"))
+    assert _sums(tmp_path / "run") == _sums(finished_run)

@@ -143,3 +143,12 @@ def test_a_swap_whose_new_folder_is_missing_loses_nothing(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="new"):
         swap_folder(tmp_path / "new", tmp_path / "place")
     assert "old" in tree(tmp_path).values()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    abandoned, other = tmp_path / ".table.parquet.4242.tmp", tmp_path / ".other.parquet.4242.tmp"
+    for path in (abandoned, other):
+        path.write_text("half")
+    write_text(tmp_path / "table.parquet", "whole")
+    assert not abandoned.exists()
+    assert other.exists()

@@ -86,3 +86,14 @@ def test_files_are_listed_by_path_without_the_sums(tmp_path: Path) -> None:
     assert folder.image_tars() == [folder.images(0), folder.images(1)]
     assert folder.lineage_tables() == [folder.lineage(0)]
     assert folder.soft_label_tables() == [folder.soft_labels("epochs-a")]
+
+
+def test_only_a_control_of_a_run_shares_its_stages(tmp_path: Path) -> None:
+    """A user's own folder may be called work/controls, too."""
+    control = RunFolder(tmp_path / "work" / "controls" / "random")
+    assert control.owner is None
+    assert control.table("index", "x").is_relative_to(control.root)
+    (tmp_path / "run.json").touch()
+    assert control.owner == RunFolder(tmp_path)
+    assert control.table("index", "x") == RunFolder(tmp_path).table("index", "x")
+    assert control.table("squeeze", "x").is_relative_to(control.root)

@@ -72,6 +72,19 @@ def published(tmp_path: Path) -> Path:
     return folder
 
 
+def test_out_inside_the_source_is_refused(image_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lies inside the source"):
+        look_before(_distill(tmp_path, image_folder, out=str(image_folder / "distilled")))
+    look_before(_distill(tmp_path, image_folder, out=str(tmp_path / "source-distilled")))
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "bad\0name"])
+def test_paths_that_cannot_be_are_mistakes(image_folder: Path, tmp_path: Path, name: str) -> None:
+    for changes in ({"source": name}, {"weights": name}, {"out": name}):
+        with pytest.raises(InputError):
+            look_before(_distill(tmp_path, **{"source": image_folder, **changes}))
+
+
 def test_a_look_imports_nothing_slow() -> None:
     code = "import rded_core.io.preflight, sys; sys.exit('torch' in sys.modules or 'prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -189,13 +189,20 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
-def test_a_row_without_bytes_is_rejected_as_missing(tmp_path: Path) -> None:
+def test_other_pixels_in_the_same_rows_are_another_source(tmp_path: Path) -> None:
+    digests: set[str] = set()
+    for colour in (1, 2):
+        images = [{"bytes": png(1) + bytes(100 * colour), "path": "a.png"}] * 2
+        pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "x.parquet")
+        digests.add(open_source(str(tmp_path)).digest())
+    assert len(digests) == 2
+
+
+def test_a_row_without_bytes_is_empty(tmp_path: Path) -> None:
     images = [{"bytes": None, "path": "a.png"}, {"bytes": png(1), "path": "b.png"}]
     pq.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "x.parquet")
     source = open_source(str(tmp_path))
-    with pytest.raises(RejectedImage) as caught:
-        read_item(source.items[0][0])
-    assert caught.value.reason == "missing"
+    assert read_item(source.items[0][0]) == b""
     assert read_item(source.items[1][0]) == png(1)
 
 

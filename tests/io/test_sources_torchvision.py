@@ -110,3 +110,16 @@ def test_names_that_are_no_set_are_errors(tmp_path: Path, name: str) -> None:
 def test_a_set_without_labels_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no class labels"):
         open_source(f"torchvision:FakeData@{tmp_path}")
+
+
+def test_a_set_without_splits_is_the_same_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that training on it and measuring on it are seen to be the same images."""
+
+    class Unsplit(TinySet):
+        def __init__(self, root: str, download: bool = False) -> None:
+            super().__init__(root, download=download)
+
+    monkeypatch.setattr(torchvision.datasets, "Unsplit", Unsplit, raising=False)
+    train, val = (open_source("torchvision:Unsplit", split=split) for split in ("train", "val"))
+    assert train.digest() == val.digest()
+    assert decode_image(read_item(val.items[1][0]))[0, 0, 0] == 10

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, Pad, RandomResizedCrop, ToTensor
 from torchvision.transforms.v2.functional import resize
 
+from rded_core.canvas import CanvasNetwork
 from rded_core.crops import cut_patch, cut_patches, draw_crop_boxes
 from rded_core.networks import build_network
 from rded_core.realism import score_patches
@@ -99,7 +100,8 @@ def distil_with_kernels(setting: Setting, network: nn.Module) -> Distilled:
     ]
     patches = torch.cat([cut_patches(image, box, patch_px) for image, box in zip(images, boxes, strict=True)])
     targets = torch.full((len(patches),), CLASS_INDEX)
-    scores = score_patches(network, patches, targets, size=setting.size, mean=MEAN, std=STD).view(-1, NUM_CROPS)
+    observer = CanvasNetwork(network, patch_px=patch_px, size=setting.size)
+    scores = score_patches(observer, patches, targets, mean=MEAN, std=STD).view(-1, NUM_CROPS)
     selected = select_patches(scores, setting.num_patches)
     candidates, crops = selected.candidates.tolist(), selected.crops.tolist()
     shapes = cell_shapes(setting.size, setting.factor)

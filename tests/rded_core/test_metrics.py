@@ -22,6 +22,11 @@ def test_chance_bound_by_hand() -> None:
     assert chance_bound(10, 900) == pytest.approx(0.1 + 3 * 0.01)
 
 
+@pytest.mark.parametrize("num_images", [1, 4, 9, 12])
+def test_all_right_is_above_chance_however_few_images(num_images: int) -> None:
+    assert chance_bound(2, num_images) < 1.0
+
+
 def test_chance_bound_falls_to_chance_with_more_images() -> None:
     bounds = [chance_bound(10, num_images) for num_images in (10, 1000, 10**12)]
     assert bounds == sorted(bounds, reverse=True)

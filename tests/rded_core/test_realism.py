@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rded_core.canvas import CanvasNetwork
 from rded_core.realism import classify, pad_to_canvas, realism_scores, score_patches
 from rded_core.seeds import counter_generator
 
@@ -38,6 +39,10 @@ def test_half_precision_logits_are_scored_in_single() -> None:
     assert torch.equal(scores, realism_scores(logits.float(), torch.arange(4)))
 
 
+def on_canvas(patch_px: int, size: int) -> CanvasNetwork:
+    return CanvasNetwork(ChannelSums(), patch_px=patch_px, size=size)
+
+
 @pytest.mark.parametrize(
     ("height", "width", "size", "top", "left"), [(2, 2, 4, 1, 1), (3, 3, 6, 1, 1), (1, 2, 6, 2, 2), (5, 5, 5, 0, 0)]
 )
@@ -52,22 +57,22 @@ def test_patch_sits_in_the_centre_of_zeros(height: int, width: int, size: int, t
 def test_the_canvas_is_the_mean_colour() -> None:
     """Padding before normalising would add minus mean / std for each pixel around the patch."""
     mean_colour = torch.tensor(MEAN).view(3, 1, 1).expand(1, 3, 2, 2)
-    scores = score_patches(ChannelSums(), mean_colour, torch.tensor([0]), size=8, mean=MEAN, std=STD)
+    scores = score_patches(on_canvas(2, 8), mean_colour, torch.tensor([0]), mean=MEAN, std=STD)
     torch.testing.assert_close(scores, torch.tensor([-math.log(3.0)]))
 
 
 def test_patch_scores_by_hand() -> None:
     # One pixel, normalised to (1, -1, 2) on a canvas of zeros.
     patch = torch.tensor([0.6, 0.2, 0.8]).view(1, 3, 1, 1)
-    scores = score_patches(ChannelSums(), patch.expand(3, 3, 1, 1), torch.tensor([0, 1, 2]), size=4, mean=MEAN, std=STD)
+    scores = score_patches(on_canvas(1, 4), patch.expand(3, 3, 1, 1), torch.tensor([0, 1, 2]), mean=MEAN, std=STD)
     torch.testing.assert_close(scores, torch.tensor([1.0, -1.0, 2.0]).log_softmax(0))
 
 
 def test_scores_follow_the_order_of_their_patches() -> None:
     patches, order = torch.rand(4, 3, 5, 5, generator=counter_generator(0)), torch.tensor([3, 1, 0, 2])
     targets = torch.tensor([0, 1, 2, 0])
-    scores = score_patches(ChannelSums(), patches, targets, size=8, mean=MEAN, std=STD)
-    permuted = score_patches(ChannelSums(), patches[order], targets[order], size=8, mean=MEAN, std=STD)
+    scores = score_patches(on_canvas(5, 8), patches, targets, mean=MEAN, std=STD)
+    permuted = score_patches(on_canvas(5, 8), patches[order], targets[order], mean=MEAN, std=STD)
     torch.testing.assert_close(permuted, scores[order])
     assert scores.unique().numel() == 4
 
@@ -76,7 +81,7 @@ def test_scoring_and_classifying_make_no_graph_and_leave_the_mode_alone() -> Non
     network = nn.Sequential(nn.Conv2d(3, 2, 4), nn.Flatten()).eval()
     images = torch.rand(2, 3, 4, 4, generator=counter_generator(0))
     with torch.enable_grad():
-        scores = score_patches(network, images, torch.tensor([0, 1]), size=4, mean=MEAN, std=STD)
+        scores = score_patches(network, images, torch.tensor([0, 1]), mean=MEAN, std=STD)
         logits = classify(network, images, mean=MEAN, std=STD)
     assert not scores.requires_grad
     assert not logits.requires_grad

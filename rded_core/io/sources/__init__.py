@@ -1,17 +1,19 @@
 """Sources, each opened by one spec string; see `open_source`."""
 
+from pathlib import Path
+
 from rded_core.errors import InputError
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes
-from rded_core.io.sources.image_folder import open_image_folder
+from rded_core.io.sources.image_folder import is_image_name, open_image_folder
 from rded_core.io.sources.parquet_files import open_parquet_files
 from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.splits import files_of_split
-from rded_core.io.sources.torchvision_sets import open_torchvision_set
+from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
 from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
-from rded_core.io.storage import join_path, list_files
+from rded_core.io.storage import is_url, join_path, list_files
 
-__all__ = ["Source", "SourceClass", "SourceItem", "align_classes", "open_source", "read_item"]
+__all__ = ["Source", "SourceClass", "SourceItem", "absolute_spec", "align_classes", "open_source", "read_item"]
 
 
 def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:
@@ -38,6 +40,16 @@ def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | N
     return source
 
 
+def absolute_spec(spec: str) -> str:
+    """Returns a spec that means the same from any working folder; URLs are left as they are."""
+    if is_url(spec):
+        return spec
+    if spec.startswith("torchvision:"):
+        name, _, root = spec.partition("@")
+        return f"{name}@{Path(root or DEFAULT_ROOT).resolve()}"
+    return str(Path(spec).resolve())
+
+
 def _open_any(spec: str, *, split: str) -> Source:
     if spec.startswith("torchvision:"):
         return open_torchvision_set(spec, split=split)
@@ -48,6 +60,12 @@ def _open_any(spec: str, *, split: str) -> Source:
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
     tars = [relative for relative, _ in files if relative.endswith(".tar") and "/" not in relative]
     tables = [relative for relative, _ in files if relative.endswith(".parquet")]
+    pictures = [relative for relative, _ in files if "/" in relative and is_image_name(relative)]
+    if pictures and (tars or tables):
+        raise InputError(
+            f"{spec} holds images in folders ({pictures[0]}) beside {(tars or tables)[0]}, so it is unclear which are "
+            "the source; name the folder that holds only the ones or the others"
+        )
     if tars:
         return open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
     if tables:

@@ -16,7 +16,7 @@ class SourceItem:
         key: identity inside the source: relative path, tar member name, or ``file#row``. Seeds depend on it.
         path: local path or URL of the file that holds the bytes.
         offset: where they begin in that file; the row for tables.
-        num_bytes: how many there are (for tables and downloaded sets -1).
+        num_bytes: how many there are (for tables those of the whole table, for downloaded sets -1).
         in_tar: `path` is a tar, and `offset` counts in it.
     """
 

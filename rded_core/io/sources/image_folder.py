@@ -25,7 +25,7 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
             continue
         inner = relative.removeprefix(prefix)
         folder, _, rest = inner.partition("/")
-        if not rest or not _is_image(inner):
+        if not rest or not is_image_name(inner):
             ignored += 1
             continue
         by_class[folder].append(SourceItem(key=inner, path=join_path(root, relative), num_bytes=num_bytes))
@@ -45,7 +45,7 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
 
 def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str:
     """Returns the folder of the wanted split with a slash, or "" where the classes lie at the top."""
-    tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative and _is_image(relative)}
+    tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative and is_image_name(relative)}
     all_splits = {name for names in SPLIT_NAMES.values() for name in names}
     if not {top.lower() for top in tops} & all_splits:
         return ""
@@ -64,5 +64,6 @@ def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str
     )
 
 
-def _is_image(relative: str) -> bool:
+def is_image_name(relative: str) -> bool:
+    """Tells by its ending whether a file is an image."""
     return "." + relative.rsplit(".", 1)[-1].lower() in IMAGE_SUFFIXES

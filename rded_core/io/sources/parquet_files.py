@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import files_of_split
 from rded_core.io.storage import join_path, open_filesystem
@@ -42,12 +41,15 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     for relative in chosen:
         path = join_path(root, relative)
         table = _open_table(path)
+        num_bytes = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
         _find_column(table.schema_arrow, (label,), what="a label", path=path)
         for row, value in enumerate(table.read(columns=[label])[label].to_pylist()):
             if value is None or value == -1:  # the Hub's sign for "no label"
                 unlabelled += 1
             else:
-                by_label[value].append(SourceItem(key=f"{relative}#{row:08d}", path=path, offset=row))
+                by_label[value].append(
+                    SourceItem(key=f"{relative}#{row:08d}", path=path, offset=row, num_bytes=num_bytes)
+                )
     if not by_label:
         raise InputError(f"{root}: no row has a label in column {label!r}")
     labels = sorted(by_label)
@@ -86,14 +88,12 @@ def _label_names(schema: pa.Schema, label: str) -> list[str] | None:
 
 
 def read_parquet_row(item: SourceItem) -> bytes:
-    """Returns the image bytes of one row; raises RejectedImage("missing") where it holds none."""
+    """Returns the image bytes of one row, none where it holds none."""
     column, starts = _layout(item.path)
     group = bisect_right(starts, item.offset) - 1
     value = _read_group(item.path, group, column)[item.offset - starts[group]].as_py()
     data = value.get("bytes") if isinstance(value, dict) else value
-    if data is None:
-        raise RejectedImage("missing", f"{item.key} holds no bytes")
-    return data
+    return data or b""
 
 
 @lru_cache(maxsize=256)

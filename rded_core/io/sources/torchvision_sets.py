@@ -22,7 +22,8 @@ def open_torchvision_set(spec: str, *, split: str) -> Source:
     Raises:
         InputError: no such set, no labels in it, or the download failed.
     """
-    dataset = _open_dataset(spec, split)
+    dataset, has_splits = _open_dataset(spec, split)
+    prefix = split if has_splits else "all"
     labels = getattr(dataset, "targets", None)
     if labels is None:
         labels = getattr(dataset, "labels", getattr(dataset, "_labels", None))
@@ -32,7 +33,7 @@ def open_torchvision_set(spec: str, *, split: str) -> Source:
     names = [str(label) for label in getattr(dataset, "classes", range(max(targets) + 1))]
     items: list[list[SourceItem]] = [[] for _ in names]
     for row, target in enumerate(targets):
-        items[target].append(SourceItem(key=f"{split}#{row:08d}", path=spec, offset=row))
+        items[target].append(SourceItem(key=f"{prefix}#{row:08d}", path=spec, offset=row))
     return Source(
         spec=spec,
         classes=name_classes(names),
@@ -42,11 +43,12 @@ def open_torchvision_set(spec: str, *, split: str) -> Source:
 
 def read_torchvision_row(item: SourceItem) -> bytes:
     """Returns one image of an opened set as PNG."""
-    return _as_png(_open_dataset(item.path, item.key.partition("#")[0])[item.offset][0])
+    return _as_png(_open_dataset(item.path, item.key.partition("#")[0])[0][item.offset][0])
 
 
 @lru_cache(maxsize=4)
-def _open_dataset(spec: str, split: str) -> Any:
+def _open_dataset(spec: str, split: str) -> tuple[Any, bool]:
+    """Returns the set, and whether it has splits at all."""
     name, _, given_root = spec.removeprefix("torchvision:").partition("@")
     root = given_root or DEFAULT_ROOT
     factory = getattr(torchvision.datasets, name, None)
@@ -58,10 +60,11 @@ def _open_dataset(spec: str, split: str) -> Any:
     else:
         options = {"split": split if name in ("Imagenette", "ImageNet") or split == "train" else "test"}
         options = options if "split" in accepted else {}
+    has_splits = bool(options)
     if "download" in accepted:
         options["download"] = True
     try:
-        return factory(root, **options)
+        return factory(root, **options), has_splits
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
