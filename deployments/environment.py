@@ -45,22 +45,23 @@ def tell_start() -> None:
 
 
 def stop_on_interrupt(message: str, exit_code: int) -> None:
-    """Makes Ctrl-C end the process at once, with one line and `exit_code`.
+    """Makes Ctrl-C and SIGTERM end the process at once, with one line and `exit_code` (143 for SIGTERM).
 
     In a terminal the signal also ends Prefect's temporary server, and Prefect would try for minutes to report to it.
     Files are whole or not there, so nothing is lost.
     """
 
-    def stop(_signal: int, _frame: object) -> None:
+    def stop(number: int, _frame: object) -> None:
         # Nothing may be imported here: the signal can come in the middle of Prefect's own import.
         servers = getattr(sys.modules.get("prefect.server.api.server"), "SubprocessASGIServer", None)
         for server in list(getattr(servers, "_instances", {}).values()):
             if server.server_process:
                 server.server_process.terminate()
         print(message, file=sys.stderr, flush=True)
-        os._exit(exit_code)
+        os._exit(exit_code if number == signal.SIGINT else 128 + number)
 
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def tidy_logs() -> None:
@@ -76,4 +77,6 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], InputError):
         return False
     message = record.getMessage()
+    if "aborted by a termination signal" in message:  # the command line says what to do about it
+        return False
     return "InputError" not in message and not message.startswith("Finished in state Completed")

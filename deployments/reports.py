@@ -1,8 +1,12 @@
 """What the commands print when they are done."""
 
+from shlex import quote
 from typing import Any
 
 import typer
+
+SMALL_IMAGE_PX = 64
+"""Up to here images are too small for a mosaic: the paper takes factor 1."""
 
 
 def print_observer(record: dict[str, Any]) -> None:
@@ -13,8 +17,9 @@ def print_observer(record: dict[str, Any]) -> None:
     typer.echo(f"observer    {record['path']}")
     typer.echo(f"trained on  {record['num_images']} images of {record['num_classes']} classes in {record['seconds']} s")
     typer.echo(f"accuracy    {accuracy}")
-    spec = f"--observer rded:{record['arch']} --weights {record['path']} --size {record['size']}"
-    typer.echo(f"next        rded distill SOURCE {spec} --ipc 10 --out DIR")
+    size = f"--size {record['size']}" + (" --factor 1" if record["size"] <= SMALL_IMAGE_PX else "")
+    spec = f"--observer rded:{record['arch']} --weights {quote(record['path'])} {size}"
+    typer.echo(f"next        rded distill {quote(record['source'])} {spec} --ipc 10 --out DIR")
 
 
 def print_distilled(record: dict[str, Any]) -> None:
@@ -31,7 +36,7 @@ def print_distilled(record: dict[str, Any]) -> None:
 
 def print_next(record: dict[str, Any]) -> None:
     """Prints the command that evaluates what was distilled."""
-    typer.echo(f"next        rded evaluate {record['out']} --val VALIDATION_IMAGES --student NAME")
+    typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")
 
 
 def _size(num_bytes: float) -> str:

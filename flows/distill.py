@@ -15,7 +15,7 @@ from tasks.soft_labels import label_blocks, label_views
 from tasks.squeeze import tile
 
 
-@flow(name="distill", flow_run_name="{config.source} at ipc {config.ipc}")
+@flow(name="distill", flow_run_name="{config.selection} of {config.source} at ipc {config.ipc}")
 def distill(config: DistillConfig) -> dict[str, Any]:
     """Distils a source into ``OUT/dataset`` and returns its summary; run again, it goes on where it stopped."""
     plan = prepare(config)

@@ -193,8 +193,8 @@ class EvaluateConfig:
         if self.protocol is not None:
             _one_of(("paper", "standard", "hard"), protocol=self.protocol)
         _one_of(("kl", "gift"), loss=self.loss)
-        for control in self.controls:
-            _one_of(("random", "mosaic"), controls=control)
+        if unknown := sorted(set(self.controls) - {"random", "mosaic"}):
+            raise InputError(f"controls must be random, mosaic, both (random,mosaic) or none; got {unknown[0]!r}")
         if self.lr is not None and not self.lr > 0:
             raise InputError(f"lr must be > 0, got {self.lr}")
 

@@ -23,6 +23,9 @@ from tasks.units import run_unit
 
 STAGE = "candidates"
 
+Rejected = dict[int, list[tuple[str, str]]]
+"""Class index to (reason, URI inside the source) of each image that cannot be used."""
+
 MISSING_SHARE = 0.1
 """Share of a class's images that may be gone since the source was listed: dangling links, files without permission."""
 
@@ -38,7 +41,7 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
 
     def produce() -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
-        rejected: dict[int, Counter[str]] = {label.index: Counter() for label in plan.classes_of(shard)}
+        rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
         samples = _draw(plan, shard, rows, rejected)
         if plan.needs_tars:
             write_shard(tar, samples)
@@ -49,7 +52,7 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
                 pass
         _check_drawn(plan, shard, rows, rejected)
         write_rows(table, rows, CANDIDATES)
-        return {"candidates": len(rows), "rejected": {str(key): dict(counts) for key, counts in rejected.items()}}
+        return {"candidates": len(rows), "rejected": {str(key): found for key, found in rejected.items() if found}}
 
     return run_unit(
         run,
@@ -62,10 +65,8 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
     )
 
 
-def _draw(
-    plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: dict[int, Counter[str]]
-) -> Iterator[Sample]:
-    """Yields the accepted candidates as samples, class by class, noting each in `rows` or its reason in `rejected`."""
+def _draw(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: Rejected) -> Iterator[Sample]:
+    """Yields the accepted candidates as samples, class by class, noting each in `rows`, the others in `rejected`."""
     listed = read_rows(plan.run.table("index", shard.name), INDEX)
     wanted = sum(min(plan.config.num_candidates, plan.num_source[label.index]) for label in plan.classes_of(shard))
 
@@ -75,7 +76,7 @@ def _draw(
             group = (row for row in listed if row["class_index"] == label.index)
             for row, outcome in map_ordered(_read, group, workers=num_workers(plan.config)):
                 if isinstance(outcome, str):
-                    rejected[label.index][outcome] += 1
+                    rejected[label.index].append((outcome, item_of(row).uri))
                     continue
                 data, suffix = outcome
                 rows.append(_candidate_row(row, position, data, suffix))
@@ -87,17 +88,15 @@ def _draw(
     yield from track(accepted(), total=wanted, what=f"candidates {shard.name}")
 
 
-def _check_drawn(
-    plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: dict[int, Counter[str]]
-) -> None:
+def _check_drawn(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: Rejected) -> None:
     """Raises InputError before anything is recorded: a source that has gone away is not a source with bad images."""
     drawn = Counter(row["class_index"] for row in rows)
     for label in plan.classes_of(shard):
-        usable, reasons = drawn[label.index], rejected[label.index]
-        tried = usable + reasons.total()
-        if reasons["missing"] > MISSING_SHARE * tried:
+        usable, tried = drawn[label.index], drawn[label.index] + len(rejected[label.index])
+        num_missing = sum(reason == "missing" for reason, _ in rejected[label.index])
+        if num_missing > MISSING_SHARE * tried:
             raise InputError(
-                f"{reasons['missing']} of {tried} images of class {label.folder!r} cannot be read any more; check that "
+                f"{num_missing} of {tried} images of class {label.folder!r} cannot be read any more; check that "
                 f"{plan.config.source} is there and complete, then run again"
             )
         if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:

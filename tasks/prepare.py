@@ -13,6 +13,7 @@ from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
+from rded_core.io.device import resolve_device
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
@@ -82,7 +83,7 @@ def prepare(config: DistillConfig) -> RunPlan:
     run = RunFolder(Path(config.out))
     require_free(run)
     source = open_source(config.source, classes=config.classes)
-    _tell_classes(source)
+    tell_classes(source)
     check_counts(config, source)
     observer = load_observer(config, source.classes)
     teacher = load_teacher(config, source.classes)
@@ -133,7 +134,8 @@ def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig
     )
 
 
-def _tell_classes(source: Source) -> None:
+def tell_classes(source: Source) -> None:
+    """Logs what a source holds, and the order of its classes."""
     names = [label.folder for label in source.classes]
     shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
     run_logger().info("%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), shown)
@@ -155,6 +157,7 @@ def _describe_run(config: DistillConfig, source: Source, observer: Observer, tea
         "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
         "observer": describe_network(observer),
         "teacher": describe_network(teacher),
+        "device": str(resolve_device(config.device)),
         "versions": {
             "rded": __version__,
             "python": platform.python_version(),

@@ -22,6 +22,9 @@ from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
 from tasks.soft_labels import label_blocks
 
+MAX_NAMES = 20
+"""Rejected files that the report names; the records in ``work/`` name all."""
+
 IMAGES_PER_TAR = 1000
 """Images in one published tar. Fixed, so that the tars do not depend on the class shards of the run."""
 
@@ -103,10 +106,10 @@ def _publish_lineage(plan: RunPlan, folder: DatasetFolder) -> list[dict[str, Any
 
 def _class_entries(plan: RunPlan, records: StageRecords, lineage: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns classes.json's entries, each with its rejected images by reason and its median score."""
-    rejected: dict[int, Counter[str]] = {label.index: Counter() for label in plan.classes}
+    rejected: dict[int, list[tuple[str, str]]] = {label.index: [] for label in plan.classes}
     for record in (*records.candidates, *records.scores):
-        for index, counts in record.facts["rejected"].items():
-            rejected[int(index)].update(counts)
+        for index, found in record.facts["rejected"].items():
+            rejected[int(index)] += [(reason, uri) for reason, uri in found]
     usable = Counter(
         row["class_index"] for shard in plan.shards for row in read_rows(plan.run.table("realism", shard.name), SCORES)
     )
@@ -123,7 +126,8 @@ def _class_entries(plan: RunPlan, records: StageRecords, lineage: list[dict[str,
                 "num_source": num_source,
                 "num_candidates": usable[label.index],
                 "num_images": len({row["key"] for row in rows}),
-                "rejected": dict(rejected[label.index]),
+                "rejected": dict(Counter(reason for reason, _ in rejected[label.index])),
+                "rejected_files": [f"{uri} ({reason})" for reason, uri in rejected[label.index]],
                 "median_score_nats": statistics.median(scores) if scores else None,
             }
         )
@@ -133,18 +137,22 @@ def _class_entries(plan: RunPlan, records: StageRecords, lineage: list[dict[str,
 def _notes(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
     """Returns what a reader should know first: rejected images, few candidates, missing images."""
     total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
+    files = [name for entry in classes for name in entry["rejected_files"]]
+    shown = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
-    notes = [f"{total.total()} source images were rejected: {reasons}"] if total else []
+    notes = [f"source images rejected: {reasons}: {shown}"] if total else []
     short = [entry for entry in classes if entry["num_candidates"] < plan.config.num_candidates]
     if short:
         fewest = min(short, key=lambda entry: entry["num_candidates"])
         notes.append(
-            f"{len(short)} classes have fewer than {plan.config.num_candidates} candidates "
+            f"classes with fewer than {plan.config.num_candidates} candidates: {len(short)} "
             f"(fewest: {fewest['folder']}, {fewest['num_candidates']})"
         )
     missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
     if missing:
-        notes.append(f"{len(missing)} classes have fewer than {plan.config.ipc} images (first: {missing[0]['folder']})")
+        notes.append(
+            f"classes with fewer than {plan.config.ipc} images: {len(missing)} (first: {missing[0]['folder']})"
+        )
     return notes
 
 

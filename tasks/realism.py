@@ -1,6 +1,5 @@
 """Score crops: decode each candidate, draw its boxes, score its patches with the observer."""
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
-from tasks.candidates import candidate_item
+from tasks.candidates import Rejected, candidate_item
 from tasks.networks import device_of, load_observer, load_scorer, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -44,10 +43,10 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
     fields = ("selection", "num_crops", "factor", "size", "crop_scale_min", "seed")
 
     def produce() -> dict[str, Any]:
-        rejected: dict[int, Counter[str]] = {label.index: Counter() for label in plan.classes_of(shard)}
+        rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
         rows = _score_shard(plan, shard, rejected)
         write_rows(table, rows, SCORES)
-        return {"scored": len(rows), "rejected": {str(key): dict(counts) for key, counts in rejected.items()}}
+        return {"usable": len(rows), "rejected": {str(key): found for key, found in rejected.items() if found}}
 
     return run_unit(
         plan.run,
@@ -60,7 +59,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
     )
 
 
-def _score_shard(plan: RunPlan, shard: ClassShard, rejected: dict[int, Counter[str]]) -> list[Row]:
+def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:
     listed = read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
     by_class = ([row for row in listed if row["class_index"] == label.index] for label in plan.classes_of(shard))
     groups = [
@@ -75,29 +74,31 @@ def _score_shard(plan: RunPlan, shard: ClassShard, rejected: dict[int, Counter[s
     on_cpu = device.type == "cpu"
     scored: list[Row] = []
 
-    def work(group: list[Row]) -> tuple[list[Row], list[Tensor], list[str]]:
-        kept, patches, reasons = _cut_group(plan, shard, group)
+    def work(group: list[Row]) -> tuple[list[Row], list[Tensor], list[tuple[str, str]]]:
+        kept, patches, refused = _cut_group(plan, shard, group)
         if on_cpu:  # on the CPU the forward pass belongs into the worker, one core a group
             _score_group(score, device, kept, patches)
-        return kept, patches, reasons
+        return kept, patches, refused
 
     with one_torch_thread():
         outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
-        for group, (kept, patches, reasons) in zip(
+        for group, (kept, patches, refused) in zip(
             groups, track(outcomes, total=len(groups), what=f"score {shard.name}"), strict=True
         ):
             if not on_cpu:
                 _score_group(score, device, kept, patches)
-            rejected[group[0]["class_index"]].update(reasons)
+            rejected[group[0]["class_index"]] += refused
             scored += kept
     return scored
 
 
-def _cut_group(plan: RunPlan, shard: ClassShard, group: list[Row]) -> tuple[list[Row], list[Tensor], list[str]]:
-    """Decodes a group: the rows that decode, with boxes, their patches, and the reasons of the others."""
+def _cut_group(
+    plan: RunPlan, shard: ClassShard, group: list[Row]
+) -> tuple[list[Row], list[Tensor], list[tuple[str, str]]]:
+    """Decodes a group: the rows that decode, with boxes, their patches, and reason and name of the others."""
     kept: list[Row] = []
     patches: list[Tensor] = []
-    reasons: list[str] = []
+    refused: list[tuple[str, str]] = []
     for row in group:
         try:
             image = decode_image(read_item(candidate_item(plan, shard, row)))
@@ -107,13 +108,13 @@ def _cut_group(plan: RunPlan, shard: ClassShard, group: list[Row]) -> tuple[list
                     f"{row['source_uri']} cannot be read any more ({error}); check that {plan.config.source} is there "
                     "and complete, then run again"
                 ) from error
-            reasons.append(error.reason)
+            refused.append((error.reason, row["source_uri"]))
             continue
         boxes = _draw_boxes(plan, row, height=image.shape[1], width=image.shape[2])
         kept.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
         if plan.config.selection == "realism":
             patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
-    return kept, patches, reasons
+    return kept, patches, refused
 
 
 def _draw_boxes(plan: RunPlan, row: Row, *, height: int, width: int) -> Tensor:

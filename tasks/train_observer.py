@@ -18,7 +18,6 @@ from rded_core.io.batches import evaluation_batches, labelled_items, training_ba
 from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.files import file_digest, require_new, require_writable
-from rded_core.io.manifest import digest_of
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.weights import Preprocessing, load_matching, save_network
 from rded_core.networks import build_network
@@ -26,6 +25,7 @@ from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
 from tasks.policies import STAGE_POLICY
+from tasks.prepare import tell_classes
 from tasks.progress import run_logger, track
 
 NEUTRAL_FIELDS = {"source", "val", "out", "init", "workers", "device"}
@@ -60,10 +60,9 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     optimiser = torch.optim.SGD(
         split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
     )
-    run_logger().info(
-        "%s on %s: %d images, %d classes, %s", config.arch, config.source, source.num_items, len(source.classes), device
-    )
-    run = _run_digest(config, source)
+    tell_classes(source)
+    run_logger().info("%s, %d epochs, on %s", config.arch, config.epochs, device)
+    run = _describe(config, source)
     first = load_checkpoint(out, network, optimiser, run=run)
     if first:
         run_logger().info("goes on after epoch %d of %d", first, config.epochs)
@@ -84,6 +83,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     drop_checkpoint(out)
     return {
         "path": config.out,
+        "source": config.source,
         "arch": config.arch,
         "size": config.size,
         "num_classes": len(source.classes),
@@ -104,11 +104,11 @@ def _build(config: TrainObserverConfig, num_classes: int) -> nn.Module:
     return network
 
 
-def _run_digest(config: TrainObserverConfig, source: Source) -> str:
-    """Returns the digest of everything the weights depend on."""
+def _describe(config: TrainObserverConfig, source: Source) -> dict[str, Any]:
+    """Returns everything the weights depend on."""
     fields = {name: value for name, value in asdict(config).items() if name not in NEUTRAL_FIELDS}
     init = file_digest(Path(config.init)) if config.init else None
-    return digest_of([fields, init, source.digest(), ALGORITHM_VERSION])
+    return {**fields, "init": init, "source": source.digest(), "algorithm_version": ALGORITHM_VERSION}
 
 
 def _open_val(config: TrainObserverConfig, source: Source) -> Source:

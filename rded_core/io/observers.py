@@ -11,6 +11,7 @@ from torch import nn
 
 from rded_core.errors import InputError
 from rded_core.io.heads import match_head, read_class_list, slice_head
+from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.sources import SourceClass
 from rded_core.io.weights import Preprocessing, head_width, load_state, read_weights, state_digest
 from rded_core.networks import build_network
@@ -60,10 +61,7 @@ def open_observer(
         InputError: spec, file or head cannot be used, with the reason.
     """
     kind, _, name = spec.partition(":")
-    if not (kind and name):
-        raise InputError(
-            f"observer {spec!r} is no spec; use torchvision:NAME, timm:NAME, rded:NAME or package.module:factory"
-        )
+    require_observer_spec(spec)
     state, facts = read_weights(weights) if weights else (None, {})
     width = len(facts.get("classes", ())) or head_width(state) or len(classes)
     loader = {"torchvision": _from_torchvision, "timm": _from_timm, "rded": _from_rded}.get(kind, _from_factory)
@@ -97,9 +95,10 @@ def _count_outputs(network: nn.Module, spec: str, size: int) -> int:
 
 
 def _from_rded(spec: str, name: str, has_weights: bool, *, num_classes: int, size: int) -> Any:
+    network = build_network(name, num_classes=num_classes, size=size)
     if not has_weights:
         raise InputError(f"{spec} comes without weights; give --weights FILE (rded train-observer writes one)")
-    return build_network(name, num_classes=num_classes, size=size), Preprocessing(), None
+    return network, Preprocessing(), None
 
 
 def _from_torchvision(spec: str, name: str, has_weights: bool, *, num_classes: int, size: int) -> Any:

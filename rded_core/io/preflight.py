@@ -8,6 +8,7 @@ from pathlib import Path
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.files import require_file, require_new, require_writable
+from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.paths import RunFolder, find_dataset
 from rded_core.io.run_records import require_free
 from rded_core.io.storage import is_url, require_folder
@@ -17,6 +18,8 @@ def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig) ->
     """Raises InputError where a source, a weights file or a place to write cannot work; changes nothing."""
     match config:
         case DistillConfig():
+            for spec in filter(None, (config.observer, config.teacher)):
+                require_observer_spec(spec)
             _require_sources(config.source)
             _require_files("weights file", config.weights, config.teacher_weights)
             _require_files("class list", config.observer_classes, config.teacher_classes)

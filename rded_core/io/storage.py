@@ -37,6 +37,13 @@ def list_files(root: str) -> list[tuple[str, int]]:
     return sorted(entry for entry in found if not any(part.startswith(".") for part in entry[0].split("/")))
 
 
+def list_folders(root: str, below: str) -> list[str]:
+    """Lists the folders directly in ``root/below`` but hidden ones; none for URLs, whose stores know no empty ones."""
+    if is_url(root):
+        return []
+    return [entry.name for entry in Path(root, below).iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+
+
 def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:
     """Reads a file, or `num_bytes` of it from `offset`; raises FileNotFoundError where it is gone."""
     with open_stream(path) as stream:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
@@ -36,7 +36,10 @@ def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing
     """Writes weights with their preprocessing and `facts` (at least ``arch`` and ``classes``) to .safetensors."""
     described = {**asdict(preprocessing), **facts}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={"rded": json.dumps(described)}))
+    data = save(
+        tensors, metadata={"rded": json.dumps(described)}
+    )  # save_file would make a file only its owner can read
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

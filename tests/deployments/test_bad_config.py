@@ -84,7 +84,7 @@ FLAGS: list[tuple[tuple[str, ...], str]] = [
     ((*EVALUATE, "--lr", "nan"), "lr must be > 0"),
     ((*EVALUATE, "--protocol", "best"), "protocol must be one of paper, standard, hard"),
     ((*EVALUATE, "--loss", "mse"), "loss must be one of kl, gift"),
-    ((*EVALUATE, "--controls", "herding"), "controls must be one of random, mosaic"),
+    ((*EVALUATE, "--controls", "herding"), "controls must be random, mosaic, both"),
     ((*TRAIN, "--out", "x.pth"), "out must end in .safetensors, got 'x.pth'"),
     ((*TRAIN, "--lr", "-1"), "lr must be > 0"),
     ((*TRAIN, "--lr", "nan"), "lr must be > 0"),

@@ -85,3 +85,13 @@ def test_interrupting_the_start_ends_it(
     assert started.returncode == 130, rest
     assert "Traceback" not in rest
     assert rest.splitlines()[-1].startswith("rded: error: interrupted; the same command again")
+
+
+def test_termination_says_how_to_go_on() -> None:
+    """What Slurm, Docker and systemd send."""
+    code = "import os, signal; from deployments.environment import stop_on_interrupt; stop_on_interrupt('bye', 130); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "os.kill(os.getpid(), signal.SIGTERM)"], capture_output=True, cwd=PROJECT_ROOT,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "bye\n")

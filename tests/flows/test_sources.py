@@ -77,8 +77,9 @@ def test_rejected_images_are_counted_by_reason(image_folder: Path, make_config: 
     out = tmp_path / "run"
     distill(make_config(out, source=str(image_folder), num_candidates=15, label_epochs=1))
     report = (out / "dataset" / "report" / "index.html").read_text()
-    assert "3 source images were rejected: 1 empty, 1 not_an_image, 1 truncated" in report
-    assert "3 classes have fewer than 15 candidates" in report
+    assert "source images rejected: 1 empty, 1 not_an_image, 1 truncated: " in report
+    assert "10/truncated.jpg (truncated)" in report
+    assert "classes with fewer than 15 candidates: 3" in report
     spoilt = json.loads((out / "dataset" / "classes.json").read_text())[1]
     assert (spoilt["num_source"], spoilt["num_candidates"], spoilt["num_images"]) == (15, 12, 2)
     uris = pq.read_table(out / "dataset" / "lineage")["source_uri"].to_pylist()
@@ -98,7 +99,7 @@ def test_small_class_gets_fewer_images_if_allowed(
     dataset = run_undecorated(config)
     assert [entry["num_images"] for entry in json.loads((dataset / "classes.json").read_text())] == [2, 2, 1]
     assert json.loads((dataset / "recipe.json").read_text())["num_images"] == 5
-    assert "1 classes have fewer than 2 images (first: 2)" in (dataset / "report" / "index.html").read_text()
+    assert "classes with fewer than 2 images: 1 (first: 2)" in (dataset / "report" / "index.html").read_text()
 
 
 def test_small_class_stops_the_run_otherwise(
@@ -158,7 +159,7 @@ def test_vanished_source_image_is_rejected_not_fatal(
     (image_folder / "1" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=13, label_epochs=1)
     report = (run_undecorated(config) / "report" / "index.html").read_text()
-    assert "1 source images were rejected: 1 missing" in report
+    assert "source images rejected: 1 missing: " in report
 
 
 def test_source_folder_is_left_as_it_was(

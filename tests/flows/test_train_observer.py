@@ -81,17 +81,35 @@ def test_interrupted_training_goes_on_to_the_same_bytes(
     assert {path.name for path in tmp_path.iterdir()} == {whole.name, halves.name}, "the checkpoint is gone"
 
 
-def test_checkpoint_of_other_settings_is_not_taken(
+def test_checkpoint_of_another_training_is_neither_used_nor_lost(
     shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, path = tmp_path / "whole.safetensors", tmp_path / "x.safetensors"
+    path = tmp_path / "x.safetensors"
     with monkeypatch.context() as patch:
         _interrupt_after(1, patch)
         with pytest.raises(_PulledPlugError):
-            train_stage.fn(_config(shared_source, path, seed=1))
-    train_stage.fn(_config(shared_source, path, seed=2))
-    train_stage.fn(_config(shared_source, whole, seed=2))
-    assert path.read_bytes() == whole.read_bytes()
+            train_stage.fn(_config(shared_source, path))
+    kept = (tmp_path / "x.safetensors.checkpoint").read_bytes()
+    with pytest.raises(
+        InputError, match=r"checkpoint holds 1 epochs of another training \(epochs was 2, now 3\); give"
+    ):
+        train_stage.fn(_config(shared_source, path, epochs=3))
+    assert (tmp_path / "x.safetensors.checkpoint").read_bytes() == kept
+
+
+def test_damaged_checkpoint_counts_as_none(shared_source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    for damage in (b"", b"PK\x03\x04 half a file", b"\x80\x02}q\x00X"):
+        (tmp_path / "x.safetensors.checkpoint").write_bytes(damage)
+        train_stage.fn(_config(shared_source, path, epochs=1))
+        path.unlink()
+
+
+def test_anybody_may_read_the_weights(shared_source: Path, tmp_path: Path) -> None:
+    """As any file that is written here: what the user's umask allows."""
+    (tmp_path / "plain").touch()
+    train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", epochs=1))
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_trained_weights_are_not_written_over(shared_source: Path, tmp_path: Path) -> None:

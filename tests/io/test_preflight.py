@@ -24,6 +24,8 @@ def _distill(tmp_path: Path, source: object, **changes: str) -> DistillConfig:
         ({"weights": "absent.safetensors"}, "no such weights file: absent.safetensors"),
         ({"teacher_weights": "absent.pth"}, "no such weights file: absent.pth"),
         ({"observer_classes": "absent.txt"}, "no such class list: absent.txt"),
+        ({"observer": "convnet3"}, "'convnet3' is no spec; .*did you mean rded:convnet3"),
+        ({"teacher": "rded:"}, "'rded:' is no spec"),
         ({"out": str(Path(__file__).parent)}, "is not empty and holds no run of rded"),
         ({"out": __file__}, "is a file; choose another folder"),
     ],

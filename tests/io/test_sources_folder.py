@@ -182,3 +182,11 @@ def test_a_path_that_is_no_folder_is_an_error(tmp_path: Path, spec: str) -> None
     write_images(tmp_path, "a/1.jpg", "b/2.jpg")
     with pytest.raises(InputError, match=r"no such folder|is a file|nothing found"):
         open_source(spec.format(root=tmp_path))
+
+
+def test_a_class_folder_without_images_is_not_passed_over(image_folder: Path) -> None:
+    """A failed copy must not make a class vanish."""
+    (image_folder / "zebra").mkdir()
+    (image_folder / ".cache").mkdir()
+    with pytest.raises(InputError, match="class folders without an image: zebra; fill them"):
+        open_source(str(image_folder))

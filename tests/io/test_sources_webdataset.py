@@ -14,6 +14,7 @@ from PIL import Image
 
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage
+from rded_core.io.shards import write_shard
 from rded_core.io.sources import Source, open_source, read_item
 
 
@@ -205,3 +206,13 @@ def test_classes_json_is_found_on_any_fsspec_storage(tmp_path: Path, memory_root
     filesystem.pipe(f"{memory_root}/{place}", json.dumps(entries).encode())
     source = open_source(f"{memory_root}/shards")
     assert [label.name for label in source.classes] == ["class 0", "class 2", "class 10"]
+
+
+def test_class_names_in_the_samples_name_numbered_classes(tmp_path: Path) -> None:
+    described = [json.dumps({"class_name": name}).encode() for name in ("ant", "bee")]
+    samples = [(f"k{row}", {"jpg": b"x", "cls": str(row % 2).encode(), "json": described[row % 2]}) for row in range(4)]
+    write_shard(tmp_path / "a.tar", samples)
+    assert [label.folder for label in open_source(str(tmp_path)).classes] == ["ant", "bee"]
+    samples[0][1]["json"] = described[1]
+    write_shard(tmp_path / "a.tar", samples)
+    assert [label.folder for label in open_source(str(tmp_path)).classes] == ["0", "1"], "two names for one class"

@@ -109,7 +109,7 @@ def test_advice_is_never_an_ipc_that_is_refused() -> None:
         ("looks", 0, "looks must be >= 1"),
         ("protocol", "fast", "protocol must be one of paper, standard, hard"),
         ("loss", "mse", "loss must be one of kl, gift"),
-        ("controls", ("random", "noise"), "controls must be one of random, mosaic; got 'noise'"),
+        ("controls", ("random", "noise"), "controls must be random, mosaic, both .*; got 'noise'"),
         ("lr", 0.0, "lr must be > 0"),
         ("lr", float("nan"), "lr must be > 0"),
     ],

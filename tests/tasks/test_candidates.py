@@ -34,7 +34,7 @@ def test_unreadable_header_is_replaced_by_the_next(image_folder: Path, make_conf
     keys = _keys(plan)
     assert sorted(keys[1]) == [f"10/{number:03d}.jpg" for number in range(12)]
     rejected = {index: counts for record in records for index, counts in record.facts["rejected"].items()}
-    assert rejected == {"0": {}, "1": {"empty": 1, "not_an_image": 1}, "2": {}}
+    assert rejected == {"1": [("empty", "10/empty.jpg"), ("not_an_image", "10/text.png")]}
 
 
 def test_more_candidates_keep_the_first_ones(make_config: MakeConfig, tmp_path: Path) -> None:

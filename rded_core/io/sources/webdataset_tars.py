@@ -13,6 +13,9 @@ from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.storage import is_url, open_filesystem, open_stream, read_bytes
 
+CLASS_NAME_FIELDS = ("class_name", "label_name")
+"""Fields of a sample's .json that may name its class, where its label is a number."""
+
 LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
 """Fields of a sample's .json that may hold its label, first found first taken, where it has no .cls."""
 
@@ -44,28 +47,30 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
         InputError: no labelled image, a key that appears twice, or a file that is no plain tar.
     """
     by_label: defaultdict[str, list[SourceItem]] = defaultdict(list)
+    names: defaultdict[str, set[str | None]] = defaultdict(set)
     ignored = 0
     for tar in tars:
-        for label, item in _index_tar(tar):
+        for label, name, item in _index_tar(tar):
             if label is None:
                 ignored += 1
             else:
                 by_label[label].append(item)
+                names[label].add(name)
     if not by_label:
         raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json)")
     _check_unique([item for group in by_label.values() for item in group], spec)
     labels = sorted(by_label, key=int) if all(label.isdigit() for label in by_label) else sorted(by_label)
     return Source(
         spec=spec,
-        classes=name_classes(_label_names(labels, tars[0])),
+        classes=name_classes(_label_names(labels, names, tars[0])),
         items=tuple(tuple(sorted(by_label[label], key=lambda item: item.key)) for label in labels),
         is_webdataset=True,
         num_ignored_files=ignored,
     )
 
 
-def _index_tar(tar: str) -> list[tuple[str | None, SourceItem]]:
-    """Lists (label, item) for every sample of one tar; the label is None where there is none."""
+def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
+    """Lists (label, class name, item) for every sample of one tar, None where it has no label or name."""
     samples: dict[str, dict[str, Any]] = defaultdict(dict)
     try:
         with open_stream(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
@@ -76,7 +81,8 @@ def _index_tar(tar: str) -> list[tuple[str | None, SourceItem]]:
         raise InputError(f"{tar} cannot be read: {error.strerror or error}; check its permissions") from error
     except tarfile.TarError as error:
         raise InputError(f"{tar} is no plain tar ({error}); uncompressed .tar files are expected") from error
-    return [(sample.get("label"), sample["item"]) for sample in samples.values() if "item" in sample]
+    found = (sample for sample in samples.values() if "item" in sample)
+    return [(sample.get("label"), sample.get("class_name"), sample["item"]) for sample in found]
 
 
 def _note_member(
@@ -95,34 +101,42 @@ def _note_member(
     elif extension in ("cls", "cls.txt", "json"):
         opened = archive.extractfile(member)
         text = opened.read().decode("utf-8", "replace").strip() if opened else ""
-        label = text if extension != "json" else _label_in_json(text)
+        label = text if extension != "json" else _field_of(text, LABEL_FIELDS)
         if label is not None and ("label" not in samples[key] or extension != "json"):
             samples[key]["label"] = label
+        if extension == "json":
+            samples[key]["class_name"] = _field_of(text, CLASS_NAME_FIELDS)
 
 
-def _label_in_json(text: str) -> str | None:
+def _field_of(json_text: str, names: tuple[str, ...]) -> str | None:
+    """Returns the first of the named fields that a sample's .json holds, as text."""
     try:
-        fields = json.loads(text)
+        fields = json.loads(json_text)
     except json.JSONDecodeError:
         return None
-    for field in LABEL_FIELDS:
+    for field in names:
         if isinstance(fields, dict) and field in fields:
             return str(fields[field])
     return None
 
 
-def _label_names(labels: list[str], first_tar: str) -> list[str]:
-    """Returns the class folders that a classes.json near the tars gives to integer labels, else the labels."""
+def _label_names(labels: list[str], names: dict[str, set[str | None]], first_tar: str) -> list[str]:
+    """Returns the class folders that a classes.json near the tars, or the samples, give to integer labels.
+
+    Labels without one name each stand for themselves.
+    """
     folder = first_tar.rsplit("/", 1)[0] if "/" in first_tar else "."
     above = folder.rsplit("/", 1)[0] if is_url(folder) else f"{folder}/.."
     for place in (f"{folder}/classes.json", f"{above}/classes.json"):
         try:
-            names = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
+            folders = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
         except (OSError, ValueError, TypeError, KeyError):  # none there, or one of another form
             continue
-        if all(label in names for label in labels):
-            return [names[label] for label in labels]
-    return labels
+        if all(label in folders for label in labels):
+            return [folders[label] for label in labels]
+    given = [next(iter(names[label])) for label in labels if label.isdigit() and len(names[label]) == 1]
+    certain = [name for name in given if name]
+    return certain if len(set(certain)) == len(labels) else labels
 
 
 def _check_unique(items: list[SourceItem], spec: str) -> None:
