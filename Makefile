@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types contracts format clean
+.PHONY: demo test bench check lint types contracts format clean
 
 demo: $(STAMP)  ## the main job end to end on digits that come with a package
 	$(BIN)/rded demo --out demo-out
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -q
+
+bench: $(STAMP)  ## speed against the algorithm written plainly, on a seeded workload
+	$(BIN)/python -m benchmarks.speed --work bench-out --json bench-out/speed.json
 
 check: lint types contracts  ## lint, types, import contracts
 
@@ -36,4 +39,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:  ## remove what the targets above made, environments and demo output included
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache demo-out
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache demo-out bench-out

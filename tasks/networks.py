@@ -31,12 +31,17 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
 
 
 def load_scorer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> CanvasNetwork:
-    """Returns the config's observer as a network of patches, on the config's device."""
-    return _make_scorer(load_observer(config, classes).network, config.size // config.factor, config.size)
+    """Returns the config's observer as a network of patches on their canvas, on the config's device."""
+    return fast_form(load_observer(config, classes), patch_px=config.size // config.factor, size=config.size)
 
 
-@lru_cache(maxsize=1)
-def _make_scorer(network: nn.Module, patch_px: int, size: int) -> CanvasNetwork:
+def fast_form(observer: Observer, *, patch_px: int, size: int) -> CanvasNetwork:
+    """Returns a network as one of patches on a canvas; patches as large as the canvas are whole images."""
+    return _make_fast(observer.network, patch_px, size)
+
+
+@lru_cache(maxsize=2)
+def _make_fast(network: nn.Module, patch_px: int, size: int) -> CanvasNetwork:
     return CanvasNetwork(network, patch_px=patch_px, size=size)
 
 

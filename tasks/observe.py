@@ -17,7 +17,7 @@ from rded_core.io.tables import CANDIDATES, read_rows
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
 from tasks.candidates import candidate_item
-from tasks.networks import device_of, load_observer, load_teacher, num_workers
+from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
@@ -64,6 +64,7 @@ def _measure(plan: RunPlan, role: Role) -> dict[str, Any]:
     network = (load_observer if role == "observer" else load_teacher)(plan.config, plan.classes)
     device = device_of(network)
     given = network.preprocessing
+    classifier = fast_form(network, patch_px=plan.config.size, size=plan.config.size)
 
     def work(entry: tuple[ClassShard, dict[str, Any]]) -> tuple[int, Tensor] | None:
         shard, row = entry
@@ -72,7 +73,7 @@ def _measure(plan: RunPlan, role: Role) -> dict[str, Any]:
             view = fit_view(data, plan.config.size, interpolation=given.interpolation)[None].to(device)
         except RejectedImage:
             return None  # counted where it is scored
-        return row["class_index"], classify(network.network, view, mean=given.mean, std=given.std).cpu()
+        return row["class_index"], classify(classifier, view, mean=given.mean, std=given.std).cpu()
 
     entries = [
         (shard, row)

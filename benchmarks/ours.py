@@ -1,0 +1,56 @@
+"""The same job by this project's stages, one after the other, without Prefect around them.
+
+python -m benchmarks.ours JOB
+"""
+
+from typing import Any
+
+from benchmarks.job import Costs, Job, read_job
+from rded_core.config import DistillConfig
+from tasks.candidates import draw_candidates
+from tasks.observe import check_network
+from tasks.prepare import prepare
+from tasks.realism import score_crops
+from tasks.selection import select
+from tasks.squeeze import tile
+
+
+def make_config(job: Job) -> DistillConfig:
+    """Returns the job as a config; the observer is untrained, so the check of its accuracy may fail."""
+    return DistillConfig(
+        source=job.source,
+        observer=f"rded:{job.arch}",
+        weights=job.weights,
+        ipc=job.ipc,
+        out=job.out,
+        num_candidates=job.num_candidates,
+        num_crops=job.num_crops,
+        factor=job.factor,
+        size=job.size,
+        workers=job.cores,
+        device="cpu",
+        force=True,
+    )
+
+
+def distil(job: Job, costs: Costs) -> None:
+    """Runs the stages up to the stored images."""
+    with costs.stage("index"):
+        plan = prepare.fn(make_config(job))
+    with costs.stage("candidates"):
+        candidates = [draw_candidates.fn(plan, shard) for shard in plan.shards]
+    with costs.stage("check"):
+        check_network.fn(plan, "observer", candidates)
+    scores: list[Any] = []
+    with costs.stage("score"):
+        scores += [score_crops.fn(plan, shard, record) for shard, record in zip(plan.shards, candidates, strict=True)]
+    with costs.stage("tile"):
+        chosen = [select.fn(plan, shard, record) for shard, record in zip(plan.shards, scores, strict=True)]
+        for shard, record in zip(plan.shards, chosen, strict=True):
+            tile.fn(plan, shard, record)
+
+
+if __name__ == "__main__":
+    spent = Costs()
+    distil(read_job(), spent)
+    spent.print()
