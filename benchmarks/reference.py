@@ -1,7 +1,7 @@
 """The published algorithm written plainly, as one would from the paper: the side we compare with.
 
-ImageFolder and ToTensor, one RandomResizedCrop a crop, DataLoader workers, an eager forward pass of every padded crop, the best
-crop of each image, the best of a class, tiled and saved. Nothing from `rded_core` but the network's definition.
+ImageFolder and ToTensor, one RandomResizedCrop a crop, DataLoader workers, an eager forward pass of every padded crop,
+the best crop of each image, the best of a class, tiled and saved. Only the network's definition is ours.
 
     python -m benchmarks.reference JOB
 """

@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed [--work DIR] [--repeats 3] [--candidates 30] [--json FILE]
 
-Each side runs in a process of its own, so that memory and CPU time are its own; the two alternate, and the median of the repeats
-is taken. Ratios are of CPU seconds (what others do on the machine hardly moves them) and of wall clock.
+Each side runs in a process of its own, so that memory and CPU time are its own; the two alternate, and the median of
+the repeats is taken. Ratios are of CPU seconds (which others on the machine hardly move) and of wall clock.
 """
 
 import argparse
@@ -113,15 +113,19 @@ def print_table(found: dict[str, Any]) -> None:
         )
     stages = {name: value for name, value in found["sides"]["ours"].items() if name.endswith("_wall_s")}
     print("ours, wall s by stage: " + ", ".join(f"{name[:-7]} {value:.1f}" for name, value in stages.items()))
-    floor = found["floor"]
     print(
         f"ratio       score {found['score_ratio_cpu']:.2f} (CPU) {found['score_ratio_wall']:.2f} (wall), end to end "
         f"{found['end_to_end_ratio_cpu']:.2f} (CPU) {found['end_to_end_ratio_wall']:.2f} (wall)"
     )
+    floor = found["floor"]
+    gflop = {name: floor[f"flops_{name}"] / 1e9 for name in ("plain", "shortcut")}
     print(
-        f"floor       {floor['cpu_s_per_image'] * 1000:.1f} ms of CPU an image: "
-        f"{floor['flops_shortcut'] / 1e9:.1f} GFLOP (plain {floor['flops_plain'] / 1e9:.1f}) at {floor['matrix_flops_per_s'] / 1e9:.0f} GFLOP/s, "
+        f"floor       {floor['cpu_s_per_image'] * 1000:.1f} ms of CPU an image: {gflop['shortcut']:.1f} GFLOP "
+        f"(plain {gflop['plain']:.1f}) at {floor['matrix_flops_per_s'] / 1e9:.0f} GFLOP/s, "
         f"{floor['decode_s'] * 1000:.2f} ms decode; scoring takes {found['score_over_floor']:.2f} of it"
+    )
+    print(
+        f"projection  ImageNet-1K, 300 000 candidates: {found['imagenet_minutes']:.0f} minutes to score on this machine"
     )
 
 

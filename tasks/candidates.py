@@ -3,6 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from prefect import task
@@ -28,6 +30,9 @@ Rejected = dict[int, list[tuple[str, str]]]
 
 MISSING_SHARE = 0.1
 """Share of a class's images that may be gone since the source was listed: dangling links, files without permission."""
+
+MISSING_IMAGES = 3
+"""So many may be gone of any class, however small."""
 
 
 @task(name=STAGE, task_run_name="candidates {shard.name}", **STAGE_POLICY)
@@ -67,20 +72,19 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
 
 def _draw(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: Rejected) -> Iterator[Sample]:
     """Yields the accepted candidates as samples, class by class, noting each in `rows`, the others in `rejected`."""
-    listed = read_rows(plan.run.table("index", shard.name), INDEX)
+    listed = groupby(read_rows(plan.run.table("index", shard.name), INDEX), key=itemgetter("class_index"))
     wanted = sum(min(plan.config.num_candidates, plan.num_source[label.index]) for label in plan.classes_of(shard))
 
     def accepted() -> Iterator[Sample]:
-        for label in plan.classes_of(shard):
+        for index, group in listed:  # written class by class
             position = 0
-            group = (row for row in listed if row["class_index"] == label.index)
             for row, outcome in map_ordered(_read, group, workers=num_workers(plan.config)):
                 if isinstance(outcome, str):
-                    rejected[label.index].append((outcome, item_of(row).uri))
+                    rejected[index].append((outcome, item_of(row).uri))
                     continue
                 data, suffix = outcome
                 rows.append(_candidate_row(row, position, data, suffix))
-                yield rows[-1]["member"].removesuffix(f".{suffix}"), {suffix: data, "cls": str(label.index).encode()}
+                yield rows[-1]["member"].removesuffix(f".{suffix}"), {suffix: data, "cls": str(index).encode()}
                 position += 1
                 if position == plan.config.num_candidates:
                     break
@@ -93,11 +97,11 @@ def _check_drawn(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], r
     drawn = Counter(row["class_index"] for row in rows)
     for label in plan.classes_of(shard):
         usable, tried = drawn[label.index], drawn[label.index] + len(rejected[label.index])
-        num_missing = sum(reason == "missing" for reason, _ in rejected[label.index])
-        if num_missing > MISSING_SHARE * tried:
+        missing = [uri for reason, uri in rejected[label.index] if reason == "missing"]
+        if missing and (len(missing) == tried or len(missing) > max(MISSING_SHARE * tried, MISSING_IMAGES)):
             raise InputError(
-                f"{num_missing} of {tried} images of class {label.folder!r} cannot be read any more; check that "
-                f"{plan.config.source} is there and complete, then run again"
+                f"{len(missing)} of {tried} images of class {label.folder!r} cannot be read any more ({missing[0]}); "
+                f"check that {plan.config.source} is there and complete, then run again"
             )
         if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:
             raise too_few(label.folder, usable, plan.num_source[label.index], plan.config)
@@ -129,3 +133,12 @@ def _into_tar(row: dict[str, Any], offsets: dict[str, tuple[int, int]]) -> dict[
 def candidate_item(plan: RunPlan, shard: ClassShard, row: dict[str, Any]) -> SourceItem:
     """Returns where a candidate's bytes lie: in the shard's own tar where its row names no path."""
     return item_of({**row, "path": row["path"] or str(plan.run.tar(STAGE, shard.name))})
+
+
+def raise_if_missing(error: RejectedImage, row: dict[str, Any], plan: RunPlan) -> None:
+    """Raises InputError where a candidate that was there when it was drawn has gone: nothing may be recorded then."""
+    if error.reason == "missing":
+        raise InputError(
+            f"{row['source_uri']} cannot be read any more ({error}); check that {plan.config.source} is there and "
+            "complete, then run again"
+        ) from error

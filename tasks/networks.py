@@ -1,6 +1,7 @@
 """Observer and teacher as loaded networks: once per process, whatever the number of tasks."""
 
 from functools import lru_cache
+from threading import Lock
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.files import file_stamp
 from rded_core.io.observers import Observer, open_observer
 from rded_core.io.sources import SourceClass
+
+_MAKING = Lock()
 
 
 def load_observer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
@@ -37,7 +40,8 @@ def load_scorer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Canv
 
 def fast_form(observer: Observer, *, patch_px: int, size: int) -> CanvasNetwork:
     """Returns a network as one of patches on a canvas; patches as large as the canvas are whole images."""
-    return _make_fast(observer.network, patch_px, size)
+    with _MAKING:
+        return _make_fast(observer.network, patch_px, size)
 
 
 @lru_cache(maxsize=2)

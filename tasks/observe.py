@@ -16,7 +16,7 @@ from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, read_rows
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
-from tasks.candidates import candidate_item
+from tasks.candidates import candidate_item, raise_if_missing
 from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -71,7 +71,8 @@ def _measure(plan: RunPlan, role: Role) -> dict[str, Any]:
         try:
             data = read_item(candidate_item(plan, shard, row))
             view = fit_view(data, plan.config.size, interpolation=given.interpolation)[None].to(device)
-        except RejectedImage:
+        except RejectedImage as error:
+            raise_if_missing(error, row, plan)
             return None  # counted where it is scored
         return row["class_index"], classify(classifier, view, mean=given.mean, std=given.std).cpu()
 

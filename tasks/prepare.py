@@ -17,7 +17,7 @@ from rded_core.io.device import resolve_device
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
-from rded_core.io.run_records import read_run, require_free
+from rded_core.io.run_records import read_run, require_apart, require_free
 from rded_core.io.sources import Source, SourceClass, SourceItem, absolute_spec, open_source
 from rded_core.io.tables import INDEX, write_rows
 from rded_core.seeds import counter_seed
@@ -82,6 +82,7 @@ def prepare(config: DistillConfig) -> RunPlan:
     config = replace(config, **absolute_paths(config))
     run = RunFolder(Path(config.out))
     require_free(run)
+    require_apart(run.root, config.source)
     source = open_source(config.source, classes=config.classes)
     tell_classes(source)
     check_counts(config, source)

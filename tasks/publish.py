@@ -13,6 +13,7 @@ from rded_core.io.distilled import read_images
 from rded_core.io.files import clear_folder, link_or_copy, swap_folder
 from rded_core.io.manifest import Record
 from rded_core.io.paths import DatasetFolder, block_name
+from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
 from rded_core.io.shards import Sample, read_shard, write_shard
 from rded_core.io.tables import LINEAGE, SCORES, SELECTED, read_rows, write_rows
@@ -62,7 +63,7 @@ def publish(plan: RunPlan, records: StageRecords) -> dict[str, Any]:
     write_croissant(folder, recipe=recipe, name="distilled")
     write_report(
         folder,
-        stored=read_images(folder.image_tars()),
+        stored=read_images(folder.image_tars(), max_class=MAX_ROWS),
         classes=classes,
         recipe=recipe,
         scores=[row["score_nats"] for row in lineage if row["score_nats"] is not None],
@@ -113,9 +114,12 @@ def _class_entries(plan: RunPlan, records: StageRecords, lineage: list[dict[str,
     usable = Counter(
         row["class_index"] for shard in plan.shards for row in read_rows(plan.run.table("realism", shard.name), SCORES)
     )
+    by_class: dict[int, list[dict[str, Any]]] = {label.index: [] for label in plan.classes}
+    for row in lineage:
+        by_class[row["class_index"]].append(row)
     entries: list[dict[str, Any]] = []
     for label, num_source in zip(plan.classes, plan.num_source, strict=True):
-        rows = [row for row in lineage if row["class_index"] == label.index]
+        rows = by_class[label.index]
         scores = [row["score_nats"] for row in rows if row["score_nats"] is not None]
         entries.append(
             {

@@ -9,7 +9,6 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
-from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
@@ -18,7 +17,7 @@ from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
-from tasks.candidates import Rejected, candidate_item
+from tasks.candidates import Rejected, candidate_item, raise_if_missing
 from tasks.networks import device_of, load_observer, load_scorer, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -46,7 +45,8 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
         rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
         rows = _score_shard(plan, shard, rejected)
         write_rows(table, rows, SCORES)
-        return {"usable": len(rows), "rejected": {str(key): found for key, found in rejected.items() if found}}
+        form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
+        return {"usable": len(rows), **form, "rejected": {str(key): found for key, found in rejected.items() if found}}
 
     return run_unit(
         plan.run,
@@ -57,6 +57,12 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
         outputs=[table],
         produce=produce,
     )
+
+
+def network_form(plan: RunPlan) -> str:
+    """Says whether the shortcut around the empty canvas is taken."""
+    taken = load_scorer(plan.config, plan.classes).shortcut
+    return "by the canvas shortcut" if taken else "as it is (torch.fx cannot follow it)"
 
 
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:
@@ -103,11 +109,7 @@ def _cut_group(
         try:
             image = decode_image(read_item(candidate_item(plan, shard, row)))
         except RejectedImage as error:
-            if error.reason == "missing":
-                raise InputError(
-                    f"{row['source_uri']} cannot be read any more ({error}); check that {plan.config.source} is there "
-                    "and complete, then run again"
-                ) from error
+            raise_if_missing(error, row, plan)
             refused.append((error.reason, row["source_uri"]))
             continue
         boxes = _draw_boxes(plan, row, height=image.shape[1], width=image.shape[2])

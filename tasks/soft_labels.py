@@ -19,7 +19,7 @@ from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import encode_logits, plan_batches
 from rded_core.views import ViewRecipe, apply_views, draw_views
-from tasks.networks import device_of, load_teacher, num_workers
+from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
@@ -92,6 +92,7 @@ def _stored_images(tars: tuple[Path, ...], digest: str) -> StoredImages:
 def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> dict[int, list[LabelledBatch]]:
     config = plan.config
     teacher = load_teacher(config, plan.classes)
+    network = fast_form(teacher, patch_px=config.size, size=config.size)
     device = device_of(teacher)
     recipe = view_recipe(config)
     size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))
@@ -110,7 +111,7 @@ def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> dict[int,
             shown = apply_views(
                 stored.images[rows], views, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std
             )
-            logits = teacher.network(shown.to(device).contiguous(memory_format=torch.channels_last))
+            logits = network(shown.to(device))
         return epoch, (rows, views, encode_logits(logits.float().cpu()))
 
     labelled: dict[int, list[LabelledBatch]] = {epoch: [] for epoch in block}

@@ -71,6 +71,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
             loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
         if not math.isfinite(loss):
+            drop_checkpoint(out)  # it leads nowhere else
             raise InputError(f"training diverged in epoch {epoch + 1} (loss {loss}); lower --lr")
         if epoch + 1 < config.epochs:
             save_checkpoint(out, network, optimiser, run=run, num_epochs=epoch + 1)

@@ -34,8 +34,8 @@ class StoredImages:
     class_indices: Int[Tensor, "n"]
 
 
-def read_images(tars: list[Path]) -> StoredImages:
-    """Decodes every image of the shards, in shard order.
+def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImages:
+    """Decodes every image of the shards, in shard order, or those of the first `max_class` classes.
 
     Raises:
         InputError: a shard or an image is damaged, or the images differ in size.
@@ -46,6 +46,8 @@ def read_images(tars: list[Path]) -> StoredImages:
     for tar in tars:
         try:
             for key, files in read_shard(tar):
+                if max_class is not None and int(files["cls"]) >= max_class:
+                    continue
                 keys.append(key)
                 classes.append(int(files["cls"]))
                 images.append(decode_image(next(data for name, data in files.items() if name not in ("cls", "json"))))

@@ -1,9 +1,9 @@
 """Files that are whole or not there: temporary name, flush, rename; and their digests."""
 
 import contextlib
-import glob
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -21,8 +21,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a process that was killed
-            abandoned.unlink(missing_ok=True)
+        _remove_abandoned(path)
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -34,6 +33,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # a folder that cannot be written has nothing to remove
             temporary.unlink()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes temporary files for `path` that processes left which are no more."""
+    for entry in path.parent.iterdir():
+        match = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", entry.name)
+        if match and not _is_running(int(match[1])):
+            entry.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

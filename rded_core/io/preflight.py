@@ -6,11 +6,10 @@ The stages check in full.
 from pathlib import Path
 
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
-from rded_core.errors import InputError
 from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.paths import RunFolder, find_dataset
-from rded_core.io.run_records import require_free
+from rded_core.io.run_records import require_apart, require_free
 from rded_core.io.storage import is_url, require_folder
 
 
@@ -24,7 +23,7 @@ def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig) ->
             _require_files("weights file", config.weights, config.teacher_weights)
             _require_files("class list", config.observer_classes, config.teacher_classes)
             require_free(RunFolder(Path(config.out)))
-            _require_apart(config.out, config.source)
+            require_apart(Path(config.out), config.source)
         case EvaluateConfig():
             find_dataset(config.dataset)
             _require_sources(config.val)
@@ -39,12 +38,6 @@ def _require_sources(*specs: str | None) -> None:
     for spec in filter(None, specs):
         if not (is_url(spec) or spec.startswith("torchvision:") or spec.endswith(".tar")):
             require_folder(Path(spec))
-
-
-def _require_apart(out: str, source: str) -> None:
-    """Raises InputError where a run would be written into its own source, which its files would then be part of."""
-    if Path(out).resolve().is_relative_to(Path(source).resolve()):
-        raise InputError(f"--out {out} lies inside the source {source}; choose a folder outside it")
 
 
 def _require_files(what: str, *paths: str | None) -> None:

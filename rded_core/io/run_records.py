@@ -1,6 +1,7 @@
 """run.json: what a run was asked to do, and with what."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
@@ -25,3 +26,9 @@ def require_free(run: RunFolder) -> None:
     if kind_of(run.root) == "folder" and not run.run_json.is_file() and any(run.root.iterdir()):
         raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
     require_writable(run.root)
+
+
+def require_apart(out: Path, source: str) -> None:
+    """Raises InputError where a run would be written into its own source, which its files would then be part of."""
+    if out.resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(f"--out {out} lies inside the source {source}; choose a folder outside it")

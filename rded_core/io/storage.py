@@ -37,11 +37,12 @@ def list_files(root: str) -> list[tuple[str, int]]:
     return sorted(entry for entry in found if not any(part.startswith(".") for part in entry[0].split("/")))
 
 
-def list_folders(root: str, below: str) -> list[str]:
-    """Lists the folders directly in ``root/below`` but hidden ones; none for URLs, whose stores know no empty ones."""
+def list_empty_folders(root: str, below: str) -> tuple[str, ...]:
+    """Lists the folders directly in ``root/below`` without a file in them; none for URLs, whose stores know no such."""
     if is_url(root):
-        return []
-    return [entry.name for entry in Path(root, below).iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        return ()
+    folders = [entry for entry in Path(root, below).iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return tuple(sorted(folder.name for folder in folders if not any(names for _, _, names in os.walk(folder))))
 
 
 def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:

@@ -84,7 +84,7 @@ def test_images_that_vanish_while_they_are_drawn(
 
     with monkeypatch.context() as patch:
         patch.setattr("tasks.candidates.read_item", vanish)
-        with pytest.raises(InputError, match=r"12 of 12 images of class '1' cannot be read any more; .*run again"):
+        with pytest.raises(InputError, match=r"12 of 12 images of class '1' cannot be read any more .*run again"):
             run_undecorated(config)
     with monkeypatch.context() as patch:
         patch.setattr("tasks.realism.read_item", vanish)

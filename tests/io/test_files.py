@@ -146,9 +146,13 @@ def test_a_swap_whose_new_folder_is_missing_loses_nothing(tmp_path: Path) -> Non
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    abandoned, other = tmp_path / ".table.parquet.4242.tmp", tmp_path / ".other.parquet.4242.tmp"
-    for path in (abandoned, other):
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pass
+    abandoned, other = tmp_path / f".table.parquet.{ended.pid}.tmp", tmp_path / f".other.parquet.{ended.pid}.tmp"
+    running = tmp_path / f".table.parquet.{os.getppid()}.tmp"
+    for path in (abandoned, other, running):
         path.write_text("half")
     write_text(tmp_path / "table.parquet", "whole")
     assert not abandoned.exists()
-    assert other.exists()
+    assert other.exists(), "of another file"
+    assert running.exists(), "its process is still writing"

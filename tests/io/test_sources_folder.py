@@ -188,5 +188,10 @@ def test_a_class_folder_without_images_is_not_passed_over(image_folder: Path) ->
     """A failed copy must not make a class vanish."""
     (image_folder / "zebra").mkdir()
     (image_folder / ".cache").mkdir()
-    with pytest.raises(InputError, match="class folders without an image: zebra; fill them"):
+    (image_folder / "__MACOSX").mkdir()
+    (image_folder / "__MACOSX" / "._1.png").touch()
+    with pytest.raises(InputError, match="empty class folders: zebra; fill them"):
         open_source(str(image_folder))
+    with pytest.raises(InputError, match="empty class folders: zebra; fill them"):
+        open_source(str(image_folder), classes=("1", "zebra"))
+    assert len(open_source(str(image_folder), classes=("1", "2")).classes) == 2

@@ -123,8 +123,46 @@ class _Unstable(nn.Module):
         return self.conv(images).mean(dim=(2, 3)) * self.calls
 
 
-def test_networks_that_cannot_be_traced_run_as_they_are() -> None:
-    assert not _check(_trained_like(_Untraceable), patch_px=8, size=16).shortcut
+class _Asserting(_Untraceable):
+    def forward(self, images: Tensor) -> Tensor:
+        assert isinstance(images, Tensor)
+        return self.conv(images).mean(dim=(2, 3))
+
+
+class _HiddenLayer(nn.Module):
+    """Keeps a layer where neither nn.Module nor fx sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.hidden = [nn.ReLU()]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.hidden[0](self.conv(images)).mean(dim=(2, 3))
+
+
+class _OptionalMask(_Untraceable):
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        maps = self.conv(images)
+        return (maps * mask.unsqueeze(1) if mask is not None else maps).mean(dim=(2, 3))
+
+
+class _FiveDimensions(_Untraceable):
+    """Tracing keeps its constant as a buffer that knows no channels-last form."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images).mean(dim=(2, 3)) + torch.ones(1, 1, 1, 1, 4).sum((0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("network", [_Untraceable, _Asserting, _HiddenLayer, _OptionalMask, _FiveDimensions])
+def test_networks_that_cannot_be_traced_run_as_they_are(network: type[nn.Module]) -> None:
+    canvas = _check(_trained_like(network), patch_px=8, size=16)
+    assert canvas.shortcut is (network is _FiveDimensions)
+
+
+def test_scripted_networks_run_as_they_are() -> None:
+    scripted = torch.jit.trace(_trained_like(_HiddenLayer), torch.zeros(1, 3, 16, 16))
+    assert not _check(scripted, patch_px=8, size=16).shortcut  # pyright: ignore[reportArgumentType]
 
 
 def test_operations_that_are_not_understood_see_the_whole_map() -> None:

@@ -30,6 +30,8 @@ def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | N
         InputError: nothing usable there, with what was expected.
     """
     source = _open_any(spec, split=split)
+    if empty := [folder for folder in source.empty_folders if not classes or folder in classes]:
+        raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill them, or remove them")
     if classes:
         source = keep_classes(source, classes)
     if len(source.classes) < 2:

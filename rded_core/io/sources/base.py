@@ -52,6 +52,7 @@ class Source:
         items: for each class its items, sorted by key.
         is_webdataset: the items lie in tars already, so that no candidate shards need to be written.
         num_ignored_files: files passed over because they are no images by name.
+        empty_folders: folders where a class would be, without a file in them.
     """
 
     spec: str
@@ -59,6 +60,7 @@ class Source:
     items: tuple[tuple[SourceItem, ...], ...]
     is_webdataset: bool = False
     num_ignored_files: int = 0
+    empty_folders: tuple[str, ...] = ()
 
     @property
     def num_items(self) -> int:

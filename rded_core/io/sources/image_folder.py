@@ -6,7 +6,7 @@ from rded_core.errors import InputError
 from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import SPLIT_NAMES
-from rded_core.io.storage import join_path, list_folders
+from rded_core.io.storage import join_path, list_empty_folders
 
 
 def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, split: str) -> Source:
@@ -35,15 +35,12 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
             f"(endings: {' '.join(sorted(IMAGE_SUFFIXES))})"
         )
     folders = sorted(by_class)
-    if empty := sorted(set(list_folders(root, prefix)) - set(folders)):
-        raise InputError(
-            f"{spec} has class folders without an image: {', '.join(empty[:5])}; fill them, or move them elsewhere"
-        )
     return Source(
         spec=spec,
         classes=name_classes(folders),
         items=tuple(tuple(sorted(by_class[folder], key=lambda item: item.key)) for folder in folders),
         num_ignored_files=ignored,
+        empty_folders=list_empty_folders(root, prefix),
     )
 
 
