@@ -76,8 +76,9 @@ class CanvasNetwork(nn.Module):
     """A frozen classifier for patches: the logits of ``network(pad_to_canvas(patches, size))``, with less work.
 
     Made by one thread at a time, while no other runs a network (fx stands in for ``nn.Module.__call__`` as it traces);
-    used by any number. BatchNorm is folded into convolutions; on a network that torch.fx cannot trace (or one whose traced
-    form fails a check against the original on drawn patches) the plain network is used as it is: `shortcut` says which.
+    used by any number. BatchNorm is folded into convolutions. On a network that torch.fx cannot trace, or one whose
+    traced form fails a check against the original on drawn patches, the plain network is used as it is: `shortcut` says
+    which.
 
     Args:
         network: in eval mode; it is not changed.
