@@ -21,25 +21,11 @@ CLASS_COUNTS = (10, 100, 1000)
 def run_flow(source: Path, weights: Path, out: Path, *, per_class: int) -> dict[str, float]:
     """Distils in a process of its own and returns wall seconds: all of it, and the flow's own."""
     shutil.rmtree(out, ignore_errors=True)
-    flags = ["--observer", "rded:convnet3", "--weights", str(weights), "--size", "32", "--factor", "1", "--ipc", "1"]
-    flags += [
-        "--num-candidates",
-        str(per_class),
-        "--label-epochs",
-        "1",
-        "--force",
-        "--device",
-        "cpu",
-        "--out",
-        str(out),
-    ]
+    options = f"--observer rded:convnet3 --size 32 --factor 1 --ipc 1 --num-candidates {per_class} --label-epochs 1"
+    flags = [*options.split(), "--force", "--device", "cpu", "--weights", str(weights), "--out", str(out)]
+    command = [sys.executable, "-m", "deployments", "distill", str(source), *flags]
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "deployments", "distill", str(source), *flags],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
     lines = [line for line in done.stderr.splitlines() if line[:2].isdigit() and line[2:3] == ":"]
     clock = [_seconds(line) for line in lines if "temporary server" not in line]
     return {"wall_s": time.perf_counter() - started, "flow_s": clock[-1] - clock[0]}

@@ -27,6 +27,7 @@ from tasks.units import run_unit
 STAGE = "realism"
 
 CANDIDATES_PER_FORWARD = 4
+CANDIDATES_PER_GPU_FORWARD = 64
 """Candidates of one class that share a forward pass. Fixed, so that scores do not depend on shards or workers."""
 
 Row = dict[str, Any]
@@ -68,16 +69,13 @@ def network_form(plan: RunPlan) -> str:
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:
     listed = read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
     by_class = ([row for row in listed if row["class_index"] == label.index] for label in plan.classes_of(shard))
-    groups = [
-        rows[start : start + CANDIDATES_PER_FORWARD]
-        for rows in by_class
-        for start in range(0, len(rows), CANDIDATES_PER_FORWARD)
-    ]
     observer = load_observer(plan.config, plan.classes)
     scorer = load_scorer(plan.config, plan.classes) if plan.config.selection == "realism" else observer.network
     score = partial(score_patches, scorer, mean=observer.preprocessing.mean, std=observer.preprocessing.std)
     device = device_of(observer)
     on_cpu = device.type == "cpu"
+    together = CANDIDATES_PER_FORWARD if on_cpu else CANDIDATES_PER_GPU_FORWARD
+    groups = [rows[start : start + together] for rows in by_class for start in range(0, len(rows), together)]
     scored: list[Row] = []
 
     def work(group: list[Row]) -> tuple[list[Row], list[Tensor], list[tuple[str, str]]]:
