@@ -200,6 +200,11 @@ def _claim(run: RunFolder, described: dict[str, Any]) -> None:
     before = _identity(read_run(run))
     now = _identity(described)
     changed = [name for name in now if before.get(name) != now[name]]
+    if "algorithm_version" in changed:
+        raise InputError(
+            f"--out {run.root} holds a run of another rded (algorithm version {before['algorithm_version']}, now "
+            f"{ALGORITHM_VERSION}); choose another --out"
+        )
     if changed:
         name = changed[0]
         raise InputError(

@@ -33,6 +33,15 @@ def test_out_of_another_run_is_refused(make_config: MakeConfig, tmp_path: Path, 
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
+def test_run_of_another_algorithm_version_is_named_as_such(make_config: MakeConfig, tmp_path: Path) -> None:
+    prepare.fn(make_config(tmp_path / "run"))
+    path = tmp_path / "run" / "run.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "algorithm_version": 1}))
+    with pytest.raises(InputError, match=r"holds a run of another rded \(algorithm version 1, now \d+\); choose"):
+        prepare.fn(make_config(tmp_path / "run"))
+
+
 def test_changed_source_is_another_run(make_config: MakeConfig, image_folder: Path, tmp_path: Path) -> None:
     config = make_config(tmp_path / "run", source=str(image_folder))
     prepare.fn(config)
