@@ -48,21 +48,39 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
         InputError: the file is there already, a source or a network cannot work, or training diverges.
     """
     started = time.monotonic()
-    out = Path(config.out)
-    require_new(out)
-    require_writable(out.parent)
+    require_new(Path(config.out))
+    require_writable(Path(config.out).parent)
     source = open_source(config.source, classes=config.classes)
     val = _open_val(config, source) if config.val else None
     device = resolve_device(config.device)
     network = _build(config, len(source.classes)).to(device).to(memory_format=torch.channels_last)
     if config.compile:
         network.compile()
-    optimiser = torch.optim.SGD(
-        split_decay(network, config.weight_decay), lr=config.lr, momentum=MOMENTUM, nesterov=True
-    )
     tell_classes(source)
     run_logger().info("%s, %d epochs, on %s", config.arch, config.epochs, device)
-    run = _describe(config, source)
+    accuracy = _train(network, source, val, config=config, device=device)
+    _save(network, source, config=config, accuracy=accuracy)
+    drop_checkpoint(Path(config.out))
+    return {
+        "path": config.out,
+        "source": config.source,
+        "arch": config.arch,
+        "size": config.size,
+        "num_classes": len(source.classes),
+        "num_images": source.num_items,
+        "top1": accuracy.top1 if accuracy else None,
+        "top5": accuracy.top5 if accuracy else None,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _train(
+    network: nn.Module, source: Source, val: Source | None, *, config: TrainObserverConfig, device: torch.device
+) -> Accuracy | None:
+    """Trains the epochs that no checkpoint holds yet, each followed by one; returns the last epoch's accuracy."""
+    out, run, started = Path(config.out), _describe(config, source), time.monotonic()
+    groups = split_decay(network, config.weight_decay)
+    optimiser = torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True)
     first = load_checkpoint(out, network, optimiser, run=run)
     if first:
         run_logger().info("goes on after epoch %d of %d", first, config.epochs)
@@ -80,19 +98,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
         run_logger().info(
             "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started
         )
-    _save(network, source, config=config, accuracy=accuracy)
-    drop_checkpoint(out)
-    return {
-        "path": config.out,
-        "source": config.source,
-        "arch": config.arch,
-        "size": config.size,
-        "num_classes": len(source.classes),
-        "num_images": source.num_items,
-        "top1": accuracy.top1 if accuracy else None,
-        "top5": accuracy.top5 if accuracy else None,
-        "seconds": round(time.monotonic() - started, 1),
-    }
+    return accuracy
 
 
 def _build(config: TrainObserverConfig, num_classes: int) -> nn.Module:
