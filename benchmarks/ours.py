@@ -3,8 +3,6 @@
 python -m benchmarks.ours JOB
 """
 
-from typing import Any
-
 from benchmarks.job import Costs, Job, read_job
 from rded_core.config import DistillConfig
 from tasks.candidates import draw_candidates
@@ -41,9 +39,8 @@ def distil(job: Job, costs: Costs) -> None:
         candidates = [draw_candidates.fn(plan, shard) for shard in plan.shards]
     with costs.stage("check"):
         check_network.fn(plan, "observer", candidates)
-    scores: list[Any] = []
     with costs.stage("score"):
-        scores += [score_crops.fn(plan, shard, record) for shard, record in zip(plan.shards, candidates, strict=True)]
+        scores = [score_crops.fn(plan, shard, record) for shard, record in zip(plan.shards, candidates, strict=True)]
     with costs.stage("tile"):
         chosen = [select.fn(plan, shard, record) for shard, record in zip(plan.shards, scores, strict=True)]
         for shard, record in zip(plan.shards, chosen, strict=True):

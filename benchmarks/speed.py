@@ -14,7 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from benchmarks.floors import measure_floors
 from benchmarks.job import Job
 from benchmarks.workload import PHOTO_PX, write_observer, write_workload
+from rded_core.io.device import num_available_cores
 
 NUM_CLASSES = 10
 IMAGENET_CANDIDATES = 1000 * 300
@@ -138,13 +139,13 @@ def main() -> None:
     parser.add_argument("--only", choices=["photos", "small"], help="one of the two workloads")
     parser.add_argument("--json", help="file to write the figures to")
     given = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_available_cores()
     work = Path(given.work).resolve()
     jobs = make_jobs(work, candidates=given.candidates, cores=cores)
     chosen = {name: job for name, job in jobs.items() if not given.only or name.startswith(given.only)}
     machine = {"cores": cores, "processor": platform.processor() or platform.machine(), "torch": torch.__version__}
     print(f"{machine['cores']} cores, {machine['processor']}, torch {machine['torch']}")
-    found = [compare(name, replace(job), repeats=given.repeats) for name, job in chosen.items()]
+    found = [compare(name, job, repeats=given.repeats) for name, job in chosen.items()]
     for entry in found:
         print_table(entry)
     if given.json:

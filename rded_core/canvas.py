@@ -126,7 +126,7 @@ class CanvasNetwork(nn.Module):
                 found = self(patches)
             except torch.OutOfMemoryError:
                 raise
-            except Exception:
+            except Exception:  # any code may be traced wrongly: the plain network, computed below, tells what is right
                 found = None
             expected = self._plain(patches)
         spread = float(expected.std()) or 1.0
@@ -141,7 +141,7 @@ def _trace(network: nn.Module) -> fx.GraphModule | None:
         traced = fuse(network)
     except torch.OutOfMemoryError:
         raise
-    except Exception:
+    except Exception:  # whatever a network's own code does with fx's stand-ins for tensors
         return None
     for module in traced.modules():
         if hasattr(module, "inplace"):

@@ -46,7 +46,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
         rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
         rows = _score_shard(plan, shard, rejected)
         write_rows(table, rows, SCORES)
-        form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
+        form = {"observer": _network_form(plan)} if plan.config.selection == "realism" else {}
         return {"usable": len(rows), **form, "rejected": {str(key): found for key, found in rejected.items() if found}}
 
     return run_unit(
@@ -60,10 +60,10 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
     )
 
 
-def network_form(plan: RunPlan) -> str:
-    """Says whether the shortcut around the empty canvas is taken."""
+def _network_form(plan: RunPlan) -> str:
+    """Says whether the observer runs in its fast form."""
     taken = load_scorer(plan.config, plan.classes).shortcut
-    return "by the canvas shortcut" if taken else "as it is (torch.fx cannot follow it)"
+    return "traced by torch.fx" if taken else "as it is (torch.fx cannot follow it)"
 
 
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:

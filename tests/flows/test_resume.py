@@ -100,7 +100,7 @@ def test_run_goes_on_from_another_folder(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(image_folder.parent)
     run_undecorated(make_config(Path("run"), source="source"))
-    shutil.rmtree("run/work/candidates")
+    shutil.rmtree(Path("run", "work", "candidates"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     run_undecorated(make_config(Path("../run"), source="../source/"))

@@ -33,7 +33,7 @@ def test_reached_outputs_are_those_that_change(span: tuple[int, int], sizes: tup
     changed = _respond(inputs, sizes).nonzero().flatten().tolist()
     num_outputs = len(_respond(inputs, sizes))
     first, last = reached_outputs(span, sizes, num_outputs)
-    assert list(range(first, last)) == changed or set(changed) <= set(range(first, last)), "never too few"
+    assert set(changed) <= set(range(first, last)), "never too few"
     if sizes[3] == 1 and sizes[1] <= sizes[0]:
         assert list(range(first, last)) == changed
 
