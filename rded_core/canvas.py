@@ -8,6 +8,7 @@ usual. On the CPU, 3 x 3 convolutions of many channels are computed with fewer m
 
 import operator
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -85,21 +86,30 @@ class CanvasNetwork(nn.Module):
         network: in eval mode; it is not changed.
         patch_px: side of the patches.
         size: side of the canvas.
+        dtype: of the arithmetic; patches and logits are float32 all the same.
 
     Source: receptive-field arithmetic; logits agree with the plain network's within 1e-5 (tests/parity/test_canvas.py).
     """
 
-    def __init__(self, network: nn.Module, *, patch_px: int, size: int) -> None:
+    def __init__(self, network: nn.Module, *, patch_px: int, size: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.network = network
         self.size = size
+        self.dtype = torch.float32
         start = (size - patch_px) // 2
         self.place: Span = (start, start + patch_px)
         self.traced: fx.GraphModule | None = _trace(network)
         self.outside: dict[str, Tensor] = {}
+        if self.traced is not None and dtype == torch.float32:
+            _take_fewer_products(self.traced)
         self.shortcut = self.traced is not None and self._prepare(patch_px)
+        if dtype != torch.float32:
+            self._round_to(dtype)
 
     def forward(self, patches: Float[Tensor, "p 3 h w"]) -> Float[Tensor, "p k"]:
+        return self._run(patches.to(self.dtype)).float()
+
+    def _run(self, patches: Tensor) -> Tensor:
         if not self.shortcut or self.traced is None:
             return self._plain(patches)
         patches = patches.contiguous(memory_format=torch.channels_last)
@@ -120,11 +130,8 @@ class CanvasNetwork(nn.Module):
         self.shortcut = True
         with torch.inference_mode():
             try:
-                if patch_px < self.size:
-                    recorder = _Recorder(self.traced)
-                    recorder.run(patches.new_zeros(1, 3, self.size, self.size))
-                    self.outside = recorder.outputs
-                found = self(patches)
+                self._record(patches)
+                found = self._run(patches)
             except torch.OutOfMemoryError:
                 raise
             except Exception:  # any code may be traced wrongly: the plain network, computed below, tells what is right
@@ -134,6 +141,24 @@ class CanvasNetwork(nn.Module):
         if found is None or found.shape != expected.shape:
             return False
         return float((found - expected).abs().max()) <= PROBE_TOLERANCE * spread
+
+    def _record(self, like: Tensor) -> None:
+        """Keeps every map of an empty canvas, on the device and of the type of `like`."""
+        assert self.traced is not None
+        if self.place != (0, self.size):
+            recorder = _Recorder(self.traced)
+            recorder.run(like.new_zeros(1, 3, self.size, self.size))
+            self.outside = recorder.outputs
+
+    def _round_to(self, dtype: torch.dtype) -> None:
+        """Turns weights and the empty canvas's maps into another type; the network given is copied first."""
+        self.dtype = dtype
+        if self.shortcut and self.traced is not None:
+            self.traced = self.traced.to(dtype)
+            with torch.inference_mode():
+                self._record(next(self.traced.parameters()))
+        else:
+            self.network = deepcopy(self.network).to(dtype)
 
 
 def _trace(network: nn.Module) -> fx.GraphModule | None:
@@ -148,10 +173,14 @@ def _trace(network: nn.Module) -> fx.GraphModule | None:
         return None
     traced = traced.eval().requires_grad_(False)
     _overwrite_only_own(traced)
+    return traced
+
+
+def _take_fewer_products(traced: fx.GraphModule) -> None:
+    """Puts Winograd convolutions into a traced network that is going to run in float32."""
     for name, module in list(traced.named_modules()):
         if isinstance(module, nn.Conv2d) and WinogradConv2d.takes(module):
             traced.set_submodule(name, WinogradConv2d(module))
-    return traced
 
 
 def _overwrite_only_own(traced: fx.GraphModule) -> None:

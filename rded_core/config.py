@@ -12,6 +12,7 @@ ProtocolName = Literal["paper", "standard", "hard"]
 LabelProtocolName = Literal["paper", "standard"]
 ImageFormat = Literal["jpeg", "png", "webp"]
 Mix = Literal["cutmix", "mixup", "none"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Selection = Literal["realism", "mosaic", "random"]
 Control = Literal["random", "mosaic"]
 StudentLoss = Literal["kl", "gift"]
@@ -61,7 +62,9 @@ class DistillConfig:
         classes_per_shard: classes per unit of work; changes nothing in the result
         image_format: how distilled images are stored: jpeg, png or webp
         image_quality: of jpeg and webp, 1 to 100
-        device: where networks run: auto, cpu, cuda, cuda:N or mps
+        device: where networks run: auto, cpu, cuda (all GPUs score), cuda:N or mps
+        precision: of scoring: float32, bfloat16 (what decides the selection is scored again in float32), or auto,
+            which takes bfloat16 on CUDA
         workers: threads that decode and score; by default one per core; changes nothing in the result
         allow_fewer: let a class with too few candidates have fewer images instead of stopping
         force: go on although the observer is no better than chance on the source
@@ -94,6 +97,7 @@ class DistillConfig:
     image_format: ImageFormat = "jpeg"
     image_quality: int = 90
     device: str = "auto"
+    precision: Precision = "auto"
     workers: int | None = None
     allow_fewer: bool = False
     force: bool = False
@@ -109,6 +113,7 @@ class DistillConfig:
         _one_of(("paper", "standard"), protocol=self.protocol)
         _one_of(("cutmix", "mixup", "none"), mix=self.mix)
         _one_of(("realism", "mosaic", "random"), selection=self.selection)
+        _one_of(("auto", "float32", "bfloat16"), precision=self.precision)
         if not 1 <= self.factor <= 16 or self.factor > self.size // 8:
             raise InputError(
                 f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}"

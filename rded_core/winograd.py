@@ -47,11 +47,12 @@ class WinogradConv2d(nn.Module):
         self.padding = (int(width), int(width), int(height), int(height))
         inputs, kernels, outputs = _transforms()
         weight = convolution.weight.detach().double()
-        # i, j: points; r, s: rows and columns of the kernel; c, k: input and output channels.
-        transformed = torch.einsum("ir,kcrs,js->ijck", kernels.to(weight), weight, kernels.to(weight))
+        # k c 3 3 to 9, c k: the transform of all kernels at once is one product.
+        flat = weight.permute(2, 3, 1, 0).reshape(9, -1)
+        transformed = torch.kron(kernels, kernels).to(flat) @ flat
         bias = convolution.bias
         zeros = weight.new_zeros(convolution.out_channels)
-        self.register_buffer("kernels", transformed.flatten(0, 1).float().contiguous(), persistent=False)
+        self.register_buffer("kernels", transformed.view(READ * READ, *weight.shape[1::-1]).float(), persistent=False)
         self.register_buffer("bias", (zeros if bias is None else bias.detach()).float(), persistent=False)
         self.register_buffer("inputs", torch.kron(inputs, inputs).to(zeros.device).float(), persistent=False)
         self.register_buffer("outputs", torch.kron(outputs, outputs).to(zeros.device).float(), persistent=False)

@@ -1,5 +1,6 @@
 """Observer and teacher as loaded networks: once per process, whatever the number of tasks."""
 
+from copy import deepcopy
 from functools import lru_cache
 from threading import Lock
 
@@ -8,10 +9,12 @@ from torch import nn
 
 from rded_core.canvas import CanvasNetwork
 from rded_core.config import DistillConfig
-from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
+from rded_core.io.device_scoring import DeviceScorer
 from rded_core.io.files import file_stamp
 from rded_core.io.observers import Observer, open_observer
 from rded_core.io.sources import SourceClass
+from rded_core.io.weights import Preprocessing
 
 _MAKING = Lock()
 
@@ -36,6 +39,32 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
 def load_scorer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> CanvasNetwork:
     """Returns the config's observer as a network of patches on their canvas, on the config's device."""
     return fast_form(load_observer(config, classes), patch_px=config.size // config.factor, size=config.size)
+
+
+def load_device_scorers(config: DistillConfig, classes: tuple[SourceClass, ...]) -> tuple[DeviceScorer, ...]:
+    """Returns the config's observer as scorers of whole images, one for each device that takes part."""
+    observer = load_observer(config, classes)
+    device = resolve_device(config.device)
+    dtype = resolve_precision(config.precision, device)
+    shape = (config.size // config.factor, config.size, config.candidates_per_class)
+    with _MAKING:
+        return _make_scorers(observer.network, observer.preprocessing, tuple(same_kind(device)), dtype, shape)
+
+
+@lru_cache(maxsize=1)
+def _make_scorers(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    devices: tuple[torch.device, ...],
+    dtype: torch.dtype,
+    shape: tuple[int, int, int],
+) -> tuple[DeviceScorer, ...]:
+    patch_px, size, num_chosen = shape
+    copies = [network, *(deepcopy(network).to(device) for device in devices[1:])]
+    return tuple(
+        DeviceScorer(each, preprocessing, patch_px=patch_px, size=size, num_chosen=num_chosen, dtype=dtype)
+        for each in copies
+    )
 
 
 def fast_form(observer: Observer, *, patch_px: int, size: int) -> CanvasNetwork:

@@ -13,7 +13,7 @@ from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
-from rded_core.io.device import resolve_device
+from rded_core.io.device import resolve_device, resolve_precision
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
@@ -159,6 +159,7 @@ def _describe_run(config: DistillConfig, source: Source, observer: Observer, tea
         "observer": describe_network(observer),
         "teacher": describe_network(teacher),
         "device": str(resolve_device(config.device)),
+        "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
         "versions": {
             "rded": __version__,
             "python": platform.python_version(),

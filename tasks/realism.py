@@ -1,6 +1,10 @@
-"""Score crops: decode each candidate, draw its boxes, score its patches with the observer."""
+"""Score crops: decode each candidate, draw its boxes, score its patches with the observer.
 
-from collections.abc import Callable
+On the CPU every core takes a group of candidates from decoding to scores; on a device of its own, and in bfloat16, the
+cores decode for it (`rded_core.io.device_scoring`).
+"""
+
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,6 +13,8 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
+from rded_core.io.device import resolve_device, resolve_precision
+from rded_core.io.device_scoring import ScoredClass
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
@@ -18,7 +24,7 @@ from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, candidate_item, raise_if_missing
-from tasks.networks import device_of, load_observer, load_scorer, num_workers
+from tasks.networks import load_device_scorers, load_observer, load_scorer, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
@@ -27,7 +33,6 @@ from tasks.units import run_unit
 STAGE = "realism"
 
 CANDIDATES_PER_FORWARD = 4
-CANDIDATES_PER_GPU_FORWARD = 64
 """Candidates of one class that share a forward pass. Fixed, so that scores do not depend on shards or workers."""
 
 Row = dict[str, Any]
@@ -42,22 +47,34 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
     table = plan.run.table(STAGE, shard.name)
     fields = ("selection", "num_crops", "factor", "size", "crop_scale_min", "seed")
 
+    rounded = _rounding(plan)
+
     def produce() -> dict[str, Any]:
         rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
         rows = _score_shard(plan, shard, rejected)
         write_rows(table, rows, SCORES)
         form = {"observer": _network_form(plan)} if plan.config.selection == "realism" else {}
-        return {"usable": len(rows), **form, "rejected": {str(key): found for key, found in rejected.items() if found}}
+        refused = {str(key): found for key, found in rejected.items() if found}
+        return {"usable": len(rows), **form, **rounded, "rejected": refused}
 
     return run_unit(
         plan.run,
         STAGE,
         shard.name,
-        settings={name: getattr(plan.config, name) for name in fields},
+        settings={**{name: getattr(plan.config, name) for name in fields}, **rounded},
         upstream=[candidates.outputs_digest(), plan.observer],
         outputs=[table],
         produce=produce,
     )
+
+
+def _rounding(plan: RunPlan) -> dict[str, Any]:
+    """Returns what rounded scores depend on beside the config: how many are certain to be in their exact order."""
+    config = plan.config
+    if config.selection != "realism":
+        return {}
+    dtype = resolve_precision(config.precision, resolve_device(config.device))
+    return {} if dtype == torch.float32 else {"precision": "bfloat16", "exact_ranks": config.candidates_per_class}
 
 
 def _network_form(plan: RunPlan) -> str:
@@ -68,32 +85,73 @@ def _network_form(plan: RunPlan) -> str:
 
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:
     listed = read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
-    by_class = ([row for row in listed if row["class_index"] == label.index] for label in plan.classes_of(shard))
+    by_class = {
+        label.index: [row for row in listed if row["class_index"] == label.index] for label in plan.classes_of(shard)
+    }
+    on_cpu = resolve_device(plan.config.device).type == "cpu" and not _rounding(plan)
+    if on_cpu or plan.config.selection != "realism":
+        return _score_in_groups(plan, shard, by_class, rejected)
+    return _score_on_devices(plan, shard, by_class, rejected)
+
+
+def _score_on_devices(
+    plan: RunPlan, shard: ClassShard, by_class: dict[int, list[Row]], rejected: Rejected
+) -> list[Row]:
+    """Scores whole classes on each device in turn."""
+    scorers = load_device_scorers(plan.config, plan.classes)
+    workers = max(num_workers(plan.config) // len(scorers), 1)
+
+    def load(row: Row) -> tuple[Tensor, Tensor]:
+        return _load(plan, shard, row)
+
+    def work(number: int) -> list[ScoredClass[Row]]:
+        own = list(by_class.items())[number :: len(scorers)]
+        found = scorers[number].score(own, load, workers=workers)
+        return list(track(found, total=len(own), what=f"score {shard.name}"))
+
+    with one_torch_thread():
+        done = map_ordered(work, range(len(scorers)), workers=len(scorers))
+        scored = {found.class_index: found for part in done for found in part}
+    rows: list[Row] = []
+    for index in by_class:
+        found = scored[index]
+        for row, error in found.refused:
+            raise_if_missing(error, row, plan)
+            rejected[index].append((error.reason, row["source_uri"]))
+        rows += [
+            {**row, "boxes": boxes.flatten().tolist(), "scores_nats": scores.tolist()}
+            for row, boxes, scores in zip(found.rows, found.boxes, found.scores, strict=True)
+        ]
+    return rows
+
+
+def _score_in_groups(plan: RunPlan, shard: ClassShard, by_class: dict[int, list[Row]], rejected: Rejected) -> list[Row]:
+    """Takes groups of a class's candidates from decoding to scores, a core each."""
     observer = load_observer(plan.config, plan.classes)
     scorer = load_scorer(plan.config, plan.classes) if plan.config.selection == "realism" else observer.network
     score = partial(score_patches, scorer, mean=observer.preprocessing.mean, std=observer.preprocessing.std)
-    device = device_of(observer)
-    on_cpu = device.type == "cpu"
-    together = CANDIDATES_PER_FORWARD if on_cpu else CANDIDATES_PER_GPU_FORWARD
-    groups = [rows[start : start + together] for rows in by_class for start in range(0, len(rows), together)]
+    groups = list(_groups(by_class))
     scored: list[Row] = []
 
-    def work(group: list[Row]) -> tuple[list[Row], list[Tensor], list[tuple[str, str]]]:
+    def work(group: list[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
         kept, patches, refused = _cut_group(plan, shard, group)
-        if on_cpu:  # on the CPU the forward pass belongs into the worker, one core a group
-            _score_group(score, device, kept, patches)
-        return kept, patches, refused
+        _score_group(score, kept, patches)
+        return kept, refused
 
     with one_torch_thread():
         outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
-        for group, (kept, patches, refused) in zip(
-            groups, track(outcomes, total=len(groups), what=f"score {shard.name}"), strict=True
-        ):
-            if not on_cpu:
-                _score_group(score, device, kept, patches)
+        followed = track(outcomes, total=len(groups), what=f"score {shard.name}")
+        for group, (kept, refused) in zip(groups, followed, strict=True):
             rejected[group[0]["class_index"]] += refused
             scored += kept
     return scored
+
+
+def _groups(by_class: dict[int, list[Row]]) -> Iterator[list[Row]]:
+    for rows in by_class.values():
+        yield from (
+            rows[start : start + CANDIDATES_PER_FORWARD] for start in range(0, len(rows), CANDIDATES_PER_FORWARD)
+        )
 
 
 def _cut_group(
@@ -105,16 +163,21 @@ def _cut_group(
     refused: list[tuple[str, str]] = []
     for row in group:
         try:
-            image = decode_image(read_item(candidate_item(plan, shard, row)))
+            image, boxes = _load(plan, shard, row)
         except RejectedImage as error:
             raise_if_missing(error, row, plan)
             refused.append((error.reason, row["source_uri"]))
             continue
-        boxes = _draw_boxes(plan, row, height=image.shape[1], width=image.shape[2])
         kept.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
         if plan.config.selection == "realism":
             patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
     return kept, patches, refused
+
+
+def _load(plan: RunPlan, shard: ClassShard, row: Row) -> tuple[Tensor, Tensor]:
+    """Decodes a candidate and draws its boxes; raises RejectedImage."""
+    image = decode_image(read_item(candidate_item(plan, shard, row)))
+    return image, _draw_boxes(plan, row, height=image.shape[1], width=image.shape[2])
 
 
 def _draw_boxes(plan: RunPlan, row: Row, *, height: int, width: int) -> Tensor:
@@ -125,14 +188,12 @@ def _draw_boxes(plan: RunPlan, row: Row, *, height: int, width: int) -> Tensor:
     return draw_crop_boxes(height, width, generator, num_crops=config.num_crops, scale=(config.crop_scale_min, 1.0))
 
 
-def _score_group(
-    score: Callable[[Tensor, Tensor], Tensor], device: torch.device, rows: list[Row], patches: list[Tensor]
-) -> None:
+def _score_group(score: Callable[[Tensor, Tensor], Tensor], rows: list[Row], patches: list[Tensor]) -> None:
     """Scores all patches of a group in one forward pass and notes them in their rows."""
     if not patches:
         return
     num_crops = len(patches[0])
     indices = torch.tensor([row["class_index"] for row in rows]).repeat_interleave(num_crops)
-    scores = score(torch.cat(patches).to(device), indices.to(device)).cpu()
+    scores = score(torch.cat(patches), indices)
     for row, values in zip(rows, scores.view(len(rows), num_crops), strict=True):
         row["scores_nats"] = values.tolist()

@@ -28,6 +28,28 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Turns ``auto``, ``float32`` or ``bfloat16`` into the type of the fast scoring pass.
+
+    ``auto`` takes bfloat16 on CUDA, where it is several times faster, and float32 elsewhere.
+
+    Raises:
+        InputError: the device does not compute in it.
+    """
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if name == "bfloat16" and device.type == "mps":
+        raise InputError("precision bfloat16 needs a CUDA device or the CPU; give --precision float32")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def same_kind(device: torch.device) -> list[torch.device]:
+    """Returns the devices that may share the work: all GPUs where CUDA was named without a number, else `device`."""
+    if str(device) == "cuda" and torch.cuda.device_count() > 1:
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [device]
+
+
 def num_available_cores() -> int:
     """Returns the number of cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -184,3 +184,25 @@ def test_another_seed_gives_another_dataset(
     drawn = {(row["source_uri"], row["box_top"], row["box_left"]) for row in _lineage(dataset)}
     before = {(row["source_uri"], row["box_top"], row["box_left"]) for row in _lineage(finished_run / "dataset")}
     assert drawn != before
+
+
+def test_bfloat16_scores_give_float32s_images(
+    finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run", precision="bfloat16", workers=3, classes_per_shard=2, label_epochs=1)
+    dataset = run_undecorated(config)
+    tar = "images/train-000000.tar"
+    assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
+    records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "work" / "realism").glob("*.json")]
+    assert [record["facts"]["precision"] for record in records] == ["bfloat16"] * 2
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "bfloat16"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_selects_what_the_cpu_selects(
+    finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
+) -> None:
+    dataset = run_undecorated(make_config(tmp_path / "run", device="cuda", label_epochs=1))
+    tar = "images/train-000000.tar"
+    assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()

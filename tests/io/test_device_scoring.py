@@ -1,0 +1,109 @@
+"""Scoring whole images on a device: the scores and the selection of the plain path, whatever is in the batches."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rded_core.crops import cut_patches, draw_crop_boxes, normalise
+from rded_core.io import device_scoring
+from rded_core.io.device_scoring import DeviceScorer, ScoredClass
+from rded_core.io.images import RejectedImage
+from rded_core.io.weights import Preprocessing
+from rded_core.networks import build_network
+from rded_core.realism import pad_to_canvas, realism_scores
+from rded_core.seeds import seeded_init
+from rded_core.selection import select_patches
+
+GIVEN = Preprocessing()
+PATCH_PX, SIZE, NUM_CROPS = 16, 32, 3
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    with seeded_init(0):
+        network = build_network("convnet3", num_classes=4, size=SIZE).eval()
+    with torch.no_grad():  # as far apart as a trained network's logits
+        list(network.parameters())[-2].mul_(300.0)
+    return network
+
+
+def _load(row: int) -> tuple[Tensor, Tensor]:
+    """Row r: an image of a size of its own; every thirteenth does not decode."""
+    if row % 13 == 5:
+        raise RejectedImage("truncated")
+    generator = torch.Generator().manual_seed(row)
+    height, width = (int(torch.randint(12, 70, (1,), generator=generator)) for _ in range(2))
+    image = torch.randint(0, 256, (3, height, width), generator=generator).to(torch.uint8)
+    return image, draw_crop_boxes(height, width, generator, num_crops=NUM_CROPS, scale=(0.08, 1.0))
+
+
+def _plain_scores(network: nn.Module, rows: list[int], index: int) -> Tensor:
+    scores: list[Tensor] = []
+    for row in rows:
+        image, boxes = _load(row)
+        patches = normalise(cut_patches(image, boxes, PATCH_PX), GIVEN.mean, GIVEN.std)
+        with torch.inference_mode():
+            scores.append(realism_scores(network(pad_to_canvas(patches, SIZE)), torch.full((NUM_CROPS,), index)))
+    return torch.stack(scores)
+
+
+def _score(network: nn.Module, classes: list[tuple[int, list[int]]], dtype: torch.dtype) -> list[ScoredClass[int]]:
+    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=dtype)
+    return list(scorer.score(classes, _load, workers=2))
+
+
+CLASSES = [(0, list(range(3))), (3, list(range(100, 230))), (1, []), (2, [5, 18, 31])]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_and_selection_equal_the_plain_path(network: nn.Module, dtype: torch.dtype) -> None:
+    found = _score(network, CLASSES, dtype)
+    assert [each.class_index for each in found] == [0, 3, 1, 2]
+    for (index, rows), each in zip(CLASSES, found, strict=True):
+        sound = [row for row in rows if row % 13 != 5]
+        assert each.rows == sound
+        assert [(row, error.reason) for row, error in each.refused] == [
+            (row, "truncated") for row in rows if row % 13 == 5
+        ]
+        if not sound:
+            assert each.scores.numel() == 0
+            continue
+        expected = _plain_scores(network, sound, index)
+        torch.testing.assert_close(each.scores, expected, rtol=3e-6, atol=3e-6 if dtype == torch.float32 else 0.2)
+        assert torch.equal(each.boxes, torch.stack([_load(row)[1] for row in sound]))
+        num_chosen = min(6, len(sound))
+        chosen, wanted = select_patches(each.scores, num_chosen), select_patches(expected, num_chosen)
+        assert torch.equal(chosen.candidates, wanted.candidates)
+        assert torch.equal(chosen.crops, wanted.crops)
+        torch.testing.assert_close(chosen.scores, wanted.scores, rtol=3e-6, atol=3e-6)
+
+
+def test_rounding_is_there_and_is_kept_where_it_does_not_matter(network: nn.Module) -> None:
+    fast, exact = (_score(network, CLASSES[1:2], dtype)[0].scores for dtype in (torch.bfloat16, torch.float32))
+    assert ((fast - exact).abs() > 1e-5).any()
+
+
+def test_large_images_are_cut_where_they_are_decoded(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _score(network, CLASSES[:2], torch.float32)
+    monkeypatch.setattr(device_scoring, "MAX_SIDE_PX", 40)
+    for found, before in zip(_score(network, CLASSES[:2], torch.float32), expected, strict=True):
+        torch.testing.assert_close(found.scores, before.scores, rtol=3e-6, atol=3e-6)
+
+
+def test_a_fast_pass_that_is_far_off_gives_way_to_float32(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = _score(network, CLASSES[1:2], torch.float32)[0]
+    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=torch.bfloat16)
+    monkeypatch.setattr(scorer, "fast", lambda patches: 5.0 * network(pad_to_canvas(patches, SIZE)))
+    found = next(scorer.score(CLASSES[1:2], _load, workers=1))
+    assert "class 3: the fast scores are far off" in caplog.text
+    assert torch.equal(found.scores, expected.scores)
+    assert len(found.refused) == len(expected.refused)
+
+
+def test_other_classes_and_workers_change_no_score(network: nn.Module) -> None:
+    together = _score(network, CLASSES, torch.bfloat16)
+    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=torch.bfloat16)
+    alone = next(scorer.score(CLASSES[1:2], _load, workers=5))
+    assert torch.equal(alone.scores, together[1].scores)
