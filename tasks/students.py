@@ -105,7 +105,7 @@ class _Training:
         # The authors' CutMix writes into its batch, so what their extra pass sees is mixed; their MixUp does not.
         self.mixed_in_place = dataset.recipe["views"]["mix"] == "cutmix"
         self.preprocessing = Preprocessing(tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"]))
-        self.val = _evaluation_views(_Validation(val.digest(), self.size, self.workers, val))
+        self.val = _evaluation_views(_Validation(val.spec, val.digest(), self.size, self.workers, val))
         with seeded_init(counter_seed(seed, "student")):
             network = build_network(config.student, num_classes=len(dataset.classes), size=self.size)
         self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)
@@ -180,8 +180,9 @@ class _Training:
 
 @dataclass(frozen=True, slots=True)
 class _Validation:
-    """A validation source as a cache key: equal digests are equal images."""
+    """A validation source as a cache key: equal specs and digests are equal images."""
 
+    spec: str
     digest: str
     size: int
     workers: int
