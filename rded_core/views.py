@@ -114,7 +114,7 @@ def apply_views(
     for start in range(0, len(images), step):
         part = slice(start, start + step)
         levels = gather_bilinear(images[part], rows.part(part), columns.part(part))
-        shown[part] = _normalise_levels(levels, mean, std)
+        shown[part] = normalise_levels(levels, mean, std)
     return mix_views(shown, views) if mix else shown
 
 
@@ -123,6 +123,18 @@ def mix_views(shown: Float[Tensor, "b 3 s s"], views: Views) -> Float[Tensor, "b
     pasted = _box_mask(views.mix_box, shown.shape[-1])
     share = views.mix_weight[:, None, None, None].masked_fill(pasted, 1.0)
     return torch.lerp(shown, shown[views.mix_position], share)
+
+
+def normalise_levels(
+    levels: Float[Tensor, "b 3 h w"], mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float[Tensor, "b 3 h w"]:
+    """Maps float levels 0..255 in place to (x / 255 - mean) / std per channel.
+
+    Channel by channel with plain numbers: a tensor of means would have to be copied to the device each time.
+    """
+    for channel, (middle, spread) in enumerate(zip(mean, std, strict=True)):
+        levels[:, channel].sub_(255.0 * middle).div_(255.0 * spread)
+    return levels
 
 
 def join_views(batches: Sequence[Views]) -> Views:
@@ -147,18 +159,6 @@ def _taps(views: Views, size: int) -> tuple[Taps, Taps]:
     mirrored = views.flip[:, None]
     parts = (columns.low, columns.high, columns.share)
     return rows, Taps(*(torch.where(mirrored, part.flip(1), part) for part in parts))
-
-
-def _normalise_levels(
-    levels: Float[Tensor, "b 3 h w"], mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Float[Tensor, "b 3 h w"]:
-    """Maps float levels 0..255 in place to (x / 255 - mean) / std per channel.
-
-    Channel by channel with plain numbers: a tensor of means would have to be copied to the device each time.
-    """
-    for channel, (middle, spread) in enumerate(zip(mean, std, strict=True)):
-        levels[:, channel].sub_(255.0 * middle).div_(255.0 * spread)
-    return levels
 
 
 def _box_mask(boxes: Int[Tensor, "b 4"], size: int) -> Bool[Tensor, "b 1 s s"]:

@@ -16,6 +16,7 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.sources import Source, SourceItem, read_item
 from rded_core.io.weights import Preprocessing
 from rded_core.seeds import counter_generator
+from rded_core.views import normalise_levels
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +87,7 @@ class EvaluationViews:
             self._kept = self._decode_all(device)
         found = _split(self._kept, batch_size) if self._kept else _collate(self._decode(), batch_size, drop_last=False)
         for images, targets in found:
-            views = upload(images, device).float().div_(255.0)
-            views = normalise(views, preprocessing.mean, preprocessing.std)
+            views = normalise_levels(upload(images, device).float(), preprocessing.mean, preprocessing.std)
             yield views.contiguous(memory_format=torch.channels_last), upload(targets, device)
 
     def _decode(self) -> Iterator[tuple[Tensor, int]]:
