@@ -1,13 +1,18 @@
 """Accuracy, pure."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+def correct_rows(logits: Float[Tensor, "b k"], targets: Int[Tensor, "b"], *, top: int) -> Bool[Tensor, "b"]:
+    """Tells for each row whether its target is among the `top` largest logits; `top` above k takes every row."""
+    ranked = logits.topk(min(top, logits.shape[1]), dim=1).indices
+    return (ranked == targets[:, None]).any(dim=1)
 
 
 def count_correct(logits: Float[Tensor, "b k"], targets: Int[Tensor, "b"], *, top: int) -> int:
     """Counts rows whose target is among the `top` largest logits; `top` above k counts every row."""
-    ranked = logits.topk(min(top, logits.shape[1]), dim=1).indices
-    return int((ranked == targets[:, None]).any(dim=1).sum().item())
+    return int(correct_rows(logits, targets, top=top).sum().item())
 
 
 def chance_bound(num_classes: int, num_images: int) -> float:

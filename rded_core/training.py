@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeVar
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.metrics import count_correct
+from rded_core.metrics import correct_rows
 
 Targets = TypeVar("Targets")
 """What a loss compares logits with: class indices, soft labels, or several of them."""
@@ -38,6 +39,8 @@ def train_epoch(
 ) -> float:
     """Trains on every batch once and returns the mean loss.
 
+    Losses stay on the device until the end: fetching one would hold up a GPU that works through a queue.
+
     Raises:
         InputError: there is no batch.
 
@@ -49,16 +52,15 @@ def train_epoch(
         learning_rate: of the step's number inside this epoch.
     """
     model.train()
-    total, steps = 0.0, 0
+    losses: list[Tensor] = []
     for images, targets in batches:
-        set_learning_rate(optimiser, learning_rate(steps))
-        total += train_step(model, optimiser, images, targets, loss=loss)
-        steps += 1
-    if steps == 0:
+        set_learning_rate(optimiser, learning_rate(len(losses)))
+        losses.append(train_step(model, optimiser, images, targets, loss=loss))
+    if not losses:
         raise InputError(
             "nothing to train on: not one batch of usable images; check the source, or lower the batch size"
         )
-    return total / steps
+    return fmean(torch.stack(losses).tolist())
 
 
 def train_step(
@@ -68,13 +70,13 @@ def train_step(
     targets: Targets,
     *,
     loss: Callable[[Tensor, Targets], Tensor],
-) -> float:
-    """Runs one forward, backward and update; returns the loss before the update."""
+) -> Float[Tensor, ""]:
+    """Runs one forward, backward and update; returns the loss before the update, on its device."""
     optimiser.zero_grad(set_to_none=True)
     value = loss(model(images), targets)
     value.backward()
     optimiser.step()
-    return float(value.detach().item())
+    return value.detach()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,14 +94,14 @@ def measure_accuracy(
     """Evaluates a model in eval mode over batches of (normalised images, class indices); restores its mode after."""
     was_training = model.training
     model.eval()
-    top1 = top5 = total = 0
+    found: list[Tensor] = []
     with torch.inference_mode():
         for images, targets in batches:
             logits = model(images)
-            top1 += count_correct(logits, targets, top=1)
-            top5 += count_correct(logits, targets, top=5)
-            total += len(targets)
+            found.append(torch.stack([correct_rows(logits, targets, top=top) for top in (1, 5)]))
     model.train(was_training)
-    if total == 0:
+    if not found:
         raise InputError("nothing to measure on: no validation image could be used")
+    top1, top5 = torch.cat(found, dim=1).sum(dim=1).tolist()
+    total = sum(part.shape[1] for part in found)
     return Accuracy(top1=top1 / total, top5=top5 / total, num_images=total)

@@ -1,22 +1,28 @@
 """Views: recorded augmentations of distilled images, drawn once and applied by anyone who reads the record.
 
-A view is: patch shuffle -> crop -> resize (bilinear, antialias) to size -> flip -> normalise -> mix with the partner.
+A view is: patch shuffle -> crop -> resize (bilinear) to size -> flip -> normalise -> mix with the partner.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from rded_core.crops import NUM_TRIES, cut_patch, normalise
-from rded_core.squeeze import cell_edges
+from rded_core.crops import NUM_TRIES
+from rded_core.resampling import Taps, crop_taps, gather_bilinear
 
 CROP_RATIO = (3 / 4, 4 / 3)
 """Aspect ratios (width / height) of a view's crop: RandomResizedCrop's default."""
 
 MIXUP_ALPHA = 0.8
 """MixUp's share is Beta(alpha, alpha). Source: RDED's code."""
+
+
+PIXELS_AT_ONCE = 2**20
+"""Pixels of views that are resampled together: their float copies stay small (12 MB each)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,24 +102,47 @@ def apply_views(
     std: tuple[float, float, float],
     mix: bool = True,
 ) -> Float[Tensor, "b 3 s s"]:
-    """Applies recorded views to uint8 RGB images; returns normalised float views.
+    """Applies recorded views to uint8 RGB images; returns normalised float views on the images' device.
 
-    With ``mix=False`` the partner is left out: `mix_views` puts it in later.
+    With ``mix=False`` the partner is left out: `mix_views` puts it in later. A view depends on its own row alone, so
+    equal rows give equal views in any batch. Within 1e-6 of the antialiased resize that the record names.
     """
     size = images.shape[-1]
-    cells = cell_edges(size, views.column_order.shape[1])
-    shown = torch.stack([_one_view(image, views, row, cells) for row, image in enumerate(images)])
-    shown = torch.where(views.flip[:, None, None, None], shown.flip(-1), shown)
-    shown = normalise(shown, mean, std)
+    rows, columns = _taps(views, size)
+    shown = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+    step = max(PIXELS_AT_ONCE // (size * size), 1)
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
+        levels = gather_bilinear(images[part], rows.part(part), columns.part(part))
+        shown[part] = normalise_levels(levels, mean, std)
     return mix_views(shown, views) if mix else shown
 
 
 def mix_views(shown: Float[Tensor, "b 3 s s"], views: Views) -> Float[Tensor, "b 3 s s"]:
     """Blends (MixUp) or pastes (CutMix) each view's partner over it; partners are taken before any mixing."""
-    partners = shown[views.mix_position]
-    weight = views.mix_weight[:, None, None, None]
-    blended = torch.where(weight > 0, shown * (1.0 - weight) + partners * weight, shown)
-    return torch.where(_box_mask(views.mix_box, shown.shape[-1]), partners, blended)
+    pasted = _box_mask(views.mix_box, shown.shape[-1])
+    share = views.mix_weight[:, None, None, None].masked_fill(pasted, 1.0)
+    return torch.lerp(shown, shown[views.mix_position], share)
+
+
+def normalise_levels(
+    levels: Float[Tensor, "b 3 h w"], mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float[Tensor, "b 3 h w"]:
+    """Maps float levels 0..255 in place to (x / 255 - mean) / std per channel.
+
+    Channel by channel with plain numbers: a tensor of means would have to be copied to the device each time.
+    """
+    for channel, (middle, spread) in enumerate(zip(mean, std, strict=True)):
+        levels[:, channel].sub_(255.0 * middle).div_(255.0 * spread)
+    return levels
+
+
+def join_views(batches: Sequence[Views]) -> Views:
+    """Joins batches into one; partners stay within their own."""
+    starts = list(accumulate((len(batch) for batch in batches), initial=0))
+    joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in Views.__slots__}
+    moved = [batch.mix_position + start for batch, start in zip(batches, starts, strict=False)]
+    return Views(**{**joined, "mix_position": torch.cat(moved)})
 
 
 def partner_share(views: Views, size: int) -> Float[Tensor, "b"]:
@@ -122,16 +151,14 @@ def partner_share(views: Views, size: int) -> Float[Tensor, "b"]:
     return torch.where(views.mix_weight > 0, views.mix_weight, area)
 
 
-def _one_view(image: UInt8[Tensor, "3 s s"], views: Views, row: int, cells: list[int]) -> Float[Tensor, "3 s s"]:
-    size = image.shape[-1]
-    if len(cells) > 2:
-        image = image[:, :, _cell_order(views.column_order[row], cells)]
-        image = image[:, _cell_order(views.row_order[row], cells), :]
-    return cut_patch(image, views.crop_box[row], size, size)
-
-
-def _cell_order(order: Int[Tensor, "f"], cells: list[int]) -> Int[Tensor, "s"]:
-    return torch.cat([torch.arange(cells[cell], cells[cell + 1]) for cell in order.tolist()])
+def _taps(views: Views, size: int) -> tuple[Taps, Taps]:
+    """Returns the taps of rows and of columns; a mirrored view reads its columns from the right."""
+    top, left, height, width = views.crop_box.unbind(1)
+    rows = crop_taps(views.row_order, top, height, size)
+    columns = crop_taps(views.column_order, left, width, size)
+    mirrored = views.flip[:, None]
+    parts = (columns.low, columns.high, columns.share)
+    return rows, Taps(*(torch.where(mirrored, part.flip(1), part) for part in parts))
 
 
 def _box_mask(boxes: Int[Tensor, "b 4"], size: int) -> Bool[Tensor, "b 1 s s"]:

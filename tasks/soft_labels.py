@@ -1,6 +1,8 @@
 """Label views of the stored images with the teacher, block of epochs by block."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
+from rded_core.io.uploads import keep_on_device, take_rows, upload_views
 from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import encode_logits, plan_batches
-from rded_core.views import ViewRecipe, apply_views, draw_views
+from rded_core.soft_labels import classify_in_passes, encode_logits, pack_batches, plan_batches, rows_per_pass
+from rded_core.views import ViewRecipe, Views, apply_views, draw_views, join_views
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -26,6 +29,15 @@ from tasks.progress import track
 from tasks.units import run_unit
 
 STAGE = "soft_labels"
+
+CPU_ROWS = 20
+DEVICE_ROWS = 256
+"""Most rows of one forward pass: few stay in a core's cache, many fill a GPU."""
+
+_Planned = tuple[int, int, Tensor]
+"""A batch to come: its epoch, its number there, and the rows of its images."""
+_Drawn = tuple[int, Tensor, Views]
+"""A batch with its views: epoch, rows, views."""
 
 
 def label_blocks(config: DistillConfig) -> list[range]:
@@ -59,16 +71,18 @@ def label_views(plan: RunPlan, block: range, images: list[Record]) -> Record:
     digest = digest_of([output for record in images for output in sorted(record.outputs.values())])
 
     def produce() -> dict[str, Any]:
-        stored = _stored_images(tuple(run.tar("squeeze", shard.name) for shard in plan.shards), digest)
-        write_soft_labels(
-            table,
-            _label_block(plan, block, stored),
-            keys=stored.keys,
-            class_indices=stored.class_indices,
-            num_classes=len(plan.classes),
-            metadata=_metadata(plan, stored),
-        )
-        return {"views": len(stored.keys) * len(block), "bytes": table.stat().st_size}
+        tars = tuple(run.tar("squeeze", shard.name) for shard in plan.shards)
+        stored = _stored_images(tars, digest, device_of(load_teacher(config, plan.classes)))
+        with one_torch_thread():
+            write_soft_labels(
+                table,
+                _label_block(plan, block, stored.images),
+                keys=stored.images.keys,
+                class_indices=stored.images.class_indices,
+                num_classes=len(plan.classes),
+                metadata=_metadata(plan, stored.digest),
+            )
+        return {"views": len(stored.images.keys) * len(block), "bytes": table.stat().st_size}
 
     fields = ("seed", "protocol", "label_batch_size", "mix", "flip", "factor", "size", "selection", "ipc")
     return run_unit(
@@ -82,54 +96,76 @@ def label_views(plan: RunPlan, block: range, images: list[Record]) -> Record:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The distilled images, kept on the labelling device where they fit, and the digest of their pixels."""
+
+    images: StoredImages
+    digest: str
+
+
 @lru_cache(maxsize=1)
-def _stored_images(tars: tuple[Path, ...], digest: str) -> StoredImages:
+def _stored_images(tars: tuple[Path, ...], digest: str, device: torch.device) -> _Stored:
     """Decodes the distilled images once for all blocks; the digest keys the cache to their bytes."""
     del digest
-    return read_images(list(tars))
+    stored = read_images(list(tars))
+    pixels = hashlib.sha256(stored.images.numpy().data).hexdigest()
+    return _Stored(replace(stored, images=keep_on_device(stored.images, device)), pixels)
 
 
-def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> dict[int, list[LabelledBatch]]:
-    config = plan.config
-    teacher = load_teacher(config, plan.classes)
-    network = fast_form(teacher, patch_px=config.size, size=config.size)
-    device = device_of(teacher)
-    recipe = view_recipe(config)
-    size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))
-    jobs = [
+def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size: int) -> list[_Planned]:
+    return [
         (epoch, number, rows)
         for epoch in block
         for number, rows in enumerate(
-            plan_batches(len(stored.keys), size, counter_generator(config.seed, "label-order", epoch))
+            plan_batches(num_images, batch_size, counter_generator(config.seed, "label-order", epoch))
         )
     ]
 
-    def work(job: tuple[int, int, Tensor]) -> tuple[int, LabelledBatch]:
-        epoch, number, rows = job
-        views = draw_views(recipe, len(rows), counter_generator(config.seed, "views", epoch, number))
+
+def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> Iterator[tuple[int, LabelledBatch]]:
+    """Yields the block's batches with their epochs, in order.
+
+    Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
+    others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
+    """
+    config, teacher = plan.config, load_teacher(plan.config, plan.classes)
+    network = fast_form(teacher, patch_px=config.size, size=config.size)
+    device, recipe = device_of(teacher), view_recipe(config)
+    mean, std = teacher.preprocessing.mean, teacher.preprocessing.std
+    size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))
+    on_cpu = device.type == "cpu"
+    pass_rows = rows_per_pass(size, CPU_ROWS if on_cpu else DEVICE_ROWS)
+    planned = _plan_block(config, block, len(stored.keys), size)
+
+    def draw(group: range) -> list[_Drawn]:
+        return [
+            (epoch, rows, draw_views(recipe, len(rows), counter_generator(config.seed, "views", epoch, number)))
+            for epoch, number, rows in planned[group.start : group.stop]
+        ]
+
+    def label(drawn: list[_Drawn]) -> tuple[list[_Drawn], Tensor]:
+        images = take_rows(stored.images, torch.cat([rows for _, rows, _ in drawn]), device)
+        views = upload_views(join_views([views for _, _, views in drawn]), device)
         with torch.inference_mode():
-            shown = apply_views(
-                stored.images[rows], views, mean=teacher.preprocessing.mean, std=teacher.preprocessing.std
-            )
-            logits = network(shown.to(device))
-        return epoch, (rows, views, encode_logits(logits.float().cpu()))
+            return drawn, classify_in_passes(network, apply_views(images, views, mean=mean, std=std), pass_rows)
 
-    labelled: dict[int, list[LabelledBatch]] = {epoch: [] for epoch in block}
-    with one_torch_thread():
-        workers = num_workers(config) if device.type == "cpu" else 1
-        done = map_ordered(work, jobs, workers=workers)
-        for epoch, batch in track(done, total=len(jobs), what=f"label epochs {block.start}-{block.stop - 1}"):
-            labelled[epoch].append(batch)
-    return labelled
+    groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)
+    labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
+    what = f"label epochs {block.start}-{block.stop - 1}"
+    for drawn, logits in track(labelled, total=len(groups), what=what):
+        encoded = encode_logits(logits).cpu().split([len(rows) for _, rows, _ in drawn])
+        for (epoch, rows, views), part in zip(drawn, encoded, strict=True):
+            yield epoch, (rows, views, part)
 
 
-def _metadata(plan: RunPlan, stored: StoredImages) -> dict[str, Any]:
+def _metadata(plan: RunPlan, pixels: str) -> dict[str, Any]:
     """Returns what a label table says of itself, so that it can be read without this project."""
     recipe = view_recipe(plan.config)
     return {
         "teacher": plan.teacher,
         "classes": digest_of([label.folder for label in plan.classes]),
-        "images": hashlib.sha256(stored.images.numpy().tobytes()).hexdigest(),
+        "images": pixels,
         "views": {name: getattr(recipe, name) for name in ViewRecipe.__slots__},
         "seed": plan.config.seed,
     }

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from prefect import task
 from torch import Tensor, nn
 
 from rded_core.config import EvaluateConfig
-from rded_core.io.batches import LabelledItem, evaluation_batches, labelled_items
+from rded_core.io.batches import EvaluationViews, labelled_items
 from rded_core.io.dataset_card import write_json
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.distilled import DistilledDataset
@@ -19,7 +19,7 @@ from rded_core.io.files import file_digest
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
-from rded_core.io.student_batches import student_batches
+from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.io.weights import Preprocessing
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks import build_network
@@ -27,7 +27,6 @@ from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
 from rded_core.schedules import look_epochs, stretched_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
-from rded_core.views import mix_views
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger, track
 from tasks.units import run_unit
@@ -106,7 +105,7 @@ class _Training:
         # The authors' CutMix writes into its batch, so what their extra pass sees is mixed; their MixUp does not.
         self.mixed_in_place = dataset.recipe["views"]["mix"] == "cutmix"
         self.preprocessing = Preprocessing(tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"]))
-        self.val_items: list[LabelledItem] = labelled_items(val)
+        self.val = _evaluation_views(_Validation(val.spec, val.digest(), self.size, self.workers, val))
         with seeded_init(counter_seed(seed, "student")):
             network = build_network(config.student, num_classes=len(dataset.classes), size=self.size)
         self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)
@@ -122,8 +121,8 @@ class _Training:
         wanted = look_epochs(self.epochs, self.config.looks)
         loss = 0.0
         with seeded_init(counter_seed(self.seed, "dropout")):
-            for epoch in track(range(self.epochs), total=self.epochs, what=what):
-                loss = self._train_epoch(epoch)
+            for epoch, batches in enumerate(track(self._epochs(), total=self.epochs, what=what)):
+                loss = self._train_epoch(epoch, batches)
                 if epoch + 1 in wanted:
                     found = self._measure()
                     looks.append(
@@ -143,23 +142,29 @@ class _Training:
             "looks": looks,
         }
 
-    def _train_epoch(self, epoch: int) -> float:
-        rate = self.peak * stretched_cosine(epoch / self.epochs, stretch=self.protocol.lr_stretch)
-        return train_epoch(
-            self.network, self.optimiser, self._batches(epoch), loss=self._loss(), learning_rate=lambda _: rate
+    def _epochs(self) -> Iterator[Iterator[StudentBatch]]:
+        return student_epochs(
+            self.dataset,
+            self.protocol,
+            num_epochs=self.epochs,
+            seed=self.seed,
+            device=self.device,
+            workers=self.workers,
+            unmixed=self.config.extra_forward and not self.mixed_in_place,
         )
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Targets]]:
-        batches = student_batches(self.dataset, self.protocol, epoch=epoch, seed=self.seed, workers=self.workers)
+    def _train_epoch(self, epoch: int, batches: Iterator[StudentBatch]) -> float:
+        rate = self.peak * stretched_cosine(epoch / self.epochs, stretch=self.protocol.lr_stretch)
+        return train_epoch(
+            self.network, self.optimiser, self._steps(batches), loss=self._loss(), learning_rate=lambda _: rate
+        )
+
+    def _steps(self, batches: Iterator[StudentBatch]) -> Iterator[tuple[Tensor, Targets]]:
         for batch in batches:
-            mixed = self._move(mix_views(batch.shown, batch.views))
             if self.config.extra_forward:  # moves BatchNorm's statistics, as the authors' loop does
                 with torch.no_grad():
-                    self.network(mixed if self.mixed_in_place else self._move(batch.shown))
-            yield mixed, (batch.teacher_logits.to(self.device), batch.hard_labels.to(self.device))
-
-    def _move(self, images: Tensor) -> Tensor:
-        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+                    self.network(batch.shown if batch.unmixed is None else batch.unmixed)
+            yield batch.shown, (batch.teacher_logits, batch.hard_labels)
 
     def _loss(self) -> Callable[[Tensor, Targets], Tensor]:
         if self.protocol.one_hot:
@@ -170,9 +175,21 @@ class _Training:
         return lambda logits, targets: kl(logits, targets[0])
 
     def _measure(self) -> Accuracy:
-        batches = evaluation_batches(
-            self.val_items, size=self.size, preprocessing=self.preprocessing, workers=self.workers
-        )
-        return measure_accuracy(
-            self.network, ((images.to(self.device), targets.to(self.device)) for images, targets in batches)
-        )
+        return measure_accuracy(self.network, self.val.batches(self.preprocessing, self.device))
+
+
+@dataclass(frozen=True, slots=True)
+class _Validation:
+    """A validation source as a cache key: equal specs and digests are equal images."""
+
+    spec: str
+    digest: str
+    size: int
+    workers: int
+    source: Source = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _evaluation_views(val: _Validation) -> EvaluationViews:
+    """Returns the views to measure on: one set for all students of a process."""
+    return EvaluationViews(labelled_items(val.source), size=val.size, workers=val.workers)

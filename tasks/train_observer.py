@@ -14,7 +14,7 @@ from torch import nn
 from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
-from rded_core.io.batches import evaluation_batches, labelled_items, training_batches
+from rded_core.io.batches import EvaluationViews, labelled_items, training_batches
 from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.files import file_digest, require_new, require_writable
@@ -85,6 +85,8 @@ def _train(
     if first:
         run_logger().info("goes on after epoch %d of %d", first, config.epochs)
     accuracy: Accuracy | None = None
+    workers = config.workers or num_available_cores()
+    views = EvaluationViews(labelled_items(val), size=config.size, workers=workers) if val else None
     for epoch in range(first, config.epochs):
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
             loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
@@ -93,7 +95,7 @@ def _train(
             raise InputError(f"training diverged in epoch {epoch + 1} (loss {loss}); lower --lr")
         if epoch + 1 < config.epochs:
             save_checkpoint(out, network, optimiser, run=run, num_epochs=epoch + 1)
-        accuracy = _measure(network, val, config=config, device=device) if val else None
+        accuracy = measure_accuracy(network, views.batches(Preprocessing(), device)) if views else None
         shown = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
         run_logger().info(
             "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started
@@ -158,12 +160,6 @@ def _train_one_epoch(
 
 def _learning_rate(config: TrainObserverConfig, first_step: int, num_steps: int, step: int) -> float:
     return config.lr * warmup_cosine((first_step + step + 1) / num_steps, warmup=WARMUP_SHARE)
-
-
-def _measure(network: nn.Module, val: Source, *, config: TrainObserverConfig, device: torch.device) -> Accuracy:
-    workers = config.workers or num_available_cores()
-    batches = evaluation_batches(labelled_items(val), size=config.size, preprocessing=Preprocessing(), workers=workers)
-    return measure_accuracy(network, ((images.to(device), targets.to(device)) for images, targets in batches))
 
 
 def _save(network: nn.Module, source: Source, *, config: TrainObserverConfig, accuracy: Accuracy | None) -> None:

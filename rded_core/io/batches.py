@@ -13,10 +13,15 @@ from rded_core.crops import fit_centre, normalise
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
 from rded_core.io.sources import Source, SourceItem, read_item
+from rded_core.io.uploads import upload
 from rded_core.io.weights import Preprocessing
 from rded_core.seeds import counter_generator
+from rded_core.views import normalise_levels
 
 logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 2**30
+"""Evaluation views up to this size are kept: 7 000 photographs of 224 px, or 350 000 of 32 px."""
 
 LabelledItem = tuple[SourceItem, int]
 """An image and its class index."""
@@ -50,19 +55,56 @@ def training_batches(
         return augment_image(image, size, generator, crop_scale_min=crop_scale_min, flip=flip), entry[1]
 
     prepared = _skip_rejected(prepare, [items[place] for place in order], workers=workers)
-    yield from _collate(prepared, batch_size, preprocessing, drop_last=len(items) >= batch_size)
+    for images, targets in _collate(prepared, batch_size, drop_last=len(items) >= batch_size):
+        batch = normalise(images, preprocessing.mean, preprocessing.std)
+        yield batch.contiguous(memory_format=torch.channels_last), targets
 
 
-def evaluation_batches(
-    items: list[LabelledItem], *, size: int, preprocessing: Preprocessing, workers: int, batch_size: int = 100
-) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-    """Yields normalised batches of centre crops, every item once, in the order given.
+class EvaluationViews:
+    """Images to measure on: evaluation views, decoded at the first look and kept for the next where they fit memory.
 
-    The short side is resized to size // 7 * 8 first, the field's evaluation transform (256 for 224, 32 for 32).
-    Source: RDED's validation code; torchvision's Resize and CenterCrop.
+    The short side is resized to size // 7 * 8 first, the field's evaluation transform (256 for 224, 32 for 32), and
+    views are rounded to 8 bits as the field's are, kept or not, so that keeping them changes no accuracy.
+    Source: RDED's validation code; torchvision's Resize and CenterCrop of PIL images.
+
+    Args:
+        items: images and their class indices, measured in this order.
+        size: side of a view in pixels.
+        workers: threads that decode.
+        kept_bytes: most bytes of views that are kept; larger sets are decoded anew at each look.
     """
-    prepared = _skip_rejected(lambda entry: (fit_view(read_item(entry[0]), size), entry[1]), items, workers=workers)
-    yield from _collate(prepared, batch_size, preprocessing, drop_last=False)
+
+    def __init__(self, items: list[LabelledItem], *, size: int, workers: int, kept_bytes: int = KEPT_BYTES) -> None:
+        self.items, self.size, self.workers = items, size, workers
+        self.fits = len(items) * 3 * size * size <= kept_bytes
+        self._kept: Batch | None = None
+
+    def batches(
+        self, preprocessing: Preprocessing, device: torch.device, *, batch_size: int = 100
+    ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
+        """Yields normalised batches on a device, every usable image once, in order."""
+        if self.fits and self._kept is None:
+            self._kept = self._decode_all(device)
+        found = _split(self._kept, batch_size) if self._kept else _collate(self._decode(), batch_size, drop_last=False)
+        for images, targets in found:
+            views = normalise_levels(upload(images, device).float(), preprocessing.mean, preprocessing.std)
+            yield views.contiguous(memory_format=torch.channels_last), upload(targets, device)
+
+    def _decode(self) -> Iterator[tuple[Tensor, int]]:
+        """Yields uint8 views and class indices; rejected images are left out."""
+
+        def fit(entry: LabelledItem) -> tuple[Tensor, int]:
+            return fit_view(read_item(entry[0]), self.size).mul(255.0).round().to(torch.uint8), entry[1]
+
+        return _skip_rejected(fit, self.items, workers=self.workers)
+
+    def _decode_all(self, device: torch.device) -> Batch | None:
+        images = torch.empty(len(self.items), 3, self.size, self.size, dtype=torch.uint8)
+        targets: list[int] = []
+        for image, target in self._decode():
+            images[len(targets)] = image
+            targets.append(target)
+        return images[: len(targets)].to(device), torch.tensor(targets, dtype=torch.int64)
 
 
 def fit_view(data: bytes, size: int, *, interpolation: str = "bilinear") -> Float[Tensor, "3 s s"]:
@@ -92,21 +134,19 @@ def _skip_rejected(
         logger.warning("left out %s", ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())))
 
 
-def _collate(
-    samples: Iterator[tuple[Tensor, int]], batch_size: int, preprocessing: Preprocessing, *, drop_last: bool
-) -> Iterator[Batch]:
+def _split(views: Batch, batch_size: int) -> Iterator[Batch]:
+    images, targets = views
+    yield from zip(images.split(batch_size), targets.split(batch_size), strict=True) if len(targets) else ()
+
+
+def _collate(samples: Iterator[tuple[Tensor, int]], batch_size: int, *, drop_last: bool) -> Iterator[Batch]:
     images: list[Tensor] = []
     targets: list[int] = []
     for image, target in samples:
         images.append(image)
         targets.append(target)
         if len(images) == batch_size:
-            yield _to_batch(images, targets, preprocessing)
+            yield torch.stack(images), torch.tensor(targets)
             images, targets = [], []
     if images and not drop_last:
-        yield _to_batch(images, targets, preprocessing)
-
-
-def _to_batch(images: list[Tensor], targets: list[int], preprocessing: Preprocessing) -> Batch:
-    batch = normalise(torch.stack(images), preprocessing.mean, preprocessing.std)
-    return batch.contiguous(memory_format=torch.channels_last), torch.tensor(targets)
+        yield torch.stack(images), torch.tensor(targets)

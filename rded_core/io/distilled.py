@@ -55,7 +55,7 @@ def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImag
             raise InputError(f"{tar} is damaged ({error}); distil again, or fetch it again") from error
     if not images or any(image.shape != images[0].shape for image in images):
         raise InputError(f"{tars[0].parent if tars else 'the dataset'} holds no images of one size; distil again")
-    return StoredImages(keys, torch.stack(images), torch.tensor(classes))
+    return StoredImages(keys, torch.stack(images).contiguous(), torch.tensor(classes))
 
 
 class DistilledDataset:

@@ -1,5 +1,8 @@
 """Soft-label tables: views and logits to rows and back."""
 
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +25,29 @@ LabelledBatch = tuple[Tensor, Views, Tensor]
 
 def write_soft_labels(
     path: Path,
-    epochs: dict[int, list[LabelledBatch]],
+    batches: Iterable[tuple[int, LabelledBatch]],
     *,
     keys: list[str],
     class_indices: Int[Tensor, "n"],
     num_classes: int,
     metadata: dict[str, Any],
 ) -> None:
-    """Writes one block of epochs, one row group an epoch, rows sorted by (batch, position)."""
+    """Writes the batches of a block of epochs, given with their epochs in order, one row group an epoch.
+
+    An epoch is written as soon as it is complete, while the next is computed: memory holds a few epochs, whatever the
+    number in the block.
+    """
     schema = soft_label_schema(num_classes)
-    tables = [
+    tables = (
         pa.concat_tables(
             [
                 _batch_table(epoch, number, batch, keys=keys, class_indices=class_indices, schema=schema)
-                for number, batch in enumerate(batches)
+                for number, (_, batch) in enumerate(entries)
             ]
         ).combine_chunks()
-        for epoch, batches in sorted(epochs.items())
-    ]
-    write_tables(path, tables, schema, metadata={"codec": "float16", **metadata})
+        for epoch, entries in groupby(batches, key=itemgetter(0))
+    )
+    write_tables(path, tables, schema, metadata={"codec": "float16", **metadata}, noise_columns=("logits",))
 
 
 def read_epoch(path: Path, row_group: int, rows_by_key: dict[str, int]) -> list[LabelledBatch]:
@@ -82,8 +89,8 @@ def _batch_table(
         np.arange(count),
         [keys[row] for row in rows.tolist()],
         class_indices[rows].numpy(),
-        views.column_order.tolist(),
-        views.row_order.tolist(),
+        _list_array(views.column_order),
+        _list_array(views.row_order),
         *crop,
         views.flip.numpy(),
         views.mix_position.numpy(),
@@ -98,6 +105,12 @@ def _batch_table(
         for column, field in zip(columns, schema, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _list_array(order: Int[Tensor, "b f"]) -> pa.ListArray:
+    count, length = order.shape
+    offsets = np.arange(count + 1, dtype=np.int32) * length
+    return pa.ListArray.from_arrays(offsets, pa.array(order.numpy().reshape(-1), type=pa.uint8()))
 
 
 def _parts(views: Views) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 
 import torch
 from jaxtyping import Float
@@ -11,40 +13,66 @@ from torch.nn import functional
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.parallel import map_ordered
 from rded_core.io.soft_label_tables import LabelledBatch
+from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.protocols import Protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import decode_logits, plan_batches
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views, partner_share
+from rded_core.views import ViewRecipe, apply_views, draw_views, mix_views, partner_share
+
+MAX_WORKERS = 4
+"""Threads that make views: a training step takes many times as long as its views, and each thread holds batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudentBatch:
-    """One batch of normalised views before mixing, and what the student is to learn from it.
+    """One batch of normalised views on the student's device, and what the student is to learn from it.
 
     Attributes:
-        shown: views, partners not yet pasted.
-        views: their parameters.
+        shown: mixed views, channels last.
+        unmixed: views without their partners, where asked for.
         teacher_logits: of the mixed views; zeros under one-hot protocols, which read none.
         hard_labels: rows that sum to one, mixed by the share of the partner.
     """
 
     shown: Float[Tensor, "b 3 s s"]
-    views: Views
+    unmixed: Float[Tensor, "b 3 s s"] | None
     teacher_logits: Float[Tensor, "b k"]
     hard_labels: Float[Tensor, "b k"]
 
 
-def student_batches(
-    dataset: DistilledDataset, protocol: Protocol, *, epoch: int, seed: int, workers: int
-) -> Iterator[StudentBatch]:
-    """Yields one epoch: the recorded views and logits, or freshly drawn unmixed views under one-hot protocols."""
-    recorded = (
-        _one_hot_batches(dataset, protocol, epoch=epoch, seed=seed)
-        if protocol.one_hot
-        else dataset.recorded_batches(epoch)
-    )
-    _ = dataset.images  # decoded here, once, and not by every worker that finds them missing
-    yield from map_ordered(lambda batch: _prepare(dataset, batch), recorded, workers=workers)
+def student_epochs(
+    dataset: DistilledDataset,
+    protocol: Protocol,
+    *,
+    num_epochs: int,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    unmixed: bool = False,
+) -> Iterator[Iterator[StudentBatch]]:
+    """Yields the epochs, each an iterator over its batches that is to be used up before the next is taken.
+
+    They are the recorded views and logits, or freshly drawn unmixed views under one-hot protocols. Labels are read one
+    epoch ahead and views made some batches ahead on other threads, across the ends of epochs too; images go to the
+    device once.
+    """
+    images = keep_on_device(dataset.images.images, device)
+
+    def read(epoch: int) -> list[tuple[int, LabelledBatch]]:
+        batches = (
+            _one_hot_batches(dataset, protocol, epoch=epoch, seed=seed)
+            if protocol.one_hot
+            else dataset.recorded_batches(epoch)
+        )
+        return [(epoch, batch) for batch in batches]
+
+    def prepare(entry: tuple[int, LabelledBatch]) -> tuple[int, StudentBatch]:
+        return entry[0], _prepare(dataset, images, entry[1], device=device, unmixed=unmixed)
+
+    recorded = chain.from_iterable(map_ordered(read, range(num_epochs), workers=1))
+    prepared = map_ordered(prepare, recorded, workers=min(workers, MAX_WORKERS))
+    for _, entries in groupby(prepared, key=itemgetter(0)):
+        yield (batch for _, batch in entries)
 
 
 def _one_hot_batches(
@@ -65,11 +93,19 @@ def _one_hot_batches(
         yield rows, views, torch.zeros(len(rows), len(dataset.classes), dtype=torch.float16)
 
 
-def _prepare(dataset: DistilledDataset, batch: LabelledBatch) -> StudentBatch:
+def _prepare(
+    dataset: DistilledDataset, images: Tensor, batch: LabelledBatch, *, device: torch.device, unmixed: bool
+) -> StudentBatch:
     rows, views, logits = batch
-    recipe, stored = dataset.recipe, dataset.images
-    shown = apply_views(stored.images[rows], views, mean=tuple(recipe["mean"]), std=tuple(recipe["std"]), mix=False)
-    own = functional.one_hot(stored.class_indices[rows], len(dataset.classes)).float()
-    share = partner_share(views, shown.shape[-1])[:, None]
+    mean, std = tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"])
+    moved = upload_views(views, device)
+    plain = apply_views(take_rows(images, rows, device), moved, mean=mean, std=std, mix=False)
+    own = functional.one_hot(dataset.images.class_indices[rows], len(dataset.classes)).float()
+    share = partner_share(views, plain.shape[-1])[:, None]
     hard = own * (1.0 - share) + own[views.mix_position] * share
-    return StudentBatch(shown, views, decode_logits(logits), hard)
+    return StudentBatch(
+        mix_views(plain, moved).contiguous(memory_format=torch.channels_last),
+        plain.contiguous(memory_format=torch.channels_last) if unmixed else None,
+        decode_logits(upload(logits, device)),
+        upload(hard, device),
+    )

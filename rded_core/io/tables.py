@@ -1,7 +1,7 @@
 """Parquet tables: schemas and their reading and writing. Column names are part of the product's interface."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_atomically
+from rded_core.io.parallel import map_ordered
 
 SCHEMA_VERSION = 1
 
@@ -89,20 +90,48 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema)
 
 
 def write_tables(
-    path: Path, tables: Sequence[pa.Table], schema: pa.Schema, *, metadata: Mapping[str, Any] | None = None
+    path: Path,
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    noise_columns: Sequence[str] = (),
 ) -> None:
-    """Writes each table as one row group of a Parquet file, with `metadata` as JSON under the key ``rded``."""
+    """Writes each table as one row group of a Parquet file, with `metadata` as JSON under the key ``rded``.
+
+    Tables are taken one by one and written on a thread of their own while the next is made; at most four are held.
+    `noise_columns` hold numbers that hardly repeat: they get no dictionary and no statistics, which cost most of the
+    time of writing them.
+    """
     described = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
     full = schema.with_metadata({"rded": json.dumps(described, sort_keys=True)})
+    described_columns = [_parquet_path(field) for field in full if field.name not in noise_columns]
+    named: Any = described_columns if noise_columns else True
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(
-            temporary, full, compression="zstd", compression_level=3, write_page_checksum=True
+            temporary,
+            full,
+            compression="zstd",
+            compression_level=3,
+            write_page_checksum=True,
+            use_dictionary=named,
+            write_statistics=named,
         ) as writer:
-            for table in tables:
+
+            def write_group(table: pa.Table) -> None:
                 writer.write_table(table.cast(full), row_group_size=max(table.num_rows, 1))
 
+            for _ in map_ordered(write_group, tables, workers=1):
+                pass
+
     write_atomically(path, write)
+
+
+def _parquet_path(field: pa.Field) -> str:
+    """Returns a column's name inside Parquet, where the elements of a list have one of their own."""
+    nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+    return f"{field.name}.list.element" if nested else field.name
 
 
 def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> DatasetFolder:
     for block in epoch_blocks(NUM_EPOCHS, EPOCHS_PER_FILE):
         write_soft_labels(
             made.soft_labels(block_name(block)),
-            {epoch: [drawn_batch(epoch)] for epoch in block},
+            ((epoch, drawn_batch(epoch)) for epoch in block),
             keys=[key for key, _ in whole],
             class_indices=torch.tensor([0, 0, 1, 1]),
             num_classes=2,

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,11 +17,12 @@ from rded_core.views import ViewRecipe, Views, draw_views
 NUM_CLASSES = 5
 KEYS = [f"c{index:05d}_i00000" for index in range(7)]
 CLASS_INDICES = torch.tensor([4, 0, 1, 1, 2, 3, 4])
+OPTIONS = {"keys": KEYS, "class_indices": CLASS_INDICES, "num_classes": NUM_CLASSES}
 ROWS_BY_KEY = {key: row for row, key in enumerate(KEYS)}
 
 
 def drawn_epochs(mix: str = "cutmix") -> dict[int, list[LabelledBatch]]:
-    """Draws two epochs of seven images in batches of three, out of order to trap sorting."""
+    """Draws two epochs of seven images in batches of three."""
     recipe = ViewRecipe(size=16, factor=2, crop_scale_min=0.3, flip=True, mix=mix)
     epochs: dict[int, list[LabelledBatch]] = {}
     for epoch in (21, 20):
@@ -38,8 +40,8 @@ def drawn_epochs(mix: str = "cutmix") -> dict[int, list[LabelledBatch]]:
 
 def write(path: Path, mix: str = "cutmix") -> dict[int, list[LabelledBatch]]:
     epochs = drawn_epochs(mix)
-    options = {"keys": KEYS, "class_indices": CLASS_INDICES, "num_classes": NUM_CLASSES}
-    write_soft_labels(path, epochs, **options, metadata={"seed": 3})
+    stream = ((epoch, batch) for epoch, batches in sorted(epochs.items()) for batch in batches)
+    write_soft_labels(path, stream, **OPTIONS, metadata={"seed": 3})
     return epochs
 
 
@@ -91,6 +93,44 @@ def test_metadata_names_codec_and_version(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     described = json.loads(pq.read_schema(tmp_path / "t.parquet").metadata[b"rded"])
     assert described == {"codec": "float16", "schema_version": 1, "seed": 3}
+
+
+def test_epochs_are_written_while_later_ones_are_still_to_come(tmp_path: Path) -> None:
+    batch = drawn_epochs()[20][0]
+    written: list[int] = []
+
+    def stream() -> Iterator[tuple[int, LabelledBatch]]:
+        for epoch in range(20):
+            written.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
+            yield epoch, batch
+
+    write_soft_labels(tmp_path / "t.parquet", stream(), **OPTIONS, metadata={})
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 20
+    per_epoch = written[-1] / 20
+    assert written[-1] > 0
+    assert written[10] > 4 * per_epoch, "of eleven epochs at most a handful may be held"
+
+
+def test_labels_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
+    batch = drawn_epochs()[20][0]
+
+    def stream() -> Iterator[tuple[int, LabelledBatch]]:
+        yield from ((epoch, batch) for epoch in range(6))
+        raise ValueError("the teacher gave up")
+
+    with pytest.raises(ValueError, match="gave up"):
+        write_soft_labels(tmp_path / "t.parquet", stream(), **OPTIONS, metadata={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logits_alone_go_without_dictionary_and_statistics(tmp_path: Path) -> None:
+    write(tmp_path / "t.parquet")
+    group = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    for column in columns:
+        plain = column.path_in_schema.startswith("logits")
+        assert column.is_stats_set != plain
+        assert ("RLE_DICTIONARY" in column.encodings) != (plain or column.physical_type == "BOOLEAN")
 
 
 def flat_logits(epochs: dict[int, list[LabelledBatch]]) -> list[list[float]]:

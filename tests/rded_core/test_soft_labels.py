@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import decode_logits, encode_logits, plan_batches
+from rded_core.soft_labels import (
+    classify_in_passes,
+    decode_logits,
+    encode_logits,
+    pack_batches,
+    plan_batches,
+    rows_per_pass,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,43 @@ def test_logits_out_of_range_stop(value: float) -> None:
 
 def test_the_largest_half_is_held() -> None:
     assert encode_logits(torch.tensor([[65504.0, -65519.0]])).tolist() == [[65504.0, -65504.0]]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "limit", "expected"),
+    [(10, 256, 250), (100, 256, 200), (200, 256, 200), (10, 20, 20), (100, 20, 20), (50, 20, 17), (2, 3, 2), (7, 1, 1)],
+)
+def test_rows_per_pass_by_hand(batch_size: int, limit: int, expected: int) -> None:
+    assert rows_per_pass(batch_size, limit) == expected
+
+
+@pytest.mark.parametrize("batch_size", range(1, 60))
+def test_passes_stay_within_the_limit_and_waste_little(batch_size: int) -> None:
+    rows = rows_per_pass(batch_size, 20)
+    assert 10 < rows <= 20 or (batch_size <= 20 and rows % batch_size == 0)
+    assert -batch_size % rows <= 4 or batch_size <= 20
+
+
+def test_groups_hold_every_batch_once_in_order_and_as_many_as_fit() -> None:
+    sizes = [4, 2, 4, 2, 9, 11, 1, 4, 4]
+    groups = pack_batches(sizes, 10)
+    assert groups == [range(3), range(3, 4), range(4, 5), range(5, 6), range(6, 9)]
+    assert [number for group in groups for number in group] == list(range(len(sizes)))
+    assert pack_batches([], 10) == []
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 4, 5, 8, 11])
+def test_every_pass_has_one_shape_and_rows_keep_their_logits(num_rows: int) -> None:
+    shown = torch.arange(float(num_rows)).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    shapes: list[torch.Size] = []
+    reused = torch.empty(4, 2)
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        """Like a CUDA graph: the same memory holds every result."""
+        shapes.append(images.shape)
+        return reused.copy_(images[:, 0, 0, :])
+
+    logits = classify_in_passes(network, shown, 4)
+    assert set(shapes) == {torch.Size([4, 3, 2, 2])}
+    assert len(shapes) == -(-num_rows // 4)
+    assert torch.equal(logits, shown[:, 0, 0, :])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rded_core.seeds import counter_generator
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views, mix_views, partner_share
+from rded_core.views import ViewRecipe, Views, apply_views, draw_views, join_views, mix_views, partner_share
 
 RECIPE = ViewRecipe(size=32, factor=2, crop_scale_min=0.5, flip=True, mix="cutmix")
 UNCHANGED = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -197,6 +197,25 @@ def test_rows_of_a_batch_are_independent() -> None:
     alone = Views(*(getattr(views, f.name)[2:3] for f in fields(Views)))
     alone = replace(alone, mix_position=torch.tensor([0]))
     assert torch.equal(apply_views(images[2:3], alone, **UNCHANGED)[0], apply_views(images, views, **UNCHANGED)[2])
+
+
+def test_many_views_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, views = pictures(7, 32), draw(num_views=7)
+    whole = apply_views(images, views, **UNCHANGED)
+    monkeypatch.setattr("rded_core.views.PIXELS_AT_ONCE", 3 * 32 * 32)
+    assert torch.equal(apply_views(images, views, **UNCHANGED), whole)
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
+def test_joined_batches_show_what_each_shows(mix: str) -> None:
+    batches = [draw(replace(RECIPE, mix=mix), num_views=count, item=count) for count in (3, 1, 4)]
+    images = pictures(8, 32)
+    joined = join_views(batches)
+    assert len(joined) == 8
+    apart = [
+        apply_views(part, views, **UNCHANGED) for part, views in zip(images.split([3, 1, 4]), batches, strict=True)
+    ]
+    assert torch.equal(apply_views(images, joined, **UNCHANGED), torch.cat(apart))
 
 
 def test_drawn_views_are_pinned() -> None:

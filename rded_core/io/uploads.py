@@ -1,0 +1,33 @@
+"""Tensors on their way to a device."""
+
+import torch
+from torch import Tensor
+
+from rded_core.views import Views
+
+KEPT_BYTES = 4 * 2**30
+"""Images up to this size are put on the device whole, once; larger sets stay in memory and go there batch by batch."""
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copies a tensor to a device; to CUDA from pinned memory, without waiting for the copy."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def upload_views(views: Views, device: torch.device) -> Views:
+    """Copies the parameters of views to a device."""
+    return Views(*(upload(getattr(views, name), device) for name in Views.__slots__))
+
+
+def keep_on_device(images: Tensor, device: torch.device) -> Tensor:
+    """Puts a whole set of images on a device where it is small enough to stay; else returns it as it is."""
+    return images.to(device) if images.nbytes <= KEPT_BYTES else images
+
+
+def take_rows(images: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    """Returns some of the images on a device, whether they are kept there or not."""
+    if images.device.type != device.type:
+        return upload(images[rows], device)
+    return images[upload(rows, device)]

@@ -1,0 +1,80 @@
+"""Evaluation views: the same kept as decoded anew, on whole and on damaged images."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rded_core.crops import normalise
+from rded_core.io import batches as batches_module
+from rded_core.io.batches import EvaluationViews, LabelledItem, fit_view, labelled_items
+from rded_core.io.sources import open_source, read_item
+from rded_core.io.weights import Preprocessing
+
+CPU = torch.device("cpu")
+SIZE = 32
+
+
+@pytest.fixture
+def items(image_folder: Path) -> list[LabelledItem]:
+    return labelled_items(open_source(str(image_folder)))
+
+
+def look(views: EvaluationViews, batch_size: int = 10) -> tuple[list[int], Tensor, Tensor]:
+    found = list(views.batches(Preprocessing(), CPU, batch_size=batch_size))
+    images, targets = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return [len(part) for _, part in found], images, targets
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lists what is read from here on."""
+    read: list[str] = []
+    monkeypatch.setattr(batches_module, "read_item", lambda item: (read.append(item.key), read_item(item))[1])
+    return read
+
+
+def test_views_are_the_fitted_images_rounded_to_8_bits(items: list[LabelledItem]) -> None:
+    sizes, images, targets = look(EvaluationViews(items, size=SIZE, workers=2))
+    assert sizes == [10, 10, 10, 6]
+    assert targets.tolist() == [index for _, index in items]
+    levels = torch.stack([fit_view(read_item(item), SIZE) for item, _ in items]).mul(255).round() / 255
+    torch.testing.assert_close(images, normalise(levels, Preprocessing().mean, Preprocessing().std), rtol=0, atol=1e-6)
+
+
+def test_what_fits_is_decoded_once_and_what_does_not_each_time(
+    items: list[LabelledItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = len(items) * 3 * SIZE * SIZE
+    kept = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=needed)
+    anew = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=needed - 1)
+    read = counting(monkeypatch)
+    first, again = look(kept), look(kept)
+    assert len(read) == len(items)
+    other, last = look(anew), look(anew)
+    assert len(read) == 3 * len(items)
+    for sizes, images, targets in (again, other, last):
+        assert sizes == first[0]
+        assert torch.equal(images, first[1])
+        assert torch.equal(targets, first[2])
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+def test_damaged_images_are_left_out_kept_or_not(
+    items: list[LabelledItem], kept_bytes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for item, _ in items[3:5]:
+        Path(item.path).write_bytes(b"no image")
+    views = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=kept_bytes)
+    _, images, targets = look(views)
+    assert "left out 2 not_an_image" in caplog.text
+    whole = [entry for entry in items if entry not in items[3:5]]
+    assert targets.tolist() == [index for _, index in whole]
+    assert torch.equal(images, look(EvaluationViews(whole, size=SIZE, workers=1))[1])
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+def test_no_usable_image_gives_no_batch(items: list[LabelledItem], kept_bytes: int) -> None:
+    Path(items[0][0].path).write_bytes(b"")
+    views = EvaluationViews(items[:1], size=SIZE, workers=1, kept_bytes=kept_bytes)
+    assert list(views.batches(Preprocessing(), CPU)) == []

@@ -1,0 +1,85 @@
+"""What students see: recorded views by epoch, in order, whatever the number of threads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.student_batches import StudentBatch, student_epochs
+from rded_core.protocols import find_protocol
+from rded_core.views import apply_views, partner_share
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def dataset(finished_run: Path) -> DistilledDataset:
+    return DistilledDataset(DatasetFolder(finished_run / "dataset"))
+
+
+def epochs_of(
+    dataset: DistilledDataset, name: str = "paper", *, num_epochs: int = 3, workers: int = 2, unmixed: bool = False
+) -> list[list[StudentBatch]]:
+    options = {"num_epochs": num_epochs, "seed": 5, "device": CPU, "workers": workers, "unmixed": unmixed}
+    return [list(batches) for batches in student_epochs(dataset, find_protocol(name), **options)]
+
+
+def test_every_epoch_shows_the_recorded_views_with_their_logits(dataset: DistilledDataset) -> None:
+    epochs = epochs_of(dataset, num_epochs=12)
+    style = {"mean": tuple(dataset.recipe["mean"]), "std": tuple(dataset.recipe["std"])}
+    assert len(epochs) == 12
+    for epoch, batches in enumerate(epochs):
+        recorded = list(dataset.recorded_batches(epoch))
+        for batch, (rows, views, logits) in zip(batches, recorded, strict=True):
+            assert torch.equal(batch.shown, apply_views(dataset.images.images[rows], views, **style))
+            assert batch.shown.is_contiguous(memory_format=torch.channels_last)
+            assert batch.unmixed is None
+            assert torch.equal(batch.teacher_logits, logits.float())
+
+
+def test_unmixed_views_come_where_asked_for(dataset: DistilledDataset) -> None:
+    style = {"mean": tuple(dataset.recipe["mean"]), "std": tuple(dataset.recipe["std"])}
+    (batches,) = epochs_of(dataset, num_epochs=1, unmixed=True)
+    for batch, (rows, views, _) in zip(batches, dataset.recorded_batches(0), strict=True):
+        assert batch.unmixed is not None
+        assert torch.equal(batch.unmixed, apply_views(dataset.images.images[rows], views, **style, mix=False))
+
+
+def test_hard_labels_share_with_the_partner_what_the_view_shows_of_it(dataset: DistilledDataset) -> None:
+    (batches,) = epochs_of(dataset, num_epochs=1)
+    for batch, (rows, views, _) in zip(batches, dataset.recorded_batches(0), strict=True):
+        classes = dataset.images.class_indices[rows]
+        share = partner_share(views, 32)
+        torch.testing.assert_close(batch.hard_labels.sum(dim=1), torch.ones(len(rows)))
+        for row, (own, partner) in enumerate(zip(classes, classes[views.mix_position], strict=True)):
+            if own != partner:
+                assert batch.hard_labels[row, partner].item() == pytest.approx(share[row].item())
+
+
+@pytest.mark.parametrize("name", ["paper", "hard"])
+def test_the_number_of_threads_changes_nothing(dataset: DistilledDataset, name: str) -> None:
+    for one, many in zip(epochs_of(dataset, name, workers=1), epochs_of(dataset, name, workers=9), strict=True):
+        for first, second in zip(one, many, strict=True):
+            assert torch.equal(first.shown, second.shown)
+            assert torch.equal(first.hard_labels, second.hard_labels)
+
+
+def test_one_hot_views_are_drawn_anew_each_epoch_and_never_mixed(dataset: DistilledDataset) -> None:
+    epochs = epochs_of(dataset, "hard", num_epochs=40)  # more than are recorded
+    assert len(epochs) == 40
+    assert not torch.equal(epochs[0][0].shown, epochs[1][0].shown)
+    for batches in epochs:
+        labels = torch.cat([batch.hard_labels for batch in batches])
+        assert set(labels.unique().tolist()) == {0.0, 1.0}
+        assert labels.sum(dim=0).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_an_epoch_too_many_is_an_error_in_its_place(dataset: DistilledDataset) -> None:
+    seen: list[int] = []
+    options = {"num_epochs": 14, "seed": 0, "device": CPU, "workers": 1}
+    with pytest.raises(InputError, match=r"epoch 12 of .* was not recorded"):
+        seen.extend(len(list(batches)) for batches in student_epochs(dataset, find_protocol("paper"), **options))
+    assert set(seen) == {2}
