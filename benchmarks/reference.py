@@ -56,7 +56,8 @@ def distil(job: Job, costs: Costs) -> None:
 def score_class(
     job: Job, dataset: ImageFolder, rows: list[int], index: int, network: nn.Module
 ) -> tuple[Tensor, Tensor]:
-    """Returns each image's best patch and its score."""
+    """Returns each image's best patch and its score, from the network's device."""
+    device = next(network.parameters()).device
     patch_px = job.size // job.factor
     pad = Pad((job.size - patch_px) // 2)
     kept: list[Tensor] = []
@@ -64,8 +65,9 @@ def score_class(
     loader = DataLoader(Subset(dataset, rows), batch_size=CROPS_PER_FORWARD // job.num_crops, num_workers=job.cores)
     with torch.no_grad():
         for images, _ in loader:
-            logits = network(pad(images.flatten(0, 1)))
-            found = -functional.cross_entropy(logits, torch.full((len(logits),), index), reduction="none")
+            logits = network(pad(images.flatten(0, 1).to(device)))
+            classes = torch.full((len(logits),), index, device=device)
+            found = -functional.cross_entropy(logits, classes, reduction="none").cpu()
             best = found.view(len(images), job.num_crops).max(dim=1)
             kept.append(images[torch.arange(len(images)), best.indices])
             scores.append(best.values)

@@ -138,7 +138,10 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=30, help="photographs a class, of 10 classes (30)")
     parser.add_argument("--only", choices=["photos", "small"], help="one of the two workloads")
     parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--gpu", action="store_true", help="measure a GPU instead: benchmarks.gpu, which has options")
     given = parser.parse_args()
+    if given.gpu:
+        sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.gpu"], check=False).returncode)
     cores = num_available_cores()
     work = Path(given.work).resolve()
     jobs = make_jobs(work, candidates=given.candidates, cores=cores)

