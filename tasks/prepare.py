@@ -18,13 +18,11 @@ from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
 from rded_core.io.run_records import read_run, require_apart, require_free
-from rded_core.io.sources import Source, SourceClass, SourceItem, absolute_spec, open_source
-from rded_core.io.tables import INDEX, write_rows
-from rded_core.seeds import counter_seed
+from rded_core.io.sources import Source, SourceClass, absolute_spec, open_source
+from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
-from tasks.units import run_unit
 
 NEUTRAL_FIELDS = {"out", "device", "workers", "classes_per_shard", "force"}
 """Config fields that change nothing in the result, so that a run may go on under other values."""
@@ -100,7 +98,10 @@ def prepare(config: DistillConfig) -> RunPlan:
         classes=source.classes,
         num_source=tuple(len(items) for items in source.items),
         shards=tuple(shards),
-        index={shard.name: _write_index(run, config, source, shard) for shard in shards},
+        index={
+            shard.name: write_index(run, source, shard, seed=config.seed, source_digest=described["source"]["digest"])
+            for shard in shards
+        },
         needs_tars=not source.is_webdataset,
         observer=observer.digest,
         teacher=teacher.digest,
@@ -228,37 +229,3 @@ def _check_control(run: RunFolder, described: dict[str, Any]) -> None:
             f"{' and '.join(changed)} changed since {run.owner.root} was distilled, so its controls would not be "
             "comparable; distil again into a new --out, or give --controls none"
         )
-
-
-def _write_index(run: RunFolder, config: DistillConfig, source: Source, shard: ClassShard) -> Record:
-    """Writes every image of the shard's classes in the order it would be drawn."""
-    table = run.table("index", shard.name)
-
-    def produce() -> dict[str, Any]:
-        rows = [
-            {"class_index": label.index, **item_columns(item)}
-            for label in source.classes[shard.start : shard.stop]
-            for item in draw_order(source.items[label.index], config.seed, label.folder)
-        ]
-        write_rows(table, rows, INDEX)
-        return {"images": len(rows)}
-
-    settings = {"seed": config.seed, "classes": [label.folder for label in source.classes]}
-    return run_unit(
-        run, "index", shard.name, settings=settings, upstream=[source.digest()], outputs=[table], produce=produce
-    )
-
-
-def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[SourceItem]:
-    """Shuffles a class: sorted by a seed drawn from (root seed, class, key), so that new images move no other."""
-    return sorted(items, key=lambda item: (counter_seed(seed, "candidates", folder, item.key), item.key))
-
-
-def item_columns(item: SourceItem) -> dict[str, Any]:
-    """Returns an item's place as table columns."""
-    return asdict(item)
-
-
-def item_of(row: dict[str, Any]) -> SourceItem:
-    """Returns the item whose place a table row holds."""
-    return SourceItem(row["key"], row["path"], row["offset"], row["num_bytes"], row["in_tar"])
