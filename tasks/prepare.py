@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,11 @@ PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teac
 VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "webdataset", "numpy")
 
 
-@dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run is going to do, small enough to hand from task to task.
+    """What a run is going to do, handed from task to task.
+
+    No dataclass: Prefect walks into every list and dataclass that a task is called with, twice a task run, and a
+    thousand classes in a thousand task runs cost it far more than the tasks' own work.
 
     Attributes:
         config: as resolved.
@@ -47,14 +49,24 @@ class RunPlan:
         teacher: digest of the labelling network.
     """
 
-    config: DistillConfig
-    classes: tuple[SourceClass, ...]
-    num_source: tuple[int, ...]
-    shards: tuple[ClassShard, ...]
-    index: dict[str, Record]
-    needs_tars: bool
-    observer: str
-    teacher: str
+    def __init__(
+        self,
+        config: DistillConfig,
+        source: Source,
+        shards: list[ClassShard],
+        *,
+        index: dict[str, Record],
+        observer: str,
+        teacher: str,
+    ) -> None:
+        self.config = config
+        self.classes = source.classes
+        self.num_source = tuple(len(items) for items in source.items)
+        self.shards = tuple(shards)
+        self.index = index
+        self.needs_tars = not source.is_webdataset
+        self.observer = observer
+        self.teacher = teacher
 
     @property
     def run(self) -> RunFolder:
@@ -93,19 +105,9 @@ def prepare(config: DistillConfig) -> RunPlan:
     _check_control(run, described)
     _claim(run, described)
     shards = class_shards(len(source.classes), config.classes_per_shard)
-    return RunPlan(
-        config=config,
-        classes=source.classes,
-        num_source=tuple(len(items) for items in source.items),
-        shards=tuple(shards),
-        index={
-            shard.name: write_index(run, source, shard, seed=config.seed, source_digest=described["source"]["digest"])
-            for shard in shards
-        },
-        needs_tars=not source.is_webdataset,
-        observer=observer.digest,
-        teacher=teacher.digest,
-    )
+    digest = described["source"]["digest"]
+    index = {shard.name: write_index(run, source, shard, seed=config.seed, source_digest=digest) for shard in shards}
+    return RunPlan(config, source, shards, index=index, observer=observer.digest, teacher=teacher.digest)
 
 
 def check_counts(config: DistillConfig, source: Source) -> None:

@@ -15,6 +15,7 @@ from rded_core.io.tables import (
     LINEAGE,
     SCORES,
     SELECTED,
+    count_by_class,
     read_rows,
     read_rows_by_class,
     soft_label_schema,
@@ -161,3 +162,11 @@ def test_rows_of_one_class_keep_their_order(tmp_path: Path, together: int) -> No
         for index, group in read_rows_by_class(tmp_path / "t.parquet", INDEX, range(4), together=together)
     }
     assert found == {index: [row for row in rows if row["class_index"] == index] for index in range(4)}
+
+
+def test_rows_are_counted_by_class(tmp_path: Path) -> None:
+    rows = [{**row_of(SCORES, n), "class_index": index} for n, index in enumerate((3, 5, 3, 3))]
+    write_rows(tmp_path / "t.parquet", rows, SCORES)
+    assert count_by_class(tmp_path / "t.parquet") == {3: 3, 5: 1}
+    write_rows(tmp_path / "t.parquet", [], SCORES)
+    assert count_by_class(tmp_path / "t.parquet") == {}
