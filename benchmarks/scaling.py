@@ -1,12 +1,19 @@
-"""What a class costs: the same number of images in 10, 100 and 1000 classes, through the whole flow with Prefect.
+"""What an image costs against classes, candidates and cores, through the whole flow with Prefect.
 
-    python -m benchmarks.scaling [--work DIR] [--images 3000]
+    python -m benchmarks.scaling [--work DIR] [--images 3000] [--cores 1,2] [--json FILE]
 
-The stages' own cost an image must stay flat, and what Prefect adds must not show.
+Some seven minutes on two cores. Three tables: the same number of images in 10, 100 and 1000 classes; 30, 100 and 300
+candidates in each of ten classes; one and two cores. The cost of an image must stay flat but for what every run costs
+once, and what Prefect adds must not show: the column *again* is the same run a second time, with nothing left to do.
+
+Larger: ``--images 30000`` (an hour on two cores); other cores: ``--cores 1,2,4,8,16``, each run pinned to so many of
+the machine's. Pictures of 32 px and an untrained ConvNet-3 keep the networks small, so that the rest shows.
 """
 
 import argparse
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,46 +23,93 @@ from pathlib import Path
 from benchmarks.workload import write_observer, write_workload
 
 CLASS_COUNTS = (10, 100, 1000)
+CANDIDATES = (30, 100, 300)
+FEW_CLASSES = 10
+LOG_LINE = re.compile(r"(\d\d):(\d\d):([\d.]+)  (?!.*temporary server)")
+COLUMNS = ("classes", "candidates", "cores", "images", "wall s", "flow s", "again s", "ms/image", "peak MB")
+
+SECONDS = {"wall s", "flow s", "again s", "ms/image"}
+
+Row = dict[str, float]
 
 
-def run_flow(source: Path, weights: Path, out: Path, *, per_class: int) -> dict[str, float]:
-    """Distils in a process of its own and returns wall seconds: all of it, and the flow's own."""
+def measure(work: Path, *, classes: int, candidates: int, cores: int, again: bool = False) -> Row:
+    """Distils a workload anew (and again, with nothing to do) and returns what it cost."""
+    name = f"scale{classes}"
+    source = write_workload(work / f"{name}x{candidates}", num_classes=classes, per_class=candidates, px=(32, 32))
+    weights = write_observer(work / f"{name}.safetensors", arch="convnet3", num_classes=classes, size=32)
+    out = work / "scale-out"
     shutil.rmtree(out, ignore_errors=True)
-    options = f"--observer rded:convnet3 --size 32 --factor 1 --ipc 1 --num-candidates {per_class} --label-epochs 1"
-    flags = [*options.split(), "--force", "--device", "cpu", "--weights", str(weights), "--out", str(out)]
-    command = [sys.executable, "-m", "deployments", "distill", str(source), *flags]
+    options = f"--observer rded:convnet3 --size 32 --factor 1 --ipc 1 --num-candidates {candidates} --label-epochs 1"
+    paths = ["--weights", str(weights), "--out", str(out)]
+    command = [sys.executable, "-m", "deployments", "distill", str(source), *options.split(), "--force", *paths]
+    found = _run([*command, "--device", "cpu"], cores)
+    second = _run([*command, "--device", "cpu"], cores) if again else {}
+    images = classes * candidates
+    return {
+        "classes": classes,
+        "candidates": candidates,
+        "cores": cores,
+        "images": images,
+        **found,
+        **({"again s": second["flow s"]} if again else {}),
+        "ms/image": 1000 * found["flow s"] / images,
+    }
+
+
+def _run(command: list[str], cores: int) -> Row:
+    """Runs one flow on so many cores: wall seconds of the process, and of the flow by its log, and peak memory."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:cores])  # children inherit it
     started = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
-    lines = [line for line in done.stderr.splitlines() if line[:2].isdigit() and line[2:3] == ":"]
-    clock = [_seconds(line) for line in lines if "temporary server" not in line]
-    return {"wall_s": time.perf_counter() - started, "flow_s": clock[-1] - clock[0]}
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert process.stderr
+    lines = process.stderr.read().splitlines()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError("\n".join(lines[-20:]))
+    clock = [3600 * int(h) + 60 * int(m) + float(s) for h, m, s in (match.groups() for match in _times(lines))]
+    wall_s = time.perf_counter() - started
+    return {"wall s": wall_s, "flow s": clock[-1] - clock[0], "peak MB": used.ru_maxrss / 1000}
 
 
-def _seconds(line: str) -> float:
-    hours, minutes, seconds = line.split()[0].split(":")
-    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+def _times(lines: list[str]) -> list[re.Match[str]]:
+    return [match for line in lines if (match := LOG_LINE.match(line))]
+
+
+def print_row(row: Row) -> None:
+    """Prints one line of a table; a figure that was not measured is a dash."""
+    cells = (f"{row[name]:.1f}" if name in SECONDS else f"{row[name]:.0f}" for name in COLUMNS if name in row)
+    filled = iter(cells)
+    print("".join(f"{next(filled) if name in row else '-':>12}" for name in COLUMNS), flush=True)
 
 
 def main() -> None:
-    """Prints a table, a row a class count, and the figures as JSON."""
-    parser = argparse.ArgumentParser(description="what a class costs")
+    """Prints three tables, and the figures as JSON."""
+    parser = argparse.ArgumentParser(description="what an image costs against classes, candidates and cores")
     parser.add_argument("--work", default="bench-out", help="folder for the workload and outputs (bench-out)")
-    parser.add_argument("--images", type=int, default=3000, help="images in all (3000)")
+    parser.add_argument("--images", type=int, default=3000, help="images in the table of classes (3000)")
+    parser.add_argument("--cores", default="1,2", help="numbers of cores to compare (1,2)")
+    parser.add_argument("--json", help="file for the figures")
     given = parser.parse_args()
     work = Path(given.work).resolve()
-    rows: list[dict[str, float]] = []
-    print(f"{'classes':>8}{'wall s':>10}{'flow s':>10}{'flow ms an image':>18}")
-    for num_classes in CLASS_COUNTS:
-        per_class = given.images // num_classes
-        source = write_workload(work / f"scale{num_classes}", num_classes=num_classes, per_class=per_class, px=(32, 32))
-        weights = write_observer(
-            work / f"scale{num_classes}.safetensors", arch="convnet3", num_classes=num_classes, size=32
-        )
-        found = run_flow(source, weights, work / "scale-out", per_class=per_class)
-        rows.append({"classes": num_classes, **found})
-        each = 1000 * found["flow_s"] / (num_classes * per_class)
-        print(f"{num_classes:>8}{found['wall_s']:>10.1f}{found['flow_s']:>10.1f}{each:>18.1f}", flush=True)
-    print(json.dumps(rows))
+    cores = [int(number) for number in given.cores.split(",")]
+    most = max(cores)
+    by_classes = [{"classes": n, "candidates": given.images // n, "cores": most, "again": True} for n in CLASS_COUNTS]
+    by_candidates = [{"classes": FEW_CLASSES, "candidates": n, "cores": most} for n in CANDIDATES]
+    by_cores = [{"classes": FEW_CLASSES, "candidates": CANDIDATES[-1], "cores": n} for n in cores]
+    rows: dict[str, list[Row]] = {}
+    for title, jobs in (("classes", by_classes), ("candidates", by_candidates), ("cores", by_cores)):
+        print(f"\nagainst {title}\n" + "".join(f"{name:>12}" for name in COLUMNS), flush=True)
+        rows[title] = []
+        for job in jobs:
+            rows[title].append(measure(work, **job))
+            print_row(rows[title][-1])
+    if given.json:
+        Path(given.json).write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

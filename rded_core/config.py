@@ -59,7 +59,8 @@ class DistillConfig:
         flip: mirror half of the views; off for digits, text and the like
         seed: root of every random draw
         classes: keep only these classes (names, WordNet ids or folders, comma-separated)
-        classes_per_shard: classes per unit of work; changes nothing in the result
+        classes_per_shard: classes per unit of work; by default 10, or more where that would make over 32 units; changes
+            nothing in the result
         image_format: how distilled images are stored: jpeg, png or webp
         image_quality: of jpeg and webp, 1 to 100
         device: where networks run: auto, cpu, cuda (all GPUs score), cuda:N or mps
@@ -93,7 +94,7 @@ class DistillConfig:
     flip: bool = True
     seed: int = 0
     classes: tuple[str, ...] | None = None
-    classes_per_shard: int = 10
+    classes_per_shard: int | None = None
     image_format: ImageFormat = "jpeg"
     image_quality: int = 90
     device: str = "auto"

@@ -1,7 +1,7 @@
 """Counter seeds: every draw is a function of (root seed, stage, class, item), never of time, worker or shard."""
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,13 @@ def counter_seed(root_seed: int, *counter: str | int) -> int:
     """
     text = "\x1f".join(str(part) for part in (root_seed, *counter))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def counter_seeds(root_seed: int, *counter: str | int, last: Iterable[str | int]) -> list[int]:
+    """Returns ``counter_seed(root_seed, *counter, part)`` for each part of `last`, as fast as hashing goes."""
+    shared = "\x1f".join(str(part) for part in (root_seed, *counter, ""))
+    digests = (hashlib.sha256(f"{shared}{part}".encode()).digest() for part in last)
+    return [int.from_bytes(digest[:8], "big") >> 1 for digest in digests]
 
 
 def counter_generator(root_seed: int, *counter: str | int) -> torch.Generator:

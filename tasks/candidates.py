@@ -3,9 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import task
 
@@ -14,12 +12,13 @@ from rded_core.io.images import RejectedImage, read_header
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import ClassShard
-from rded_core.io.shards import Sample, member_offsets, write_shard
+from rded_core.io.shards import Sample, write_shard
 from rded_core.io.sources import SourceItem, read_item
-from rded_core.io.tables import CANDIDATES, INDEX, read_rows, write_rows
+from rded_core.io.tables import CANDIDATES, INDEX, read_rows_by_class, write_rows
+from tasks.index import item_of
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
-from tasks.prepare import RunPlan, item_of, too_few
+from tasks.prepare import RunPlan, too_few
 from tasks.progress import track
 from tasks.units import run_unit
 
@@ -33,6 +32,14 @@ MISSING_SHARE = 0.1
 
 MISSING_IMAGES = 3
 """So many may be gone of any class, however small."""
+
+
+class _StoredImage(NamedTuple):
+    """An image's bytes, the file ending of their format, and their digest."""
+
+    data: bytes
+    suffix: str
+    sha256: str
 
 
 @task(name=STAGE, task_run_name="candidates {shard.name}", **STAGE_POLICY)
@@ -49,9 +56,8 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
         rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
         samples = _draw(plan, shard, rows, rejected)
         if plan.needs_tars:
-            write_shard(tar, samples)
-            offsets = member_offsets(tar)
-            rows = [_into_tar(row, offsets) for row in rows]
+            written = write_shard(tar, samples)
+            rows = [_into_tar(row, written.members) for row in rows]
         else:
             for _ in samples:
                 pass
@@ -72,19 +78,19 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
 
 def _draw(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: Rejected) -> Iterator[Sample]:
     """Yields the accepted candidates as samples, class by class, noting each in `rows`, the others in `rejected`."""
-    listed = groupby(read_rows(plan.run.table("index", shard.name), INDEX), key=itemgetter("class_index"))
+    table = plan.run.table("index", shard.name)
     wanted = sum(min(plan.config.num_candidates, plan.num_source[label.index]) for label in plan.classes_of(shard))
 
     def accepted() -> Iterator[Sample]:
-        for index, group in listed:  # written class by class
+        for index, listed in read_rows_by_class(table, INDEX, range(shard.start, shard.stop)):
             position = 0
-            for row, outcome in map_ordered(_read, group, workers=num_workers(plan.config)):
+            for row, outcome in map_ordered(_read, listed, workers=num_workers(plan.config)):
                 if isinstance(outcome, str):
                     rejected[index].append((outcome, item_of(row).uri))
                     continue
-                data, suffix = outcome
-                rows.append(_candidate_row(row, position, data, suffix))
-                yield rows[-1]["member"].removesuffix(f".{suffix}"), {suffix: data, "cls": str(index).encode()}
+                member = f"c{index:05d}_p{position:06d}"
+                rows.append(_candidate_row(row, position, f"{member}.{outcome.suffix}", outcome.sha256))
+                yield member, {outcome.suffix: outcome.data, "cls": str(index).encode()}
                 position += 1
                 if position == plan.config.num_candidates:
                     break
@@ -107,22 +113,18 @@ def _check_drawn(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], r
             raise too_few(label.folder, usable, plan.num_source[label.index], plan.config)
 
 
-def _read(row: dict[str, Any]) -> tuple[dict[str, Any], tuple[bytes, str] | str]:
+def _read(row: dict[str, Any]) -> tuple[dict[str, Any], _StoredImage | str]:
+    """Reads a listed image, or says why it cannot be used."""
     try:
         data = read_item(item_of(row))
-        return row, (data, read_header(data))
+        return row, _StoredImage(data, read_header(data), hashlib.sha256(data).hexdigest())
     except RejectedImage as error:
         return row, error.reason
 
 
-def _candidate_row(row: dict[str, Any], position: int, data: bytes, suffix: str) -> dict[str, Any]:
-    return {
-        **row,
-        "position": position,
-        "source_uri": item_of(row).uri,
-        "source_sha256": hashlib.sha256(data).hexdigest(),
-        "member": f"c{row['class_index']:05d}_p{position:06d}.{suffix}",
-    }
+def _candidate_row(row: dict[str, Any], position: int, member: str, sha256: str) -> dict[str, Any]:
+    source_uri = item_of(row).uri
+    return {**row, "position": position, "source_uri": source_uri, "source_sha256": sha256, "member": member}
 
 
 def _into_tar(row: dict[str, Any], offsets: dict[str, tuple[int, int]]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Measure observer and teacher on real images of the source before anything is scored or labelled with them."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -13,7 +15,7 @@ from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import ClassShard
 from rded_core.io.sources import read_item
-from rded_core.io.tables import CANDIDATES, read_rows
+from rded_core.io.tables import CANDIDATES, read_rows_by_class
 from rded_core.io.weights import Preprocessing
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
@@ -95,12 +97,7 @@ def _measure(plan: RunPlan, role: Role, per_class: int) -> dict[str, Any]:
         views = torch.stack([view for _, view in seen]).to(device)
         return [index for index, _ in seen], classify(classifier, views, mean=given.mean, std=given.std).cpu()
 
-    entries = [
-        (shard, row)
-        for shard in plan.shards
-        for row in read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
-        if row["position"] < per_class
-    ]
+    entries = list(_sample(plan, per_class))
     groups = [entries[start : start + IMAGES_PER_FORWARD] for start in range(0, len(entries), IMAGES_PER_FORWARD)]
     with one_torch_thread():
         outcomes = map_ordered(look, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
@@ -108,6 +105,14 @@ def _measure(plan: RunPlan, role: Role, per_class: int) -> dict[str, Any]:
     return _summarise(
         plan, [index for indices, _ in found for index in indices], torch.cat([part for _, part in found])
     )
+
+
+def _sample(plan: RunPlan, per_class: int) -> Iterator[Entry]:
+    """Yields the first candidates of each class."""
+    for shard in plan.shards:
+        table = plan.run.table("candidates", shard.name)
+        for _, rows in read_rows_by_class(table, CANDIDATES, range(shard.start, shard.stop), together=per_class):
+            yield from ((shard, row) for row in islice(rows, per_class))
 
 
 def _view(plan: RunPlan, shard: ClassShard, row: dict[str, Any], given: Preprocessing) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,25 @@ from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
 from rded_core.io.run_records import read_run, require_apart, require_free
-from rded_core.io.sources import Source, SourceClass, SourceItem, absolute_spec, open_source
-from rded_core.io.tables import INDEX, write_rows
-from rded_core.seeds import counter_seed
+from rded_core.io.sources import Source, SourceClass, absolute_spec, open_source
+from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
-from tasks.units import run_unit
 
 NEUTRAL_FIELDS = {"out", "device", "workers", "classes_per_shard", "force"}
 """Config fields that change nothing in the result, so that a run may go on under other values."""
 
 PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")
 
-VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "webdataset", "numpy")
+VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")
 
 
-@dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run is going to do, small enough to hand from task to task.
+    """What a run is going to do, handed from task to task.
+
+    No dataclass: Prefect walks into every list and dataclass that a task is called with, twice a task run, and a
+    thousand classes in a thousand task runs cost it far more than the tasks' own work.
 
     Attributes:
         config: as resolved.
@@ -49,14 +49,24 @@ class RunPlan:
         teacher: digest of the labelling network.
     """
 
-    config: DistillConfig
-    classes: tuple[SourceClass, ...]
-    num_source: tuple[int, ...]
-    shards: tuple[ClassShard, ...]
-    index: dict[str, Record]
-    needs_tars: bool
-    observer: str
-    teacher: str
+    def __init__(
+        self,
+        config: DistillConfig,
+        source: Source,
+        shards: list[ClassShard],
+        *,
+        index: dict[str, Record],
+        observer: str,
+        teacher: str,
+    ) -> None:
+        self.config = config
+        self.classes = source.classes
+        self.num_source = tuple(len(items) for items in source.items)
+        self.shards = tuple(shards)
+        self.index = index
+        self.needs_tars = not source.is_webdataset
+        self.observer = observer
+        self.teacher = teacher
 
     @property
     def run(self) -> RunFolder:
@@ -95,16 +105,9 @@ def prepare(config: DistillConfig) -> RunPlan:
     _check_control(run, described)
     _claim(run, described)
     shards = class_shards(len(source.classes), config.classes_per_shard)
-    return RunPlan(
-        config=config,
-        classes=source.classes,
-        num_source=tuple(len(items) for items in source.items),
-        shards=tuple(shards),
-        index={shard.name: _write_index(run, config, source, shard) for shard in shards},
-        needs_tars=not source.is_webdataset,
-        observer=observer.digest,
-        teacher=teacher.digest,
-    )
+    digest = described["source"]["digest"]
+    index = {shard.name: write_index(run, source, shard, seed=config.seed, source_digest=digest) for shard in shards}
+    return RunPlan(config, source, shards, index=index, observer=observer.digest, teacher=teacher.digest)
 
 
 def check_counts(config: DistillConfig, source: Source) -> None:
@@ -229,37 +232,3 @@ def _check_control(run: RunFolder, described: dict[str, Any]) -> None:
             f"{' and '.join(changed)} changed since {run.owner.root} was distilled, so its controls would not be "
             "comparable; distil again into a new --out, or give --controls none"
         )
-
-
-def _write_index(run: RunFolder, config: DistillConfig, source: Source, shard: ClassShard) -> Record:
-    """Writes every image of the shard's classes in the order it would be drawn."""
-    table = run.table("index", shard.name)
-
-    def produce() -> dict[str, Any]:
-        rows = [
-            {"class_index": label.index, **item_columns(item)}
-            for label in source.classes[shard.start : shard.stop]
-            for item in draw_order(source.items[label.index], config.seed, label.folder)
-        ]
-        write_rows(table, rows, INDEX)
-        return {"images": len(rows)}
-
-    settings = {"seed": config.seed, "classes": [label.folder for label in source.classes]}
-    return run_unit(
-        run, "index", shard.name, settings=settings, upstream=[source.digest()], outputs=[table], produce=produce
-    )
-
-
-def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[SourceItem]:
-    """Shuffles a class: sorted by a seed drawn from (root seed, class, key), so that new images move no other."""
-    return sorted(items, key=lambda item: (counter_seed(seed, "candidates", folder, item.key), item.key))
-
-
-def item_columns(item: SourceItem) -> dict[str, Any]:
-    """Returns an item's place as table columns."""
-    return asdict(item)
-
-
-def item_of(row: dict[str, Any]) -> SourceItem:
-    """Returns the item whose place a table row holds."""
-    return SourceItem(row["key"], row["path"], row["offset"], row["num_bytes"], row["in_tar"])

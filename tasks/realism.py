@@ -20,7 +20,7 @@ from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import ClassShard
 from rded_core.io.sources import read_item
-from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
+from rded_core.io.tables import CANDIDATES, SCORES, read_rows_by_class, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, candidate_item, raise_if_missing
@@ -84,10 +84,8 @@ def _network_form(plan: RunPlan) -> str:
 
 
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:
-    listed = read_rows(plan.run.table("candidates", shard.name), CANDIDATES)
-    by_class = {
-        label.index: [row for row in listed if row["class_index"] == label.index] for label in plan.classes_of(shard)
-    }
+    listed = read_rows_by_class(plan.run.table("candidates", shard.name), CANDIDATES, range(shard.start, shard.stop))
+    by_class = {index: list(rows) for index, rows in listed}
     on_cpu = resolve_device(plan.config.device).type == "cpu" and not _rounding(plan)
     if on_cpu or plan.config.selection != "realism":
         return _score_in_groups(plan, shard, by_class, rejected)

@@ -8,7 +8,7 @@ from prefect import task
 from rded_core.io.manifest import Record
 from rded_core.io.paths import ClassShard
 from rded_core.io.sources import SourceClass
-from rded_core.io.tables import SCORES, SELECTED, read_rows, write_rows
+from rded_core.io.tables import SCORES, SELECTED, read_rows_by_class, write_rows
 from rded_core.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.squeeze import rank_grid
 from tasks.policies import STAGE_POLICY
@@ -32,12 +32,8 @@ def select(plan: RunPlan, shard: ClassShard, scores: Record) -> Record:
     fields = ("selection", "ipc", "factor", "allow_fewer")
 
     def produce() -> dict[str, Any]:
-        listed = read_rows(plan.run.table("realism", shard.name), SCORES)
-        rows = [
-            row
-            for label in plan.classes_of(shard)
-            for row in _select_class(plan, label, [row for row in listed if row["class_index"] == label.index])
-        ]
+        scored = read_rows_by_class(plan.run.table("realism", shard.name), SCORES, range(shard.start, shard.stop))
+        rows = [row for index, group in scored for row in _select_class(plan, plan.classes[index], list(group))]
         write_rows(table, rows, SELECTED)
         return {"patches": len(rows)}
 

@@ -43,8 +43,8 @@ def tile(plan: RunPlan, shard: ClassShard, selected: Record) -> Record:
             samples = map_ordered(
                 lambda image: _make_sample(plan, shard, image), images, workers=num_workers(plan.config)
             )
-            count = write_shard(tar, track(samples, total=len(images), what=f"tile {shard.name}"))
-        return {"images": count, "bytes": tar.stat().st_size}
+            written = write_shard(tar, track(samples, total=len(images), what=f"tile {shard.name}"))
+        return {"images": written.num_samples, "bytes": tar.stat().st_size}
 
     return run_unit(
         plan.run,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from rded_core.errors import InputError
@@ -20,10 +21,18 @@ class ClassShard:
         return f"c{self.start:05d}-{self.stop - 1:05d}"
 
 
-def class_shards(num_classes: int, classes_per_shard: int) -> list[ClassShard]:
-    """Cuts the classes into consecutive shards; the last may be smaller."""
-    starts = range(0, num_classes, classes_per_shard)
-    return [ClassShard(start, min(start + classes_per_shard, num_classes)) for start in starts]
+MIN_CLASSES_PER_SHARD = 10
+MAX_SHARDS = 32
+"""Unless told otherwise: a task run costs Prefect some 0.1 s whatever it does, and a kill loses one unit of a stage."""
+
+
+def class_shards(num_classes: int, classes_per_shard: int | None = None) -> list[ClassShard]:
+    """Cuts the classes into consecutive shards; the last may be smaller.
+
+    By default a shard holds 10 classes, or more where that would make more than 32 shards.
+    """
+    size = classes_per_shard or max(MIN_CLASSES_PER_SHARD, ceil(num_classes / MAX_SHARDS))
+    return [ClassShard(start, min(start + size, num_classes)) for start in range(0, num_classes, size)]
 
 
 SHARED_STAGES = ("index", "candidates", "observe")

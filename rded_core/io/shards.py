@@ -1,36 +1,57 @@
-"""WebDataset shards: byte-deterministic tars, and where the members of a tar lie."""
+"""WebDataset shards: byte-deterministic tars, with the places of their members."""
 
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from webdataset.writer import TarWriter
+from typing import NamedTuple
 
 from rded_core.io.files import write_atomically
+
+BUFFER_BYTES = 1 << 20
 
 Sample = tuple[str, dict[str, bytes]]
 """Key, and the bytes of its files by extension."""
 
 
-def write_shard(path: Path, samples: Iterable[Sample]) -> int:
-    """Writes samples to a tar in the order given and returns how many there were.
+class WrittenShard(NamedTuple):
+    """What a tar holds: how many samples, and where each member's bytes begin and how many there are, by its name."""
 
-    Same samples, same bytes: USTAR, no times, fixed owner and mode, extensions sorted inside a sample.
+    num_samples: int
+    members: dict[str, tuple[int, int]]
+
+
+def write_shard(path: Path, samples: Iterable[Sample]) -> WrittenShard:
+    """Writes samples to a tar in the order given.
+
+    Same samples, same bytes: USTAR, no times, fixed owner and mode, extensions sorted inside a sample. Only the sample
+    at hand is held; headers come from tarfile, whose own writer copies every image four times.
     """
+    members: dict[str, tuple[int, int]] = {}
     count = 0
 
     def write(temporary: Path) -> None:
         nonlocal count
-        with (
-            temporary.open("wb") as stream,
-            TarWriter(stream, user="rded", group="rded", mode=0o644, mtime=0, encoder=False, compress=False) as writer,
-        ):
+        with temporary.open("wb", buffering=BUFFER_BYTES) as stream:
             for key, files in samples:
-                writer.write({"__key__": key, **files})
+                for extension in sorted(files):
+                    name, data = f"{key}.{extension}", files[extension]
+                    stream.write(_header(name, len(data)))
+                    members[name] = (stream.tell(), len(data))
+                    stream.write(data)
+                    stream.write(bytes(-len(data) % tarfile.BLOCKSIZE))
                 count += 1
+            stream.write(bytes(2 * tarfile.BLOCKSIZE))
+            stream.write(bytes(-stream.tell() % tarfile.RECORDSIZE))
 
     write_atomically(path, write)
-    return count
+    return WrittenShard(count, members)
+
+
+def _header(name: str, num_bytes: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = num_bytes, 0o644, 0
+    member.uname = member.gname = "rded"
+    return member.tobuf(tarfile.USTAR_FORMAT)
 
 
 def read_shard(path: Path) -> Iterator[Sample]:
@@ -61,9 +82,3 @@ def _has_end(path: Path) -> bool:
     with path.open("rb") as stream:
         stream.seek(-2 * tarfile.BLOCKSIZE, 2)
         return not any(stream.read())
-
-
-def member_offsets(path: Path) -> dict[str, tuple[int, int]]:
-    """Maps each member's name to where its bytes begin in the tar, and how many there are."""
-    with tarfile.open(path, "r:") as archive:
-        return {member.name: (member.offset_data, member.size) for member in archive}

@@ -23,6 +23,16 @@ def test_class_shards_cover_every_class_once(num_classes: int, per_shard: int) -
     assert len({shard.name for shard in shards}) == len(shards)
 
 
+@pytest.mark.parametrize(
+    ("num_classes", "num_shards", "largest"), [(2, 1, 2), (10, 1, 10), (11, 2, 10), (320, 32, 10), (1000, 32, 32)]
+)
+def test_shards_by_default_are_few(num_classes: int, num_shards: int, largest: int) -> None:
+    shards = class_shards(num_classes)
+    assert [index for shard in shards for index in range(shard.start, shard.stop)] == list(range(num_classes))
+    assert len(shards) == num_shards
+    assert max(shard.stop - shard.start for shard in shards) == largest
+
+
 def test_shard_names_hold_their_first_and_last_class() -> None:
     assert [shard.name for shard in class_shards(7, 5)] == ["c00000-00004", "c00005-00006"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from rded_core.io.shards import Sample, member_offsets, read_shard, write_shard
+from rded_core.io.shards import Sample, read_shard, write_shard
 
 SAMPLES: list[Sample] = [
     ("c00000_i00000", {"jpg": b"\xff\xd8 one", "cls": b"0", "json": b'{"a": 1}'}),
@@ -17,12 +17,12 @@ SAMPLES: list[Sample] = [
 
 
 def test_samples_round_trip_in_order(tmp_path: Path) -> None:
-    assert write_shard(tmp_path / "a.tar", SAMPLES) == 3
+    assert write_shard(tmp_path / "a.tar", SAMPLES).num_samples == 3
     assert list(read_shard(tmp_path / "a.tar")) == SAMPLES
 
 
 def test_an_empty_shard_round_trips(tmp_path: Path) -> None:
-    assert write_shard(tmp_path / "a.tar", []) == 0
+    assert write_shard(tmp_path / "a.tar", []) == (0, {})
     assert list(read_shard(tmp_path / "a.tar")) == []
 
 
@@ -52,15 +52,16 @@ def test_members_are_adjacent_and_sorted_inside_a_sample(tmp_path: Path) -> None
     assert names == [f"{key}.{extension}" for key, _ in SAMPLES for extension in ("cls", "jpg", "json")]
 
 
-def test_offsets_say_where_the_bytes_lie(tmp_path: Path) -> None:
-    write_shard(tmp_path / "a.tar", SAMPLES)
+def test_members_say_where_the_bytes_lie(tmp_path: Path) -> None:
+    members = write_shard(tmp_path / "a.tar", SAMPLES).members
     data = (tmp_path / "a.tar").read_bytes()
-    offsets = member_offsets(tmp_path / "a.tar")
-    assert len(offsets) == 9
+    with tarfile.open(tmp_path / "a.tar", "r:") as archive:
+        assert members == {member.name: (member.offset_data, member.size) for member in archive}
     for key, files in SAMPLES:
         for extension, content in files.items():
-            start, size = offsets[f"{key}.{extension}"]
+            start, size = members[f"{key}.{extension}"]
             assert data[start : start + size] == content
+    assert len(data) % tarfile.RECORDSIZE == 0
 
 
 def test_webdataset_itself_reads_our_shards(tmp_path: Path) -> None:
@@ -80,9 +81,9 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_shard_cut_anywhere_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
-    write_shard(path, SAMPLES)
+    members = write_shard(path, SAMPLES).members
     whole = path.read_bytes()
-    end = max(start + size for start, size in member_offsets(path).values())
+    end = max(start + size for start, size in members.values())
     silent: list[int] = []
     for cut in range(0, end, 128):
         path.write_bytes(whole[:cut])
@@ -99,5 +100,3 @@ def test_what_is_no_tar_is_damaged(tmp_path: Path) -> None:
     path.write_bytes(b"no tar" * 1000)
     with pytest.raises(tarfile.TarError):
         list(read_shard(path))
-    with pytest.raises(tarfile.TarError):
-        member_offsets(path)

@@ -1,6 +1,5 @@
-"""Paths and fsspec URLs alike: listing and reading."""
+"""Paths and fsspec URLs alike: opening and reading."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,7 +8,7 @@ import fsspec
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.storage import is_url, join_path, list_files, open_filesystem, read_bytes
+from rded_core.io.storage import is_url, join_path, open_filesystem, read_bytes
 
 Put = Callable[[str, bytes], str]
 
@@ -32,20 +31,6 @@ def put(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Put]:
         fsspec.filesystem("memory").rm(root, recursive=True)
 
 
-def test_files_are_listed_sorted_with_their_sizes(put: Put) -> None:
-    for relative, size in (("b/x.jpg", 3), ("a.txt", 0), ("b/deep/y.jpg", 10), ("10", 1), ("2", 2)):
-        root = put(relative, b"z" * size)
-    expected = [("10", 1), ("2", 2), ("a.txt", 0), ("b/deep/y.jpg", 10), ("b/x.jpg", 3)]
-    assert list_files(root) == expected
-    assert list_files(root + "/") == expected
-
-
-def test_hidden_names_are_left_out(put: Put) -> None:
-    for relative in (".DS_Store", "a/.x.jpg.tmp", ".git/config", "a/..b", "a/x.y"):
-        root = put(relative, b"z")
-    assert list_files(root) == [("a/x.y", 1)]
-
-
 def test_whole_files_and_ranges_are_read(put: Put) -> None:
     path = join_path(put("f.bin", bytes(range(50))), "f.bin")
     assert read_bytes(path) == bytes(range(50))
@@ -61,39 +46,10 @@ def test_a_file_that_is_gone_raises_file_not_found(put: Put) -> None:
         read_bytes(join_path(root, "g.bin"))
 
 
-def test_a_root_that_is_gone_is_an_error(put: Put) -> None:
-    root = put("f.bin", b"x")
-    with pytest.raises(InputError, match=r"no such folder|nothing found below"):
-        list_files(join_path(root, "nowhere"))
-
-
-def test_a_root_that_is_a_file_is_an_error(put: Put) -> None:
-    root = put("f.bin", b"x")
-    with pytest.raises(InputError, match=r"f\.bin"):
-        list_files(join_path(root, "f.bin"))
-
-
-def test_links_to_folders_are_followed(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "x.jpg").write_bytes(b"abc")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "linked").symlink_to(tmp_path / "real")
-    assert list_files(str(tmp_path / "root")) == [("linked/x.jpg", 3)]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o000)
-    with pytest.raises(InputError, match=r"cannot list .*Permission denied"):
-        list_files(str(tmp_path))
-
-
 @pytest.mark.parametrize("url", ["nosuchprotocol://bucket/key", "oci://bucket/key"])
 def test_storage_that_is_not_installed_is_an_error(url: str) -> None:
     with pytest.raises(InputError, match="install the extra for that storage"):
         open_filesystem(url)
-    with pytest.raises(InputError, match="install the extra"):
-        list_files(url)
 
 
 def test_urls_are_told_from_paths() -> None:

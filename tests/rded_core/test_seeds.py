@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from rded_core.seeds import counter_generator, counter_seed, seeded_init
+from rded_core.seeds import counter_generator, counter_seed, counter_seeds, seeded_init
 
 
 def test_counter_seed_is_pinned() -> None:
@@ -50,3 +50,9 @@ def test_seeded_init_restores_after_an_error() -> None:
         torch.rand(1)
         raise RuntimeError("inside")
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_many_seeds_at_once_are_the_seeds_one_by_one() -> None:
+    parts = ["a/1.jpg", "", "ü", 7]
+    assert counter_seeds(3, "stage", 1, last=parts) == [counter_seed(3, "stage", 1, part) for part in parts]
+    assert counter_seeds(3, last=[]) == []

@@ -1,5 +1,6 @@
 """Drawing candidates: the first usable ones in draw order, rejected ones replaced."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from rded_core.io.manifest import Record
 from rded_core.io.sources import SourceItem
 from rded_core.io.tables import CANDIDATES, read_rows
 from tasks.candidates import draw_candidates
-from tasks.prepare import RunPlan, draw_order, prepare
+from tasks.index import draw_order
+from tasks.prepare import RunPlan, prepare
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -51,3 +53,10 @@ def test_draw_order_keeps_when_an_image_is_added() -> None:
     assert [item for item in draw_order(items, 0, "a") if item != items[19]] == drawn
     assert draw_order(items, 1, "a") != draw_order(items, 0, "a")
     assert set(drawn) == set(items[:19])
+
+
+def test_draw_order_is_the_one_of_every_version() -> None:
+    """Another order is another dataset: bump `ALGORITHM_VERSION`."""
+    items = tuple(SourceItem(f"n01440764/n01440764_{number}.JPEG", "p") for number in range(1000))
+    keys = "\n".join(item.key for item in draw_order(items, 7, "n01440764"))
+    assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "c6def41923dba0fa"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.utilities.collections import visit_collection
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
@@ -78,3 +79,12 @@ def test_teacher_of_its_own_is_recorded(
     plan = prepare.fn(make_config(tmp_path / "run", teacher="rded:convnet4", teacher_weights=str(teacher)))
     assert plan.teacher != plan.observer
     assert read_weights(str(trained_weights))[1]["classes"] == [label.folder for label in plan.classes]
+
+
+def test_prefect_does_not_walk_into_a_plan(make_config: MakeConfig, tmp_path: Path) -> None:
+    """It would visit every class of ImageNet twice a task run."""
+    plan = prepare.fn(make_config(tmp_path / "run"))
+    seen: list[object] = []
+    visit_collection({"plan": plan}, visit_fn=seen.append, return_data=False)
+    assert plan in seen
+    assert not [value for value in seen if value is plan.config or value in plan.classes]

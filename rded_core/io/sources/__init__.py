@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rded_core.errors import InputError
+from rded_core.io.file_tree import list_tree
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes
 from rded_core.io.sources.image_folder import is_image_name, open_image_folder
@@ -11,7 +12,7 @@ from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.splits import files_of_split
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
 from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
-from rded_core.io.storage import is_url, join_path, list_files
+from rded_core.io.storage import is_url, join_path
 
 __all__ = ["Source", "SourceClass", "SourceItem", "absolute_spec", "align_classes", "open_source", "read_item"]
 
@@ -57,19 +58,18 @@ def _open_any(spec: str, *, split: str) -> Source:
         return open_torchvision_set(spec, split=split)
     if spec.endswith(".tar"):
         return open_webdataset_tars(expand_tars(spec), spec=spec)
-    files = list_files(spec)
-    if not files:
+    tree = list_tree(spec)
+    if not any(tree.folders.values()):
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
-    tars = [relative for relative, _ in files if relative.endswith(".tar") and "/" not in relative]
-    tables = [relative for relative, _ in files if relative.endswith(".parquet")]
-    pictures = [relative for relative, _ in files if "/" in relative and is_image_name(relative)]
-    if pictures and (tars or tables):
+    tars = [name for name, _ in tree.folders.get("", []) if name.endswith(".tar")]
+    tables = sorted(tree.paths(lambda name: name.endswith(".parquet")))
+    if (tars or tables) and (picture := next((path for path in tree.paths(is_image_name) if "/" in path), None)):
         raise InputError(
-            f"{spec} holds images in folders ({pictures[0]}) beside {(tars or tables)[0]}, so it is unclear which are "
+            f"{spec} holds images in folders ({picture}) beside {(tars or tables)[0]}, so it is unclear which are "
             "the source; name the folder that holds only the ones or the others"
         )
     if tars:
         return open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
     if tables:
         return open_parquet_files(spec, tables, split=split)
-    return open_image_folder(spec, files, spec=spec.rstrip("/"), split=split)
+    return open_image_folder(spec, tree, spec=spec.rstrip("/"), split=split)

@@ -3,13 +3,14 @@
 from collections import defaultdict
 
 from rded_core.errors import InputError
+from rded_core.io.file_tree import FileTree
 from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import SPLIT_NAMES
-from rded_core.io.storage import join_path, list_empty_folders
+from rded_core.io.storage import join_path
 
 
-def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, split: str) -> Source:
+def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> Source:
     """Opens a folder whose subfolders are the classes, or whose splits (``train``, ``val``, ...) hold them.
 
     Classes are ordered as Python sorts their names (``1, 10, 2``), which is torchvision's order.
@@ -17,18 +18,21 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
     Raises:
         InputError: no class folders, or the split that is wanted is not there.
     """
-    prefix = _split_prefix(files, spec=spec, split=split)
+    prefix = _split_prefix(tree, spec=spec, split=split)
     by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
     ignored = 0
-    for relative, num_bytes in files:
-        if not relative.startswith(prefix):
+    for folder, files in tree.folders.items():
+        place = f"{folder}/" if folder else ""
+        if not place.startswith(prefix):
             continue
-        inner = relative.removeprefix(prefix)
-        folder, _, rest = inner.partition("/")
-        if not rest or not is_image_name(inner):
-            ignored += 1
-            continue
-        by_class[folder].append(SourceItem(key=inner, path=join_path(root, relative), num_bytes=num_bytes))
+        inner = place.removeprefix(prefix)
+        pictures = [(name, size) for name, size in files if inner and is_image_name(name)]
+        ignored += len(files) - len(pictures)
+        if pictures:
+            above = join_path(root, place)
+            by_class[inner.split("/", 1)[0]] += (
+                SourceItem(inner + name, above + name, 0, size) for name, size in pictures
+            )
     if not by_class:
         raise InputError(
             f"no images in class folders below {spec}; expected {spec}/CLASS/image.jpg "
@@ -38,15 +42,19 @@ def open_image_folder(root: str, files: list[tuple[str, int]], *, spec: str, spl
     return Source(
         spec=spec,
         classes=name_classes(folders),
-        items=tuple(tuple(sorted(by_class[folder], key=lambda item: item.key)) for folder in folders),
+        items=tuple(tuple(sorted(by_class[folder])) for folder in folders),
         num_ignored_files=ignored,
-        empty_folders=list_empty_folders(root, prefix),
+        empty_folders=tree.empty_folders(prefix),
     )
 
 
-def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str:
+def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:
     """Returns the folder of the wanted split with a slash, or "" where the classes lie at the top."""
-    tops = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative and is_image_name(relative)}
+    tops = {
+        folder.split("/", 1)[0]
+        for folder, files in tree.folders.items()
+        if folder and any(is_image_name(name) for name, _ in files)
+    }
     all_splits = {name for names in SPLIT_NAMES.values() for name in names}
     if not {top.lower() for top in tops} & all_splits:
         return ""
@@ -65,6 +73,7 @@ def _split_prefix(files: list[tuple[str, int]], *, spec: str, split: str) -> str
     )
 
 
-def is_image_name(relative: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Tells by its ending whether a file is an image."""
-    return "." + relative.rsplit(".", 1)[-1].lower() in IMAGE_SUFFIXES
+    _, dot, ending = name.rpartition(".")
+    return bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES

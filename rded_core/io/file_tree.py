@@ -1,0 +1,143 @@
+"""Every file below a folder, found in one scan."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rded_core.errors import InputError
+from rded_core.io.storage import is_url, open_filesystem, require_folder
+
+NamedSize = tuple[str, int]
+"""A file's name (or path) and its size in bytes."""
+
+SCAN_THREADS = 16
+SLOW_ENTRY_S = 50e-6
+"""Where an entry takes longer, folders are listed by threads, which wait for the disk or network at the same time.
+
+From a warm disk it takes 5 µs, and threads only hand Python's lock around: four of them took four times the CPU.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileTree:
+    """The files below a root by folder, so that what holds for a folder is decided once, not once a file.
+
+    Attributes:
+        folders: each folder's POSIX path relative to the root (the root's is empty) to its files, sorted by name;
+            names that begin with a dot are left out.
+        bare: folders without any file or hidden name directly in them; unknown, so none, for URLs.
+    """
+
+    folders: dict[str, list[NamedSize]]
+    bare: frozenset[str] = frozenset()
+
+    def paths(self, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+        """Yields the path, relative to the root, of every file whose name `is_wanted`, by folder, then name."""
+        for folder, files in sorted(self.folders.items()):
+            for name, _ in files:
+                if is_wanted(name):
+                    yield f"{folder}/{name}" if folder else name
+
+    def empty_folders(self, prefix: str) -> tuple[str, ...]:
+        """Lists the folders directly below `prefix` (empty, or ending in a slash) without a file anywhere in them."""
+        below = [folder.removeprefix(prefix) for folder in self.folders if folder and folder.startswith(prefix)]
+        filled = {name.split("/", 1)[0] for name in below if prefix + name not in self.bare}
+        return tuple(sorted({name for name in below if name and "/" not in name} - filled))
+
+
+def list_tree(root: str) -> FileTree:
+    """Lists every file below `root`, following links to folders.
+
+    Raises:
+        InputError: `root` is missing, unreadable, or no folder.
+    """
+    return _list_remote(root) if is_url(root) else _list_local(Path(root))
+
+
+def _list_local(root: Path) -> FileTree:
+    require_folder(root)
+    folders: dict[str, list[NamedSize]] = {}
+    bare: set[str] = set()
+    level = [""]
+    while level:
+        below: list[str] = []
+        for folder, (files, subfolders, has_hidden) in zip(level, _scan_all(str(root), level), strict=True):
+            folders[folder] = files
+            if not files and not has_hidden:
+                bare.add(folder)
+            below += (f"{folder}/{name}" if folder else name for name in subfolders)
+        level = below
+    return FileTree(folders, frozenset(bare))
+
+
+def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[NamedSize], list[str], bool]]:
+    """Lists folders in order: the first alone and timed, the others by threads where entries are slow."""
+    started = time.perf_counter()
+    first = _scan(root, folders[0])
+    each_s = (time.perf_counter() - started) / (len(first[0]) + len(first[1]) + 1)
+    yield first
+    if each_s < SLOW_ENTRY_S:
+        yield from (_scan(root, folder) for folder in folders[1:])
+        return
+    with ThreadPoolExecutor(SCAN_THREADS, thread_name_prefix="scan") as pool:
+        yield from pool.map(partial(_scan, root), folders[1:])
+
+
+def _scan(root: str, folder: str) -> tuple[list[NamedSize], list[str], bool]:
+    """Lists one folder: its files by name, its subfolders, and whether it holds hidden names."""
+    files: list[NamedSize] = []
+    subfolders: list[str] = []
+    has_hidden = False
+    try:
+        with os.scandir(f"{root}/{folder}") as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    has_hidden = True
+                elif _is_folder(entry):
+                    subfolders.append(name)
+                else:
+                    files.append((name, _size(entry)))
+    except OSError as error:
+        raise InputError(f"cannot list {error.filename}: {error.strerror}; check its permissions") from error
+    files.sort()
+    return files, subfolders, has_hidden
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _size(entry: "os.DirEntry[str]") -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0  # a dangling link: rejected as missing when it is read
+
+
+def _list_remote(root: str) -> FileTree:
+    filesystem, inner = open_filesystem(root)
+    try:
+        is_file = filesystem.isfile(inner)
+        listing: dict[str, Any] = filesystem.find(inner, detail=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot list {root}: {error}") from error
+    if is_file:
+        raise InputError(f"{root} is a file, not a folder; give a folder, or a pattern that ends in .tar")
+    if not listing:
+        raise InputError(f"nothing found below {root}; check the address and your credentials")
+    prefix = inner.rstrip("/") + "/"
+    folders: dict[str, list[NamedSize]] = {}
+    for path, entry in listing.items():
+        folder, _, name = path.removeprefix(prefix).rpartition("/")
+        if not name.startswith(".") and not any(part.startswith(".") for part in folder.split("/")):
+            folders.setdefault(folder, []).append((name, int(entry.get("size") or 0)))
+    return FileTree({folder: sorted(files) for folder, files in folders.items()})

@@ -1,0 +1,113 @@
+"""One scan of a folder, local or on any fsspec storage."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from rded_core.errors import InputError
+from rded_core.io import file_tree
+from rded_core.io.file_tree import list_tree
+from rded_core.io.storage import join_path
+
+Put = Callable[[str, bytes], str]
+
+
+@pytest.fixture(params=["local", "memory"])
+def put(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Put]:
+    """Writes a file below a root, locally or in fsspec's memory, and returns the root."""
+    root = str(tmp_path / "root") if request.param == "local" else f"memory://rded-{uuid4().hex}/root"
+
+    def write(relative: str, data: bytes) -> str:
+        if request.param == "local":
+            (Path(root) / relative).parent.mkdir(parents=True, exist_ok=True)
+            (Path(root) / relative).write_bytes(data)
+        else:
+            fsspec.filesystem("memory").pipe(f"{root}/{relative}", data)
+        return root
+
+    yield write
+    if request.param == "memory":
+        fsspec.filesystem("memory").rm(root, recursive=True)
+
+
+def test_files_are_listed_sorted_with_their_sizes(put: Put) -> None:
+    for relative, size in (("b/x.jpg", 3), ("a.txt", 0), ("b/deep/y.jpg", 10), ("10", 1), ("2", 2)):
+        root = put(relative, b"z" * size)
+    expected = {"": [("10", 1), ("2", 2), ("a.txt", 0)], "b": [("x.jpg", 3)], "b/deep": [("y.jpg", 10)]}
+    assert list_tree(root).folders == expected
+    assert list_tree(root + "/").folders == expected
+    assert list(list_tree(root).paths(lambda name: name.endswith(".jpg"))) == ["b/x.jpg", "b/deep/y.jpg"]
+
+
+def test_hidden_names_are_left_out(put: Put) -> None:
+    for relative in (".DS_Store", "a/.x.jpg.tmp", ".git/config", "a/..b", "a/x.y"):
+        root = put(relative, b"z")
+    tree = list_tree(root)
+    assert list(tree.paths(lambda _: True)) == ["a/x.y"]
+
+
+def test_a_root_that_is_gone_is_an_error(put: Put) -> None:
+    root = put("f.bin", b"x")
+    with pytest.raises(InputError, match=r"no such folder|nothing found below"):
+        list_tree(join_path(root, "nowhere"))
+
+
+def test_a_root_that_is_a_file_is_an_error(put: Put) -> None:
+    root = put("f.bin", b"x")
+    with pytest.raises(InputError, match=r"f\.bin"):
+        list_tree(join_path(root, "f.bin"))
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.jpg").write_bytes(b"abc")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "real")
+    assert list_tree(str(tmp_path / "root")).folders["linked"] == [("x.jpg", 3)]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o000)
+    with pytest.raises(InputError, match=r"cannot list .*Permission denied"):
+        list_tree(str(tmp_path))
+
+
+def test_slow_folders_are_listed_by_threads_to_the_same_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        (tmp_path / f"c{number % 20:02d}" / "deep").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"c{number % 20:02d}" / "deep" / f"{number}.jpg").write_bytes(b"x" * number)
+    plain = list_tree(str(tmp_path))
+    monkeypatch.setattr(file_tree, "SLOW_ENTRY_S", 0.0)
+    threaded = list_tree(str(tmp_path))
+    assert list(threaded.folders.items()) == list(plain.folders.items())
+    assert sum(map(len, plain.folders.values())) == 40
+
+
+def test_a_link_in_a_circle_and_a_dangling_one_are_files_without_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "self.jpg").symlink_to(tmp_path / "a" / "self.jpg")
+    (tmp_path / "a" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    assert list_tree(str(tmp_path)).folders["a"] == [("gone.jpg", 0), ("self.jpg", 0)]
+
+
+def test_folders_without_a_file_anywhere_in_them_are_empty(tmp_path: Path) -> None:
+    for folder in (
+        "train/full",
+        "train/nested/deep",
+        "train/empty/deep",
+        "train/bare",
+        "train/.hidden",
+        "train/system",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "train/full/x.jpg").touch()
+    (tmp_path / "train/nested/deep/x.txt").touch()
+    (tmp_path / "train/system/._1.png").touch()
+    assert list_tree(str(tmp_path)).empty_folders("train/") == ("bare", "empty")
+    assert list_tree(str(tmp_path / "train")).empty_folders("") == ("bare", "empty")
+    assert list_tree(str(tmp_path)).empty_folders("") == ()
