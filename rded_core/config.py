@@ -12,6 +12,7 @@ ProtocolName = Literal["paper", "standard", "hard"]
 LabelProtocolName = Literal["paper", "standard"]
 ImageFormat = Literal["jpeg", "png", "webp"]
 Mix = Literal["cutmix", "mixup", "none"]
+Decoder = Literal["cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Selection = Literal["realism", "mosaic", "random"]
 Control = Literal["random", "mosaic"]
@@ -66,6 +67,8 @@ class DistillConfig:
         device: where networks run: auto, cpu, cuda (all GPUs score), cuda:N or mps
         precision: of scoring: float32, bfloat16 (what decides the selection is scored again in float32), or auto,
             which takes bfloat16 on CUDA
+        decoder: what decodes candidates for scoring: cpu, or cuda, which needs fewer cores, and whose pixels, and so
+            scores, differ a little
         workers: threads that decode and score; by default one per core; changes nothing in the result
         allow_fewer: let a class with too few candidates have fewer images instead of stopping
         force: go on although the observer is no better than chance on the source
@@ -99,6 +102,7 @@ class DistillConfig:
     image_quality: int = 90
     device: str = "auto"
     precision: Precision = "auto"
+    decoder: Decoder = "cpu"
     workers: int | None = None
     allow_fewer: bool = False
     force: bool = False
@@ -115,6 +119,7 @@ class DistillConfig:
         _one_of(("cutmix", "mixup", "none"), mix=self.mix)
         _one_of(("realism", "mosaic", "random"), selection=self.selection)
         _one_of(("auto", "float32", "bfloat16"), precision=self.precision)
+        _one_of(("cpu", "cuda"), decoder=self.decoder)
         if not 1 <= self.factor <= 16 or self.factor > self.size // 8:
             raise InputError(
                 f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}"

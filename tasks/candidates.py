@@ -3,6 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefect import task
@@ -11,7 +13,7 @@ from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, read_header
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered
-from rded_core.io.paths import ClassShard
+from rded_core.io.paths import ClassShard, RunFolder
 from rded_core.io.shards import Sample, write_shard
 from rded_core.io.sources import SourceItem, read_item
 from rded_core.io.tables import CANDIDATES, INDEX, read_rows_by_class, write_rows
@@ -134,7 +136,13 @@ def _into_tar(row: dict[str, Any], offsets: dict[str, tuple[int, int]]) -> dict[
 
 def candidate_item(plan: RunPlan, shard: ClassShard, row: dict[str, Any]) -> SourceItem:
     """Returns where a candidate's bytes lie: in the shard's own tar where its row names no path."""
-    return item_of({**row, "path": row["path"] or str(plan.run.tar(STAGE, shard.name))})
+    return item_of(row if row["path"] else {**row, "path": _tar_path(plan.config.out, shard.name)})
+
+
+@lru_cache(maxsize=64)
+def _tar_path(out: str, name: str) -> str:
+    """Returns a shard's tar, once: building paths takes longer than reading a small image."""
+    return str(RunFolder(Path(out)).tar(STAGE, name))
 
 
 def raise_if_missing(error: RejectedImage, row: dict[str, Any], plan: RunPlan) -> None:

@@ -13,7 +13,7 @@ from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
-from rded_core.io.device import resolve_device, resolve_precision
+from rded_core.io.device import require_decoder, resolve_device, resolve_precision
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
@@ -91,6 +91,7 @@ def prepare(config: DistillConfig) -> RunPlan:
     """
     config = replace(config, **absolute_paths(config))
     run = RunFolder(Path(config.out))
+    require_decoder(config.decoder, resolve_device(config.device))
     require_free(run)
     require_apart(run.root, config.source)
     source = open_source(config.source, classes=config.classes)

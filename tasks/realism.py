@@ -15,7 +15,7 @@ from torch import Tensor
 from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.io.device import resolve_device, resolve_precision
 from rded_core.io.device_scoring import ScoredClass
-from rded_core.io.images import RejectedImage, decode_image
+from rded_core.io.images import RejectedImage, decode_image, jpeg_size
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import ClassShard
@@ -45,7 +45,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
     Controls decode and draw boxes alike, and score nothing.
     """
     table = plan.run.table(STAGE, shard.name)
-    fields = ("selection", "num_crops", "factor", "size", "crop_scale_min", "seed")
+    fields = ("selection", "num_crops", "factor", "size", "crop_scale_min", "seed", "decoder")
 
     rounded = _rounding(plan)
 
@@ -99,8 +99,8 @@ def _score_on_devices(
     scorers = load_device_scorers(plan.config, plan.classes)
     workers = max(num_workers(plan.config) // len(scorers), 1)
 
-    def load(row: Row) -> tuple[Tensor, Tensor]:
-        return _load(plan, shard, row)
+    def load(row: Row) -> tuple[Tensor | bytes, Tensor]:
+        return _load_for_device(plan, shard, row)
 
     def work(number: int) -> list[ScoredClass[Row]]:
         own = list(by_class.items())[number :: len(scorers)]
@@ -170,6 +170,17 @@ def _cut_group(
         if plan.config.selection == "realism":
             patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
     return kept, patches, refused
+
+
+def _load_for_device(plan: RunPlan, shard: ClassShard, row: Row) -> tuple[Tensor | bytes, Tensor]:
+    """Reads a candidate and draws its boxes; leaves it encoded where the device is to decode it."""
+    if plan.config.decoder == "cpu":
+        return _load(plan, shard, row)
+    data = read_item(candidate_item(plan, shard, row))
+    size = jpeg_size(data)
+    if size is None:
+        return _load(plan, shard, row)
+    return data, _draw_boxes(plan, row, height=size[0], width=size[1])
 
 
 def _load(plan: RunPlan, shard: ClassShard, row: Row) -> tuple[Tensor, Tensor]:

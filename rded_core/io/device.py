@@ -43,6 +43,12 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
+def require_decoder(name: str, device: torch.device) -> None:
+    """Raises InputError where JPEGs are to be decoded by a device that networks do not run on."""
+    if name == "cuda" and device.type != "cuda":
+        raise InputError(f"decoder cuda needs --device cuda, got {device.type}; give --decoder cpu")
+
+
 def same_kind(device: torch.device) -> list[torch.device]:
     """Returns the devices that may share the work: all GPUs where CUDA was named without a number, else `device`."""
     if str(device) == "cuda" and torch.cuda.device_count() > 1:

@@ -19,6 +19,7 @@ from rded_core.canvas import CanvasNetwork
 from rded_core.class_scores import ClassScores
 from rded_core.crop_batches import cut_patch_batches
 from rded_core.crops import cut_patches, normalise
+from rded_core.io.device_jpegs import decode_jpegs
 from rded_core.io.fixed_shapes import FixedShape
 from rded_core.io.images import RejectedImage
 from rded_core.io.parallel import map_ordered
@@ -27,8 +28,8 @@ from rded_core.io.weights import Preprocessing
 logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
-Load = Callable[[Row], tuple[Tensor, Tensor]]
-"""A candidate's row to its uint8 RGB image (3 h w) and its boxes (m 4)."""
+Load = Callable[[Row], tuple[Tensor | bytes, Tensor]]
+"""A candidate's row to its uint8 RGB image (3 h w), or a JPEG that the device is to decode, and its boxes (m 4)."""
 
 DECODED_TOGETHER = 8
 """Candidates that one job decodes and that travel together."""
@@ -182,15 +183,7 @@ def _jobs(classes: Iterable[tuple[int, list[Row]]]) -> Iterator[Job[Row]]:
 
 def _pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -> Packed[Row]:
     """Decodes a job's candidates into memory that can be sent while the next are decoded."""
-    rows: list[Row] = []
-    loaded: list[tuple[Tensor, Tensor]] = []
-    refused: list[tuple[Row, RejectedImage]] = []
-    for row in job.rows:
-        try:
-            loaded.append(load(row))
-            rows.append(row)
-        except RejectedImage as error:
-            refused.append((row, error))
+    rows, loaded, refused = _load_all(load, device, job.rows)
     if not rows:
         return Packed(job, rows, torch.empty(0), torch.empty(0), {}, refused)
     large = {
@@ -200,12 +193,39 @@ def _pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -
     }
     sent = [image for place, (image, _) in enumerate(loaded) if place not in large]
     height, width = (max((image.shape[side] for image in sent), default=1) for side in (1, 2))
+    there = loaded[0][0].device
+    pinned = device.type == "cuda" and there.type == "cpu"
     # Zeros, so that the place of a large image, whose boxes lie outside, holds numbers.
-    images = torch.zeros(len(rows), height, width, 3, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    images = torch.zeros(len(rows), height, width, 3, dtype=torch.uint8, device=there, pin_memory=pinned)
     for place, (image, _) in enumerate(loaded):
         if place not in large:
             images[place, : image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
     return Packed(job, rows, images, torch.stack([boxes for _, boxes in loaded]), large, refused)
+
+
+def _load_all(
+    load: Load[Row], device: torch.device, rows: list[Row]
+) -> tuple[list[Row], list[tuple[Tensor, Tensor]], list[tuple[Row, RejectedImage]]]:
+    """Returns the rows that decode, their images (on one device) and boxes, and the other rows with reasons."""
+    refused: list[tuple[Row, RejectedImage]] = []
+    opened: list[tuple[Row, Tensor | bytes, Tensor]] = []
+    for row in rows:
+        try:
+            opened.append((row, *load(row)))
+        except RejectedImage as error:
+            refused.append((row, error))
+    encoded = {place: image for place, (_, image, _) in enumerate(opened) if isinstance(image, bytes)}
+    decoded = dict(zip(encoded, decode_jpegs(list(encoded.values()), device), strict=True)) if encoded else {}
+    kept: list[Row] = []
+    loaded: list[tuple[Tensor, Tensor]] = []
+    for place, (row, given, boxes) in enumerate(opened):
+        image = decoded[place] if isinstance(given, bytes) else given.to(device) if decoded else given
+        if isinstance(image, RejectedImage):
+            refused.append((row, image))
+        else:
+            kept.append(row)
+            loaded.append((image, boxes))
+    return kept, loaded, refused
 
 
 def _add(found: ClassScores, patches: Tensor) -> None:

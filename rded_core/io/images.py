@@ -79,15 +79,22 @@ def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
 
 def _decode_sound_jpeg(data: bytes) -> np.ndarray | None:
     """Decodes a JPEG of grey or YCbCr pixels to h w 3; None where anything is odd, and Pillow must say what it is."""
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB") if jpeg_size(data) else None
+    except ValueError:
+        return None
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Returns height and width of a grey or YCbCr JPEG of bearable size from its header; None for anything else."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("YCbCr", "Gray") or int(height) * int(width) > MAX_IMAGE_PIXELS:
-            return None
-        return simplejpeg.decode_jpeg(data, "RGB")
     except ValueError:
         return None
+    fits = colours in ("YCbCr", "Gray") and int(height) * int(width) <= MAX_IMAGE_PIXELS
+    return (int(height), int(width)) if fits else None
 
 
 def encode_image(image: UInt8[Tensor, "3 h w"], image_format: str, quality: int) -> bytes:

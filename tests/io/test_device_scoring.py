@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rded_core.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.io import device_scoring
 from rded_core.io.device_scoring import DeviceScorer, ScoredClass
-from rded_core.io.images import RejectedImage
+from rded_core.io.images import RejectedImage, encode_image
 from rded_core.io.weights import Preprocessing
 from rded_core.networks import build_network
 from rded_core.realism import pad_to_canvas, realism_scores
@@ -88,6 +88,22 @@ def test_large_images_are_cut_where_they_are_decoded(network: nn.Module, monkeyp
     monkeypatch.setattr(device_scoring, "MAX_SIDE_PX", 40)
     for found, before in zip(_score(network, CLASSES[:2], torch.float32), expected, strict=True):
         torch.testing.assert_close(found.scores, before.scores, rtol=3e-6, atol=3e-6)
+
+
+def test_encoded_candidates_are_decoded_together(network: nn.Module) -> None:
+    def encoded(row: int) -> tuple[Tensor | bytes, Tensor]:
+        image, boxes = _load(row)
+        if row % 3 == 1:
+            return image, boxes
+        data = encode_image(image, "jpeg", 95)
+        return (data[:40] if row % 13 == 7 else data), boxes
+
+    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=torch.float32)
+    found = next(scorer.score([(1, list(range(40)))], encoded, workers=2))
+    broken = [row for row in range(40) if row % 13 == 5 or (row % 13 == 7 and row % 3 != 1)]
+    assert sorted(row for row, _ in found.refused) == broken
+    assert found.rows == [row for row in range(40) if row not in broken]
+    assert torch.equal(found.boxes, torch.stack([_load(row)[1] for row in found.rows]))
 
 
 def test_a_fast_pass_that_is_far_off_gives_way_to_float32(

@@ -1,0 +1,61 @@
+"""JPEGs decoded by a device, here by torchvision's decoder on the CPU: order, and files that do not decode."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rded_core.errors import InputError
+from rded_core.io.device import require_decoder
+from rded_core.io.device_jpegs import decode_jpegs
+from rded_core.io.images import RejectedImage, decode_image, jpeg_size
+
+CPU = torch.device("cpu")
+
+
+def _jpeg(height: int, width: int, mode: str = "RGB") -> bytes:
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([rows * 3, columns * 2, rows + columns], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, format="JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def test_images_come_in_order_within_a_few_levels() -> None:
+    files = [_jpeg(30, 40), _jpeg(17, 9, "L"), _jpeg(64, 64)]
+    for data, found in zip(files, decode_jpegs(files, CPU), strict=True):
+        assert isinstance(found, Tensor)
+        assert (found.int() - decode_image(data).int()).abs().max() <= 3
+
+
+def test_a_broken_file_is_named_and_the_others_decode() -> None:
+    files = [_jpeg(30, 40), b"\xff\xd8\xff rubbish", _jpeg(20, 20)]
+    first, broken, last = decode_jpegs(files, CPU)
+    assert isinstance(broken, RejectedImage)
+    assert broken.reason in {"not_an_image", "truncated"}
+    assert isinstance(first, Tensor) and isinstance(last, Tensor)
+    assert torch.equal(last, decode_image(files[2]))
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (_jpeg(30, 40), (30, 40)),
+        (_jpeg(17, 9, "L"), (17, 9)),
+        (_jpeg(8, 8, "CMYK"), None),
+        (b"", None),
+        (b"GIF89a", None),
+    ],
+    ids=["colour", "grey", "cmyk", "empty", "gif"],
+)
+def test_size_is_read_from_the_header(data: bytes, size: tuple[int, int] | None) -> None:
+    assert jpeg_size(data) == size
+
+
+def test_a_device_that_has_no_decoder_is_told_at_once() -> None:
+    require_decoder("cpu", CPU)
+    with pytest.raises(InputError, match="decoder cuda needs --device cuda, got cpu; give --decoder cpu"):
+        require_decoder("cuda", CPU)
