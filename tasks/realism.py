@@ -46,7 +46,6 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
     """
     table = plan.run.table(STAGE, shard.name)
     fields = ("selection", "num_crops", "factor", "size", "crop_scale_min", "seed", "decoder")
-
     rounded = _rounding(plan)
 
     def produce() -> dict[str, Any]:
@@ -79,37 +78,46 @@ def _rounding(plan: RunPlan) -> dict[str, Any]:
 
 def _network_form(plan: RunPlan) -> str:
     """Says whether the observer runs in its fast form."""
-    taken = load_scorer(plan.config, plan.classes).shortcut
+    on_device = _uses_devices(plan)
+    scorer = load_device_scorers(plan.config, plan.classes)[0] if on_device else load_scorer(plan.config, plan.classes)
+    taken = scorer.shortcut
     return "traced by torch.fx" if taken else "as it is (torch.fx cannot follow it)"
 
 
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:
     listed = read_rows_by_class(plan.run.table("candidates", shard.name), CANDIDATES, range(shard.start, shard.stop))
     by_class = {index: list(rows) for index, rows in listed}
-    on_cpu = resolve_device(plan.config.device).type == "cpu" and not _rounding(plan)
-    if on_cpu or plan.config.selection != "realism":
-        return _score_in_groups(plan, shard, by_class, rejected)
-    return _score_on_devices(plan, shard, by_class, rejected)
+    score = _score_on_devices if _uses_devices(plan) else _score_in_groups
+    return score(plan, shard, by_class, rejected)
+
+
+def _uses_devices(plan: RunPlan) -> bool:
+    """Tells whether whole images are sent to a device; controls, which are not scored, never are."""
+    is_cpu = resolve_device(plan.config.device).type == "cpu"
+    return plan.config.selection == "realism" and (not is_cpu or bool(_rounding(plan)))
 
 
 def _score_on_devices(
     plan: RunPlan, shard: ClassShard, by_class: dict[int, list[Row]], rejected: Rejected
 ) -> list[Row]:
-    """Scores whole classes on each device in turn."""
+    """Scores whole classes, shared out over the devices."""
     scorers = load_device_scorers(plan.config, plan.classes)
     workers = max(num_workers(plan.config) // len(scorers), 1)
 
     def load(row: Row) -> tuple[Tensor | bytes, Tensor]:
         return _load_for_device(plan, shard, row)
 
+    def share(number: int) -> Iterator[ScoredClass[Row]]:
+        return scorers[number].score(list(by_class.items())[number :: len(scorers)], load, workers=workers)
+
     def work(number: int) -> list[ScoredClass[Row]]:
-        own = list(by_class.items())[number :: len(scorers)]
-        found = scorers[number].score(own, load, workers=workers)
-        return list(track(found, total=len(own), what=f"score {shard.name}"))
+        return list(share(number))
 
     with one_torch_thread():
-        done = map_ordered(work, range(len(scorers)), workers=len(scorers))
-        scored = {found.class_index: found for part in done for found in part}
+        # One device works in this thread, where its progress shows class by class; several in a thread each.
+        parts = map_ordered(work, range(len(scorers)), workers=len(scorers))
+        done = share(0) if len(scorers) == 1 else (found for part in parts for found in part)
+        scored = {found.class_index: found for found in track(done, total=len(by_class), what=f"score {shard.name}")}
     rows: list[Row] = []
     for index in by_class:
         found = scored[index]

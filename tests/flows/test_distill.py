@@ -19,6 +19,7 @@ from rded_core.io.distilled import DistilledDataset, read_images
 from rded_core.io.observers import open_observer
 from rded_core.io.paths import DatasetFolder
 from rded_core.views import apply_views
+from tasks import networks
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]
@@ -196,6 +197,19 @@ def test_bfloat16_scores_give_float32s_images(
     records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "work" / "realism").glob("*.json")]
     assert [record["facts"]["precision"] for record in records] == ["bfloat16"] * 2
     assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "bfloat16"
+
+
+def test_two_devices_share_the_classes_and_change_no_byte(
+    finished_run: Path,
+    make_config: MakeConfig,
+    run_undecorated: RunUndecorated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "same_kind", lambda device: [device, device])
+    dataset = run_undecorated(make_config(tmp_path / "run", precision="bfloat16", label_epochs=1))
+    tar = "images/train-000000.tar"
+    assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
 
 
 @pytest.mark.gpu

@@ -20,14 +20,10 @@ def _maps(batch: int, height: int, width: int, channels: int = 128) -> torch.Ten
     return drawn.contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (4, 4), (7, 7), (8, 5), (14, 14), (23, 9), (56, 56)])
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (4, 4), (3, 7), (7, 7), (8, 5), (14, 14), (23, 9), (56, 56)])
 @pytest.mark.parametrize("padding", [0, 1, 2, (2, 0)])
 def test_maps_equal_the_plain_convolution(height: int, width: int, padding: int | tuple[int, int]) -> None:
     convolution = _convolution(padding=padding)
-    above, left = convolution.padding
-    assert isinstance(above, int) and isinstance(left, int)
-    if height + 2 * above < 3 or width + 2 * left < 3:
-        pytest.skip("the plain convolution has no output either")
     maps = _maps(2, height, width)
     found = WinogradConv2d(convolution)(maps)
     exact = functional.conv2d(maps.double(), convolution.weight.double(), _bias(convolution).double(), padding=padding)
