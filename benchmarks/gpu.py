@@ -72,7 +72,13 @@ def score(network: nn.Module, classes: list[tuple[int, list[Row]]], dtype: torch
     """Scores all classes; the first also warms up, and is scored once more beforehand."""
     device = next(network.parameters()).device
     scorer = DeviceScorer(
-        network, Preprocessing(), patch_px=SIZE // FACTOR, size=SIZE, num_chosen=IPC * FACTOR**2, dtype=dtype
+        network,
+        Preprocessing(),
+        patch_px=SIZE // FACTOR,
+        size=SIZE,
+        num_crops=NUM_CROPS,
+        num_chosen=IPC * FACTOR**2,
+        dtype=dtype,
     )
     workers = num_available_cores()
     list(scorer.score(classes[:1], load, workers=workers))

@@ -17,6 +17,7 @@ from torch.fx.node import map_aggregate
 from torch.nn import functional
 
 from rded_core.canvas_windows import Window, joined, local, pointwise
+from rded_core.errors import InputError
 from rded_core.realism import pad_to_canvas
 from rded_core.tracing import SUMS, take_fewer_products, trace
 from rded_core.windows import Span
@@ -45,7 +46,7 @@ class CanvasNetwork(nn.Module):
         size: side of the canvas.
         dtype: of the arithmetic; patches and logits are float32 all the same.
 
-    Source: receptive-field arithmetic; logits agree with the plain network's within 1e-5 (tests/parity/test_canvas.py).
+    Source: receptive-field arithmetic; logits agree with the plain network's within 1e-5 of the largest (tests/parity).
     """
 
     def __init__(self, network: nn.Module, *, patch_px: int, size: int, dtype: torch.dtype = torch.float32) -> None:
@@ -116,6 +117,20 @@ class CanvasNetwork(nn.Module):
                 self._record(next(self.traced.parameters()))
         else:
             self.network = deepcopy(self.network).to(dtype)
+        self._check_rounded()
+
+    def _check_rounded(self) -> None:
+        """Raises InputError where the rounded network does not run: some turn to float32 halfway."""
+        first = next(self.network.parameters())
+        side = self.place[1] - self.place[0]
+        try:
+            with torch.inference_mode():
+                self(torch.zeros(2, 3, side, side, device=first.device))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the observer does not run in bfloat16 ({reason}); give --precision float32") from error
 
 
 class _Recorder(fx.Interpreter):

@@ -120,6 +120,8 @@ class DistillConfig:
         _one_of(("realism", "mosaic", "random"), selection=self.selection)
         _one_of(("auto", "float32", "bfloat16"), precision=self.precision)
         _one_of(("cpu", "cuda"), decoder=self.decoder)
+        if self.decoder == "cuda" and not self.device.startswith(("auto", "cuda")):
+            raise InputError(f"decoder cuda needs device cuda, got {self.device!r}; give --decoder cpu")
         if not 1 <= self.factor <= 16 or self.factor > self.size // 8:
             raise InputError(
                 f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}"

@@ -1,6 +1,6 @@
 """Patches of many candidates in two matrix products: for devices that multiply fast and start slowly.
 
-The same patches as `crops.cut_patches`, within 3e-7: resizing with antialiasing is linear along each side, so a box and
+The same patches as `crops.cut_patches`, within 1e-6: resizing with antialiasing is linear along each side, so a box and
 its resizing become a banded matrix over the rows of the whole image, and another over its columns.
 """
 

@@ -17,7 +17,6 @@ WORDS_PER_TRY = 4
 """32-bit words of the generator that one attempt takes: area, aspect ratio, top, left."""
 
 FLOAT = struct.Struct("f")
-"""Rounds to float32."""
 
 
 def draw_crop_box(
@@ -86,14 +85,20 @@ def draw_crop_boxes(
 
 def _square_box(height: int, width: int, words: Iterator[int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
     """Draws one square box from a generator's 32-bit words, as torch makes numbers of them."""
-    low, high = scale
+    low = _round(scale[0])
+    span = _round(_round(scale[1]) - low)
     for _ in range(NUM_TRIES):
-        share = FLOAT.unpack(FLOAT.pack((next(words) & 0xFFFFFF) / 2**24 * (high - low) + low))[0]
+        share = _round((next(words) & 0xFFFFFF) / 2**24 * span + low)
         next(words)  # the aspect ratio's, which is 1 whatever is drawn
         side = round(math.sqrt(height * width * share))
         if 0 < side <= min(height, width):
             return next(words) % (height - side + 1), next(words) % (width - side + 1), side, side
     return centre_box(height, width)
+
+
+def _round(value: float) -> float:
+    """Rounds to float32, as torch keeps the bounds of a uniform draw and what it draws."""
+    return FLOAT.unpack(FLOAT.pack(value))[0]
 
 
 def _words(generator: torch.Generator, *, at_least: int) -> Iterator[int]:

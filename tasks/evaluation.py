@@ -95,9 +95,9 @@ def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> Distil
         own = DistillConfig(**fields)
     except TypeError as error:
         raise InputError(f"{run.run_json} was written by another version of rded ({error}); distil again") from error
-    return replace(
-        own, selection=name, out=str(run.control(name)), device=config.device, workers=config.workers, force=True
-    )
+    # Nothing of a control is scored, so it is no matter what the run's own scores were made with.
+    own = replace(own, precision="auto", decoder="cpu", device=config.device, workers=config.workers)
+    return replace(own, selection=name, out=str(run.control(name)), force=True)
 
 
 def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:

@@ -46,7 +46,7 @@ def load_device_scorers(config: DistillConfig, classes: tuple[SourceClass, ...])
     observer = load_observer(config, classes)
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
-    shape = (config.size // config.factor, config.size, config.candidates_per_class)
+    shape = (config.size // config.factor, config.size, config.num_crops, config.candidates_per_class)
     with _MAKING:
         return _make_scorers(observer.network, observer.preprocessing, tuple(same_kind(device)), dtype, shape)
 
@@ -57,12 +57,14 @@ def _make_scorers(
     preprocessing: Preprocessing,
     devices: tuple[torch.device, ...],
     dtype: torch.dtype,
-    shape: tuple[int, int, int],
+    shape: tuple[int, int, int, int],
 ) -> tuple[DeviceScorer, ...]:
-    patch_px, size, num_chosen = shape
+    patch_px, size, num_crops, num_chosen = shape
     copies = [network, *(deepcopy(network).to(device) for device in devices[1:])]
     return tuple(
-        DeviceScorer(each, preprocessing, patch_px=patch_px, size=size, num_chosen=num_chosen, dtype=dtype)
+        DeviceScorer(
+            each, preprocessing, patch_px=patch_px, size=size, num_crops=num_crops, num_chosen=num_chosen, dtype=dtype
+        )
         for each in copies
     )
 

@@ -13,7 +13,8 @@ from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset_card import write_json
-from rded_core.io.device import require_decoder, resolve_device, resolve_precision
+from rded_core.io.device import resolve_device, resolve_precision
+from rded_core.io.device_jpegs import require_jpeg_decoder
 from rded_core.io.manifest import Record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import ClassShard, RunFolder, class_shards
@@ -24,7 +25,7 @@ from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
 
-NEUTRAL_FIELDS = {"out", "device", "workers", "classes_per_shard", "force"}
+NEUTRAL_FIELDS = {"out", "device", "precision", "workers", "classes_per_shard", "force"}
 """Config fields that change nothing in the result, so that a run may go on under other values."""
 
 PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")
@@ -91,7 +92,8 @@ def prepare(config: DistillConfig) -> RunPlan:
     """
     config = replace(config, **absolute_paths(config))
     run = RunFolder(Path(config.out))
-    require_decoder(config.decoder, resolve_device(config.device))
+    if config.decoder == "cuda":
+        require_jpeg_decoder(resolve_device(config.device))
     require_free(run)
     require_apart(run.root, config.source)
     source = open_source(config.source, classes=config.classes)

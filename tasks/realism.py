@@ -60,7 +60,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
         plan.run,
         STAGE,
         shard.name,
-        settings={**{name: getattr(plan.config, name) for name in fields}, **rounded},
+        settings={name: getattr(plan.config, name) for name in fields},
         upstream=[candidates.outputs_digest(), plan.observer],
         outputs=[table],
         produce=produce,
@@ -68,7 +68,10 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: Record) -> Record:
 
 
 def _rounding(plan: RunPlan) -> dict[str, Any]:
-    """Returns what rounded scores depend on beside the config: how many are certain to be in their exact order."""
+    """Returns what is to be said of rounded scores: their type, and how many of the best are float32's, in its order.
+
+    No setting: what is selected is float32's either way.
+    """
     config = plan.config
     if config.selection != "realism":
         return {}

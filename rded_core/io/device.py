@@ -37,16 +37,14 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         InputError: the device does not compute in it.
     """
     if name == "auto":
-        name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        name = (
+            "bfloat16"
+            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "float32"
+        )
     if name == "bfloat16" and device.type == "mps":
         raise InputError("precision bfloat16 needs a CUDA device or the CPU; give --precision float32")
     return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-def require_decoder(name: str, device: torch.device) -> None:
-    """Raises InputError where JPEGs are to be decoded by a device that networks do not run on."""
-    if name == "cuda" and device.type != "cuda":
-        raise InputError(f"decoder cuda needs --device cuda, got {device.type}; give --decoder cpu")
 
 
 def same_kind(device: torch.device) -> list[torch.device]:

@@ -1,28 +1,58 @@
 """JPEGs decoded by a device: faster where cores are few, and another decoder, whose pixels differ by a level or two."""
 
+import logging
+
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from rded_core.io.images import RejectedImage, decode_image
+from rded_core.errors import InputError
+from rded_core.io.images import RejectedImage, decode_image, encode_image
+
+logger = logging.getLogger(__name__)
 
 
 def decode_jpegs(files: list[bytes], device: torch.device) -> list[UInt8[Tensor, "3 h w"] | RejectedImage]:
-    """Decodes JPEGs on a device, in order; where it refuses one of them, all are decoded on the CPU.
+    """Decodes JPEGs on a device, in order; one that it refuses is decoded on the CPU, and told.
 
     Returns:
         uint8 RGB on the device, or why a file cannot be used.
     """
-    encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
     try:
-        return list(decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device))
+        return list(_decode(files, device))
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
-        return [_decode_or_reject(data, device) for data in files]
+        return [_decode_alone(data, device) for data in files]
 
 
-def _decode_or_reject(data: bytes, device: torch.device) -> Tensor | RejectedImage:
+def require_jpeg_decoder(device: torch.device) -> None:
+    """Raises InputError where the device decodes no JPEG: none is there, or torchvision was built without."""
+    if device.type != "cuda":
+        raise InputError(f"decoder cuda needs --device cuda, got {device.type}; give --decoder cpu")
+    sample = encode_image(torch.zeros(3, 16, 16, dtype=torch.uint8), "jpeg", 90)
     try:
-        return decode_image(data).to(device)
-    except RejectedImage as error:
-        return error
+        _decode([sample], device)
+    except RuntimeError as error:
+        first_line = (str(error).splitlines() or ["no reason given"])[0]
+        raise InputError(f"torchvision decodes no JPEG on {device} ({first_line}); give --decoder cpu") from error
+
+
+def _decode(files: list[bytes], device: torch.device) -> list[Tensor]:
+    encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+    return list(decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device))
+
+
+def _decode_alone(data: bytes, device: torch.device) -> Tensor | RejectedImage:
+    try:
+        return _decode([data], device)[0]
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as refusal:
+        try:
+            image = decode_image(data)
+        except RejectedImage as error:
+            return error
+        logger.warning("a JPEG that %s refuses is decoded on the CPU (%s)", device, str(refusal).splitlines()[0])
+        return image.to(device)

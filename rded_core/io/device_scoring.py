@@ -8,7 +8,7 @@ float32 what decides the selection (`class_scores`).
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.canvas import CanvasNetwork
-from rded_core.class_scores import ClassScores
+from rded_core.class_scores import ClassScores, Network
 from rded_core.crop_batches import cut_patch_batches
-from rded_core.crops import cut_patches, normalise
+from rded_core.crops import cut_patches
 from rded_core.io.device_jpegs import decode_jpegs
 from rded_core.io.fixed_shapes import FixedShape
 from rded_core.io.images import RejectedImage
 from rded_core.io.parallel import map_ordered
+from rded_core.io.uploads import upload
 from rded_core.io.weights import Preprocessing
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,13 @@ Load = Callable[[Row], tuple[Tensor | bytes, Tensor]]
 DECODED_TOGETHER = 8
 """Candidates that one job decodes and that travel together."""
 
-CANDIDATES_PER_FORWARD = 64
+CANDIDATES_PER_PASS = 64
 """Candidates of a forward pass, a multiple of DECODED_TOGETHER; a class's last is filled up."""
 
 EXACT_PATCHES = 64
 """Patches of a float32 pass over what decides."""
+
+NOTHING = torch.empty(0)
 
 MAX_SIDE_PX = 640
 """Images with a longer side are cut on the CPU: the matrix that cuts on the device grows with the whole side."""
@@ -93,6 +96,7 @@ class DeviceScorer:
         preprocessing: its own.
         patch_px: side of a patch.
         size: side of the canvas.
+        num_crops: of each candidate.
         num_chosen: patches that will be selected of a class.
         dtype: of the fast pass; with float32 there is no other.
     """
@@ -104,6 +108,7 @@ class DeviceScorer:
         *,
         patch_px: int,
         size: int,
+        num_crops: int,
         num_chosen: int,
         dtype: torch.dtype,
     ) -> None:
@@ -112,8 +117,9 @@ class DeviceScorer:
         plain = CanvasNetwork(network, patch_px=patch_px, size=size)
         rounded = plain if dtype == torch.float32 else CanvasNetwork(network, patch_px=patch_px, size=size, dtype=dtype)
         self.shortcut = plain.shortcut
-        self.fast = FixedShape(rounded)
-        self.exact = None if dtype == torch.float32 else FixedShape(plain)
+        self.fast = self._fix(rounded, CANDIDATES_PER_PASS * num_crops)
+        self.exact = None if dtype == torch.float32 else self._fix(plain, EXACT_PATCHES)
+        self.unrecorded: Network = plain
 
     def score(
         self, classes: Iterable[tuple[int, list[Row]]], load: Load[Row], *, workers: int
@@ -129,16 +135,22 @@ class DeviceScorer:
         waiting: list[Tensor] = []
         found: ClassScores | None = None
         for packed in map_ordered(partial(_pack, load, self.device, self.patch_px), _jobs(classes), workers=workers):
-            parts.append(packed)
+            parts.append(replace(packed, images=NOTHING, large={}))  # a class's pixels are not kept
             found = found or self._begin(packed.job.class_index)
             if packed.rows:
                 waiting.append(self._cut(packed))
-            if waiting and (packed.job.is_last or sum(map(len, waiting)) > CANDIDATES_PER_FORWARD - DECODED_TOGETHER):
+            if waiting and (packed.job.is_last or sum(map(len, waiting)) > CANDIDATES_PER_PASS - DECODED_TOGETHER):
                 _add(found, torch.cat(waiting))
                 waiting = []
             if packed.job.is_last:
                 yield self._finish(found, parts, load, workers)
                 found, parts = None, []
+
+    def _fix(self, network: Network, num_patches: int) -> Network:
+        """Records a network for one number of patches; one that torch.fx cannot follow may branch, and is called."""
+        if not self.shortcut:
+            return network
+        return FixedShape(network, torch.zeros(num_patches, 3, self.patch_px, self.patch_px, device=self.device))
 
     def _begin(self, class_index: int) -> ClassScores:
         return ClassScores(class_index, self.fast, self.exact, exact_batch=EXACT_PATCHES, num_chosen=self.num_chosen)
@@ -147,11 +159,14 @@ class DeviceScorer:
         """Sends a job's images over and returns their normalised patches, c m 3 p p."""
         with torch.inference_mode():
             images = packed.images.to(self.device, non_blocking=True)
-            boxes = packed.boxes.to(self.device, non_blocking=True)
-            patches = cut_patch_batches(images, boxes, self.patch_px)
+            patches = cut_patch_batches(images, upload(packed.boxes, self.device), self.patch_px)
             for place, cut in packed.large.items():
-                patches[place] = cut.to(self.device)
-            return normalise(patches, self.preprocessing.mean, self.preprocessing.std)
+                patches[place] = upload(cut, self.device)
+            given = self.preprocessing
+            # With plain numbers: tensors of means and deviations would be sent over, and waited for, each time.
+            for channel, (mean, std) in enumerate(zip(given.mean, given.std, strict=True)):
+                patches[:, :, channel].sub_(mean).div_(std)
+            return patches
 
     def _finish(self, found: ClassScores, parts: list[Packed[Row]], load: Load[Row], workers: int) -> ScoredClass[Row]:
         index = found.class_index
@@ -168,9 +183,8 @@ class DeviceScorer:
 
     def _exactly(self) -> "DeviceScorer":
         """Returns the scorer without its fast pass."""
-        assert self.exact is not None
         scorer = copy(self)
-        scorer.fast, scorer.exact = FixedShape(self.exact.function), None
+        scorer.fast, scorer.exact = self.unrecorded, None
         return scorer
 
 
@@ -185,7 +199,7 @@ def _pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -
     """Decodes a job's candidates into memory that can be sent while the next are decoded."""
     rows, loaded, refused = _load_all(load, device, job.rows)
     if not rows:
-        return Packed(job, rows, torch.empty(0), torch.empty(0), {}, refused)
+        return Packed(job, rows, NOTHING, NOTHING, {}, refused)
     large = {
         place: cut_patches(image, boxes, patch_px)
         for place, (image, boxes) in enumerate(loaded)
@@ -195,7 +209,6 @@ def _pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -
     height, width = (max((image.shape[side] for image in sent), default=1) for side in (1, 2))
     there = loaded[0][0].device
     pinned = device.type == "cuda" and there.type == "cpu"
-    # Zeros, so that the place of a large image, whose boxes lie outside, holds numbers.
     images = torch.zeros(len(rows), height, width, 3, dtype=torch.uint8, device=there, pin_memory=pinned)
     for place, (image, _) in enumerate(loaded):
         if place not in large:
@@ -229,7 +242,7 @@ def _load_all(
 
 
 def _add(found: ClassScores, patches: Tensor) -> None:
-    """Scores the patches of up to CANDIDATES_PER_FORWARD candidates in one pass, filled up to its fixed shape."""
-    missing = CANDIDATES_PER_FORWARD - len(patches)
+    """Scores the patches of up to CANDIDATES_PER_PASS candidates in one pass, filled up to its fixed shape."""
+    missing = CANDIDATES_PER_PASS - len(patches)
     filled = torch.cat([patches, patches[:1].expand(missing, -1, -1, -1, -1)]) if missing else patches
     found.add(filled, len(patches))

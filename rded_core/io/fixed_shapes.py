@@ -9,32 +9,30 @@ from torch import Tensor
 class FixedShape:
     """A function of tensors of one shape: on CUDA its kernels are recorded as a graph, elsewhere it is simply called.
 
-    Not for several threads at once: the recording has one input and one output.
+    Made by one thread while no other uses the device: a recording takes note of everything that happens there.
+    Called by one thread at a time: the recording has one input and one output.
 
     Args:
         function: without branches on values, and without side effects.
+        example: zeros of the shape, on the device.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], example: Tensor) -> None:
         self.function = function
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.given = self.found = torch.empty(0)
+        self.given = self.found = example
+        self.graph = self._record() if example.device.type == "cuda" else None
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Returns ``function(values)``; float32 products stay float32."""
-        if values.device.type != "cuda":
+        """Returns ``function(values)``."""
+        if self.graph is None:
             return self.function(values)
-        with torch.inference_mode():
-            if self.graph is None:
-                self._record(values)
-            assert self.graph is not None
-            self.given.copy_(values)
-            self.graph.replay()
-            return self.found.clone()
+        self.given.copy_(values)
+        self.graph.replay()
+        return self.found.clone()
 
-    def _record(self, values: Tensor) -> None:
-        with torch.cuda.device(values.device):
-            self.given = values.clone()
+    def _record(self) -> torch.cuda.CUDAGraph:
+        """Records the function on a stream of the example's own device; torch's default one is on the first device."""
+        with torch.inference_mode(), torch.cuda.device(self.given.device):
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):  # algorithms are chosen, and memory taken, before anything is recorded
@@ -42,6 +40,6 @@ class FixedShape:
                     self.function(self.given)
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=side):
                 self.found = self.function(self.given)
-            self.graph = graph
+            return graph

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rded_core.errors import InputError
-from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
 
 
 def without_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +52,33 @@ def test_auto_takes_cuda_and_a_missing_card_is_an_error() -> None:
 
 def test_there_is_at_least_one_core() -> None:
     assert num_available_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "has_bfloat16", "expected"),
+    [
+        ("auto", "cpu", True, torch.float32),
+        ("auto", "mps", True, torch.float32),
+        ("auto", "cuda", True, torch.bfloat16),
+        ("auto", "cuda", False, torch.float32),
+        ("float32", "cuda", True, torch.float32),
+        ("bfloat16", "cpu", True, torch.bfloat16),
+    ],
+)
+def test_precision(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: str, has_bfloat16: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bfloat16)
+    assert resolve_precision(name, torch.device(kind)) == expected
+
+
+def test_bfloat16_on_mps_is_an_error() -> None:
+    with pytest.raises(InputError, match="bfloat16 needs a CUDA device or the CPU; give --precision float32"):
+        resolve_precision("bfloat16", torch.device("mps"))
+
+
+def test_cuda_without_a_number_is_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert [str(device) for device in same_kind(torch.device("cuda"))] == ["cuda:0", "cuda:1", "cuda:2"]
+    assert same_kind(torch.device("cuda", 1)) == [torch.device("cuda", 1)]
+    assert same_kind(torch.device("cpu")) == [torch.device("cpu")]

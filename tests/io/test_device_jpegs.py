@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.device import require_decoder
-from rded_core.io.device_jpegs import decode_jpegs
+from rded_core.io import device_jpegs
+from rded_core.io.device_jpegs import decode_jpegs, require_jpeg_decoder
 from rded_core.io.images import RejectedImage, decode_image, jpeg_size
 
 CPU = torch.device("cpu")
@@ -56,6 +56,30 @@ def test_size_is_read_from_the_header(data: bytes, size: tuple[int, int] | None)
 
 
 def test_a_device_that_has_no_decoder_is_told_at_once() -> None:
-    require_decoder("cpu", CPU)
     with pytest.raises(InputError, match="decoder cuda needs --device cuda, got cpu; give --decoder cpu"):
-        require_decoder("cuda", CPU)
+        require_jpeg_decoder(CPU)
+
+
+def test_memory_that_is_full_is_not_a_file_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(device_jpegs, "decode_jpeg", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        decode_jpegs([_jpeg(8, 8)], CPU)
+
+
+def test_a_sound_file_that_the_device_refuses_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, plain = device_jpegs.decode_jpeg, _jpeg(9, 9)
+
+    def refusing(files: list[Tensor], **options: object) -> list[Tensor]:
+        if any(len(data) != len(plain) for data in files):
+            raise RuntimeError("unsupported")
+        return odd(files, **options)  # pyright: ignore
+
+    monkeypatch.setattr(device_jpegs, "decode_jpeg", refusing)
+    first, second = decode_jpegs([plain, _jpeg(40, 30)], CPU)
+    assert isinstance(first, Tensor) and isinstance(second, Tensor)
+    assert caplog.text.count("refuses is decoded on the CPU (unsupported)") == 1

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.crops import cut_patches, draw_crop_boxes, normalise
+from rded_core.errors import InputError
 from rded_core.io import device_scoring
-from rded_core.io.device_scoring import DeviceScorer, ScoredClass
+from rded_core.io.device_scoring import DeviceScorer, Packed, ScoredClass
 from rded_core.io.images import RejectedImage, encode_image
 from rded_core.io.weights import Preprocessing
 from rded_core.networks import build_network
@@ -47,8 +48,12 @@ def _plain_scores(network: nn.Module, rows: list[int], index: int) -> Tensor:
     return torch.stack(scores)
 
 
+def _scorer(network: nn.Module, dtype: torch.dtype) -> DeviceScorer:
+    return DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_crops=NUM_CROPS, num_chosen=6, dtype=dtype)
+
+
 def _score(network: nn.Module, classes: list[tuple[int, list[int]]], dtype: torch.dtype) -> list[ScoredClass[int]]:
-    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=dtype)
+    scorer = _scorer(network, dtype)
     return list(scorer.score(classes, _load, workers=2))
 
 
@@ -98,7 +103,7 @@ def test_encoded_candidates_are_decoded_together(network: nn.Module) -> None:
         data = encode_image(image, "jpeg", 95)
         return (data[:40] if row % 13 == 7 else data), boxes
 
-    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=torch.float32)
+    scorer = _scorer(network, torch.float32)
     found = next(scorer.score([(1, list(range(40)))], encoded, workers=2))
     broken = [row for row in range(40) if row % 13 == 5 or (row % 13 == 7 and row % 3 != 1)]
     assert sorted(row for row, _ in found.refused) == broken
@@ -110,7 +115,7 @@ def test_a_fast_pass_that_is_far_off_gives_way_to_float32(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = _score(network, CLASSES[1:2], torch.float32)[0]
-    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=torch.bfloat16)
+    scorer = _scorer(network, torch.bfloat16)
     monkeypatch.setattr(scorer, "fast", lambda patches: 5.0 * network(pad_to_canvas(patches, SIZE)))
     found = next(scorer.score(CLASSES[1:2], _load, workers=1))
     assert "class 3: the fast scores are far off" in caplog.text
@@ -120,6 +125,34 @@ def test_a_fast_pass_that_is_far_off_gives_way_to_float32(
 
 def test_other_classes_and_workers_change_no_score(network: nn.Module) -> None:
     together = _score(network, CLASSES, torch.bfloat16)
-    scorer = DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_chosen=6, dtype=torch.bfloat16)
+    scorer = _scorer(network, torch.bfloat16)
     alone = next(scorer.score(CLASSES[1:2], _load, workers=5))
     assert torch.equal(alone.scores, together[1].scores)
+
+
+def test_pixels_of_a_class_are_not_kept(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    finish = DeviceScorer._finish  # pyright: ignore[reportPrivateUsage]
+
+    def watched(self: DeviceScorer, found: object, parts: list[Packed[int]], *rest: object) -> object:
+        kept.append(sum(part.images.numel() + len(part.large) for part in parts))
+        return finish(self, found, parts, *rest)  # pyright: ignore
+
+    monkeypatch.setattr(DeviceScorer, "_finish", watched)
+    _score(network, CLASSES[1:2], torch.float32)
+    assert kept == [0]
+
+
+class _TurnsToFloat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.first(images).float()).mean(dim=(2, 3))
+
+
+def test_a_network_that_does_not_round_is_told() -> None:
+    with pytest.raises(InputError, match=r"the observer does not run in bfloat16 \(.*\); give --precision float32"):
+        _scorer(_TurnsToFloat().eval(), torch.bfloat16)
+    assert _score(_TurnsToFloat().eval(), CLASSES[:1], torch.float32)[0].scores.shape == (3, NUM_CROPS)

@@ -167,3 +167,18 @@ def test_boxes_of_a_candidate_are_those_drawn_one_by_one(height: int, width: int
         together = torch.Generator().manual_seed(seed * 2**33 + 7)
         found = draw_crop_boxes(height, width, together, num_crops=7, scale=scale)
         assert [tuple(box) for box in found.tolist()] == expected
+
+
+@pytest.mark.parametrize(("seed", "height", "width"), [(7, 337, 305), (10, 760, 423), (21, 705, 491)])
+def test_shares_are_rounded_as_torch_rounds_them(seed: int, height: int, width: int) -> None:
+    """Draws whose last bit decides: the bounds are rounded to float32 before the share is."""
+    expected = draw_crop_box(height, width, torch.Generator().manual_seed(seed), scale=(0.08, 1.0))
+    found = draw_crop_boxes(height, width, torch.Generator().manual_seed(seed), num_crops=1, scale=(0.08, 1.0))
+    assert tuple(found[0].tolist()) == expected
+
+
+def test_many_shares_equal_torchs() -> None:
+    generator = torch.Generator().manual_seed(3)
+    boxes = draw_crop_boxes(3001, 3001, generator, num_crops=4000, scale=(0.08, 1.0)).tolist()
+    one_by_one = torch.Generator().manual_seed(3)
+    assert boxes == [list(draw_crop_box(3001, 3001, one_by_one, scale=(0.08, 1.0))) for _ in range(4000)]
