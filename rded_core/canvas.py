@@ -109,23 +109,22 @@ class CanvasNetwork(nn.Module):
             self.outside = recorder.outputs
 
     def _round_to(self, dtype: torch.dtype) -> None:
-        """Turns weights and the empty canvas's maps into another type; the network given is copied first."""
-        self.dtype = dtype
-        if self.shortcut and self.traced is not None:
-            self.traced = self.traced.to(dtype)
-            with torch.inference_mode():
-                self._record(next(self.traced.parameters()))
-        else:
-            self.network = deepcopy(self.network).to(dtype)
-        self._check_rounded()
+        """Turns weights and the empty canvas's maps into another type; the network given is copied first.
 
-    def _check_rounded(self) -> None:
-        """Raises InputError where the rounded network does not run: some turn to float32 halfway."""
-        first = next(self.network.parameters())
+        Raises:
+            InputError: the network does not run in it; some turn to float32 halfway.
+        """
+        self.dtype = dtype
+        example = next(self.network.parameters())
         side = self.place[1] - self.place[0]
         try:
             with torch.inference_mode():
-                self(torch.zeros(2, 3, side, side, device=first.device))
+                if self.shortcut and self.traced is not None:
+                    self.traced = self.traced.to(dtype)
+                    self._record(next(self.traced.parameters()))
+                else:
+                    self.network = deepcopy(self.network).to(dtype)
+                self(torch.zeros(2, 3, side, side, device=example.device))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

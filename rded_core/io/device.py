@@ -37,11 +37,8 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         InputError: the device does not compute in it.
     """
     if name == "auto":
-        name = (
-            "bfloat16"
-            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "float32"
-        )
+        is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if is_fast else "float32"
     if name == "bfloat16" and device.type == "mps":
         raise InputError("precision bfloat16 needs a CUDA device or the CPU; give --precision float32")
     return torch.bfloat16 if name == "bfloat16" else torch.float32

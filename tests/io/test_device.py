@@ -68,7 +68,7 @@ def test_there_is_at_least_one_core() -> None:
 def test_precision(
     monkeypatch: pytest.MonkeyPatch, name: str, kind: str, has_bfloat16: bool, expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bfloat16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
     assert resolve_precision(name, torch.device(kind)) == expected
 
 
