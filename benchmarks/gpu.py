@@ -10,6 +10,7 @@ all of them, labelling, and whether the selections are the same. Figures go to t
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -69,7 +70,8 @@ def load(path: Row) -> tuple[Tensor, Tensor]:
 
 
 def score(network: nn.Module, classes: list[tuple[int, list[Row]]], dtype: torch.dtype) -> dict[str, Any]:
-    """Scores all classes; the first also warms up, and is scored once more beforehand."""
+    """Scores all classes; some images of the first warm up beforehand."""
+    tell(f"scoring in {str(dtype).removeprefix('torch.')}")
     device = next(network.parameters()).device
     scorer = DeviceScorer(
         network,
@@ -81,7 +83,7 @@ def score(network: nn.Module, classes: list[tuple[int, list[Row]]], dtype: torch
         dtype=dtype,
     )
     workers = num_available_cores()
-    list(scorer.score(classes[:1], load, workers=workers))
+    list(scorer.score([(index, rows[:8]) for index, rows in classes[:1]], load, workers=workers))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     started, cpu = time.perf_counter(), time.process_time()
@@ -98,6 +100,7 @@ def score(network: nn.Module, classes: list[tuple[int, list[Row]]], dtype: torch
 
 def score_plainly(network: nn.Module, job: Job) -> float:
     """Returns images a second of the plain algorithm, class by class, with its loader's start in it."""
+    tell("the plain side")
     dataset = ImageFolder(job.source, transform=CropEach(job))
     started, done = time.perf_counter(), 0
     for index in range(len(dataset.classes)):
@@ -109,6 +112,7 @@ def score_plainly(network: nn.Module, job: Job) -> float:
 
 def label_rate(network: nn.Module) -> float:
     """Returns labelled views a second: views made and the teacher run on the device, nothing stored."""
+    tell("labelling")
     device = next(network.parameters()).device
     teacher = CanvasNetwork(network, patch_px=SIZE, size=SIZE)
     recipe = ViewRecipe(size=SIZE, factor=FACTOR, crop_scale_min=0.5, flip=True, mix="cutmix")
@@ -139,7 +143,8 @@ def _selected(scored: ScoredClass[Row]) -> Any:
 
 
 def measure(device: torch.device, work: Path, *, num_classes: int, per_class: int, plain: int) -> dict[str, Any]:
-    """Runs everything and returns the figures."""
+    """Runs everything, saying what is under way, and returns the figures."""
+    tell("photographs")
     source = work / "photos"
     with ProcessPoolExecutor(num_available_cores()) as pool:
         list(pool.map(partial(write_class, source, per_class=per_class, px=PHOTO_PX), range(num_classes)))
@@ -153,6 +158,7 @@ def measure(device: torch.device, work: Path, *, num_classes: int, per_class: in
     )  # fmt: skip
     # A CPU has no bfloat16 worth the name: there only the way through this script is tried out.
     precisions = ("float32", "bfloat16") if device.type == "cuda" else ("float32",)
+    tell("rates of the machine")
     with one_torch_thread():
         floors = measure_device_floors(device, files, workers=num_available_cores())
         runs = {name: score(network, classes, getattr(torch, name)) for name in precisions}
@@ -179,6 +185,11 @@ def measure(device: torch.device, work: Path, *, num_classes: int, per_class: in
         },
         "host_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }
+
+
+def tell(part: str) -> None:
+    """Says on stderr which part begins."""
+    print(f"{time.strftime('%H:%M:%S')}  {part}", file=sys.stderr, flush=True)
 
 
 def _gflop(network: nn.Module) -> dict[str, float]:
@@ -236,7 +247,9 @@ def print_figures(found: dict[str, Any]) -> None:
 def main() -> None:
     """Reads the command line, measures, prints and writes."""
     parser = argparse.ArgumentParser(description="scoring and labelling on one GPU")
-    parser.add_argument("--device", default="cuda", help="cuda, or cpu to try this out (cuda)")
+    parser.add_argument(
+        "--device", default="cuda", help="cuda, or cpu to try this out, with a few images: some minutes (cuda)"
+    )
     parser.add_argument("--work", default="bench-out/gpu", help="folder for the workload (bench-out/gpu)")
     parser.add_argument("--classes", type=int, default=16, help="classes (16)")
     parser.add_argument("--candidates", type=int, default=300, help="photographs a class (300)")

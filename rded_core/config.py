@@ -65,10 +65,10 @@ class DistillConfig:
         image_format: how distilled images are stored: jpeg, png or webp
         image_quality: of jpeg and webp, 1 to 100
         device: where networks run: auto, cpu, cuda (all GPUs score), cuda:N or mps
-        precision: of scoring: float32, bfloat16 (what decides the selection is scored again in float32), or auto,
-            which takes bfloat16 on CUDA
-        decoder: what decodes candidates for scoring: cpu, or cuda, which needs fewer cores, and whose pixels, and so
-            scores, differ a little
+        precision: of scoring: float32, bfloat16 (what decides the selection is scored again in float32; slow on a CPU),
+            or auto, which takes bfloat16 on CUDA; the same patches are chosen
+        decoder: what decodes candidates for scoring: cpu, or cuda (with --device cuda), which needs fewer cores, and
+            whose pixels, and so scores, differ a little
         workers: threads that decode and score; by default one per core; changes nothing in the result
         allow_fewer: let a class with too few candidates have fewer images instead of stopping
         force: go on although the observer is no better than chance on the source
