@@ -134,7 +134,7 @@ class DeviceScorer:
         parts: list[Packed[Row]] = []
         waiting: list[Tensor] = []
         found: ClassScores | None = None
-        for packed in map_ordered(partial(_pack, load, self.device, self.patch_px), _jobs(classes), workers=workers):
+        for packed in map_ordered(partial(pack, load, self.device, self.patch_px), _jobs(classes), workers=workers):
             parts.append(replace(packed, images=NOTHING, large={}))  # a class's pixels are not kept
             found = found or self._begin(packed.job.class_index)
             if packed.rows:
@@ -195,7 +195,7 @@ def _jobs(classes: Iterable[tuple[int, list[Row]]]) -> Iterator[Job[Row]]:
             yield Job(index, rows[start:stop], stop >= len(rows))
 
 
-def _pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -> Packed[Row]:
+def pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -> Packed[Row]:
     """Decodes a job's candidates into memory that can be sent while the next are decoded."""
     rows, loaded, refused = _load_all(load, device, job.rows)
     if not rows:
