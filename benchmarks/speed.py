@@ -141,7 +141,8 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="measure a GPU instead: benchmarks.gpu, which has options")
     given = parser.parse_args()
     if given.gpu:
-        sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.gpu"], check=False).returncode)
+        command = [sys.executable, "-m", "benchmarks.gpu", "--work", given.work]
+        sys.exit(subprocess.run([*command, *(["--json", given.json] if given.json else [])], check=False).returncode)
     cores = num_available_cores()
     work = Path(given.work).resolve()
     jobs = make_jobs(work, candidates=given.candidates, cores=cores)

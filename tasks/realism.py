@@ -83,8 +83,7 @@ def _network_form(plan: RunPlan) -> str:
     """Says whether the observer runs in its fast form."""
     on_device = _uses_devices(plan)
     scorer = load_device_scorers(plan.config, plan.classes)[0] if on_device else load_scorer(plan.config, plan.classes)
-    taken = scorer.shortcut
-    return "traced by torch.fx" if taken else "as it is (torch.fx cannot follow it)"
+    return "traced by torch.fx" if scorer.shortcut else "as it is (torch.fx cannot follow it)"
 
 
 def _score_shard(plan: RunPlan, shard: ClassShard, rejected: Rejected) -> list[Row]:

@@ -57,7 +57,7 @@ def read_header(data: bytes) -> str:
 def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
     """Decodes JPEG, PNG, WebP and what else Pillow reads to uint8 RGB, pixels as stored (EXIF rotation not applied).
 
-    Sound grey and colour JPEGs go through simplejpeg: the same pixels in half of Pillow's time. A pixel's colours lie
+    Sound grey and colour JPEGs go through simplejpeg: Pillow's pixels in about half of its time. A pixel's colours lie
     side by side in memory, as codecs write them. Grey, palette, CMYK and alpha images become RGB as torchvision's
     loader makes them (alpha is dropped); 16-bit grey is scaled to 8 bits, where Pillow alone would clip it; of an
     animation the first frame is taken.
