@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench check lint types contracts format clean
+.PHONY: demo test soak bench check lint types contracts format clean
 
 demo: $(STAMP)  ## the main job end to end on digits that come with a package
 	$(BIN)/rded demo --out demo-out
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -q
+
+soak: $(STAMP)  ## the long forms: a hundred kills, two hundred flipped bytes, ten thousand mutated files; hours
+	$(BIN)/python -m pytest -q -m soak --timeout=0
 
 bench: $(STAMP)  ## speed against the algorithm written plainly, on a seeded workload
 	$(BIN)/python -m benchmarks.speed --work bench-out --json bench-out/speed.json
