@@ -10,7 +10,7 @@ import typer
 
 from deployments.environment import prepare_environment, stop_on_interrupt, tell_start, tidy_logs
 from deployments.options import coerce_fields, with_options
-from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
 
 EXIT_FAILED = 1
@@ -43,10 +43,12 @@ def root(
 def _distill(given: dict[str, Any]) -> None:
     from deployments.reports import print_distilled, print_next
 
+    asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
+    rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
     from flows.distill import distill
 
-    record = distill(config)
+    record = distill(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))
     print_distilled(record)
     print_next(record)
 
@@ -77,7 +79,7 @@ CONFIG_OPTION = Annotated[
 ]
 
 app.command("distill", help="Distil a source into images and soft labels.")(
-    with_options(DistillConfig, positional="source", run=_distill, extra={"config": CONFIG_OPTION})
+    with_options(DistillConfig, positional="source", run=_distill, extra={"config": CONFIG_OPTION}, extra_fields=Rerun)
 )
 app.command("evaluate", help="Train and measure students of a distilled set.")(
     with_options(EvaluateConfig, positional="dataset", run=_evaluate)

@@ -22,7 +22,12 @@ def field_help(config_class: type) -> dict[str, str]:
 
 
 def with_options(
-    config_class: type, *, positional: str, run: Callable[[dict[str, Any]], None], extra: dict[str, Any] | None = None
+    config_class: type,
+    *,
+    positional: str,
+    run: Callable[[dict[str, Any]], None],
+    extra: dict[str, Any] | None = None,
+    extra_fields: type | None = None,
 ) -> Callable[..., None]:
     """Builds the function that typer turns into a command.
 
@@ -31,12 +36,13 @@ def with_options(
         positional: the field that is an argument instead.
         run: called with only the fields the user gave.
         extra: further options that are no fields, name to annotation.
+        extra_fields: a second dataclass whose fields are flags too.
     """
-    helps = field_help(config_class)
-    hints = typing.get_type_hints(config_class)
-    parameters = [_argument(positional, helps[positional], required=not extra)]
-    flags = [field for field in dataclasses.fields(config_class) if field.name != positional]
-    parameters += [_option(field, hints[field.name], helps[field.name]) for field in flags]
+    parameters = [_argument(positional, field_help(config_class)[positional], required=not extra)]
+    for described in filter(None, (config_class, extra_fields)):
+        helps, hints = field_help(described), typing.get_type_hints(described)
+        flags = [field for field in dataclasses.fields(described) if field.name != positional]
+        parameters += [_option(field, hints[field.name], helps[field.name]) for field in flags]
     parameters += [_parameter(name, annotation) for name, annotation in (extra or {}).items()]
 
     def command(**given: Any) -> None:
@@ -94,8 +100,19 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Pa
     else:
         names = [flag, *ALIASES.get(field.name, [])]
     metavar = "" if hint is bool else _metavar(hint)
-    option = typer.Option(*names, help=_sentence(text) + _default_note(field), show_default=False, metavar=metavar)
+    parser = _parse_share if _flag_type(hint) is float else None
+    option = typer.Option(
+        *names, help=_sentence(text) + _default_note(field), show_default=False, metavar=metavar, parser=parser
+    )
     return _parameter(field.name, Annotated[_flag_type(hint) | None, option])
+
+
+def _parse_share(text: str) -> float:
+    """Reads a number; ``1%`` is 0.01."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no number") from error
 
 
 def _default_note(field: "dataclasses.Field[Any]") -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from rded_core.io.manifest import NEW
+
 SMALL_IMAGE_PX = 64
 """Up to here images are too small for a mosaic: the paper takes factor 1."""
 
@@ -23,7 +25,14 @@ def print_observer(record: dict[str, Any]) -> None:
 
 
 def print_distilled(record: dict[str, Any]) -> None:
-    """Prints what a distillation made, how much smaller it is, and what to do next."""
+    """Prints what a distillation made, how much smaller it is, and what of it was reused."""
+    if record["dataset"] is None:
+        missing = record["missing"]
+        typer.echo(
+            f"not done    {len(missing)} classes have no images yet ({', '.join(missing[:5])}); nothing published"
+        )
+        _print_work(record["work"])
+        return
     typer.echo(f"dataset     {record['dataset']}")
     typer.echo(
         f"images      {record['num_images']} in {record['num_classes']} classes, from {record['num_source']}, "
@@ -31,11 +40,45 @@ def print_distilled(record: dict[str, Any]) -> None:
     )
     typer.echo(f"labels      {record['label_epochs']} epochs, {_size(record['label_bytes'])}")
     typer.echo(f"observer    top-1 {record['observer_top1']:.1%} on the candidates")
+    if record["rejected"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(record["rejected"].items()))
+        typer.echo(f"rejected    {reasons}: named in the report")
     typer.echo(f"report      {record['dataset']}/report/index.html")
+    _print_work(record["work"])
+
+
+def _print_work(work: list[dict[str, Any]]) -> None:
+    """Prints what was reused, and of what was made again the reasons; nothing where all was new."""
+    if all(entry["why"].keys() <= {NEW} and not entry["left_out"] for entry in work) and not _reused(work):
+        return
+    if not any(entry["made"] for entry in work):
+        typer.echo("reused      everything: nothing had changed (--redo STAGE makes a stage again)")
+        return
+    for heading, entry in zip(["work", *[""] * len(work)], work, strict=False):
+        typer.echo(f"{heading:<12}{entry['stage']:<9}{_describe_stage(entry)}")
+
+
+def _reused(work: list[dict[str, Any]]) -> int:
+    return sum(entry["reused"] for entry in work)
+
+
+def _describe_stage(entry: dict[str, Any]) -> str:
+    reasons = "; ".join(
+        f"{count} {reason}" if count > 1 else reason for reason, count in list(entry["why"].items())[:3]
+    )
+    more = "; ..." if len(entry["why"]) > 3 else ""
+    parts = [
+        f"{entry['reused']} reused" if entry["reused"] else "",
+        f"{entry['made']} made ({reasons}{more})" if entry["made"] else "",
+        f"{entry['left_out']} left out" if entry["left_out"] else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def print_next(record: dict[str, Any]) -> None:
     """Prints the command that evaluates what was distilled."""
+    if record["dataset"] is None:
+        return
     typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")
 
 

@@ -4,11 +4,12 @@ from typing import Any
 
 from prefect import flow
 
-from rded_core.config import DistillConfig
-from tasks.candidates import draw_candidates
+from flows.fan_out import each
+from rded_core.config import DistillConfig, Redo, Rerun
+from tasks.candidates import check_rejected, draw_candidates
 from tasks.observe import check_network
-from tasks.prepare import prepare
-from tasks.publish import StageRecords, publish
+from tasks.prepare import claim_out, prepare
+from tasks.publish import StageResults, publish
 from tasks.realism import score_crops
 from tasks.selection import select
 from tasks.soft_labels import label_blocks, label_views
@@ -16,16 +17,33 @@ from tasks.squeeze import tile
 
 
 @flow(name="distill", flow_run_name="{config.selection} of {config.source} at ipc {config.ipc}")
-def distill(config: DistillConfig) -> dict[str, Any]:
-    """Distils a source into ``OUT/dataset`` and returns its summary; run again, it goes on where it stopped."""
-    plan = prepare(config)
-    candidates = [draw_candidates(plan, shard) for shard in plan.shards]
-    observer = check_network(plan, "observer", candidates)
-    if plan.teacher != plan.observer:
-        check_network(plan, "teacher", candidates)
-    scores = [score_crops(plan, shard, record) for shard, record in zip(plan.shards, candidates, strict=True)]
-    selected = [select(plan, shard, record) for shard, record in zip(plan.shards, scores, strict=True)]
-    images = [tile(plan, shard, record) for shard, record in zip(plan.shards, selected, strict=True)]
-    for block in label_blocks(config):
-        label_views(plan, block, images)
-    return publish(plan, StageRecords(candidates, scores, observer))
+def distill(
+    config: DistillConfig, only_classes: list[str] | None = None, redo: list[Redo] | None = None
+) -> dict[str, Any]:
+    """Distils a source into ``OUT/dataset`` and returns its summary; run again, it does what is not done or not true.
+
+    Args:
+        config: what to distil, and how.
+        only_classes: work on these classes only, and leave the others as the last run left them.
+        redo: stages to do again although nothing changed.
+    """
+    rerun = Rerun(only_classes=tuple(only_classes) if only_classes else None, redo=tuple(redo or ()))
+    with claim_out(config):
+        plan = prepare(config, rerun)
+        candidates = each(draw_candidates, plan, plan.shards)
+        check_rejected(plan, candidates)
+        checks = [check_network(plan, "observer", candidates)]
+        if plan.teacher != plan.observer:
+            checks.append(check_network(plan, "teacher", candidates))
+        scores = each(score_crops, plan, plan.shards, candidates)
+        check_rejected(plan, scores)
+        selected = each(select, plan, plan.shards, candidates, scores)
+        images = each(tile, plan, plan.shards, candidates, scores, selected)
+        blocks = label_blocks(config, images)
+        labels = each(label_views, plan, blocks, [images] * len(blocks))
+        return publish(
+            plan,
+            StageResults(
+                candidates=candidates, checks=checks, scores=scores, selected=selected, images=images, labels=labels
+            ),
+        )

@@ -17,5 +17,5 @@ Paradigm", CVPR 2024 (arXiv 2312.03526). Deliberate differences are named where 
 
 __version__ = "0.1.0"
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Bumped whenever the same config would give other numbers; recorded in every run and every manifest record."""

@@ -4,7 +4,7 @@ The ``Attributes`` section of each class is the help text of its flag and of its
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from rded_core.errors import InputError
 
@@ -16,6 +16,7 @@ Decoder = Literal["cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Selection = Literal["realism", "mosaic", "random"]
 Control = Literal["random", "mosaic"]
+Redo = Literal["draw", "check", "score", "select", "tile", "label", "publish"]
 StudentLoss = Literal["kl", "gift"]
 
 
@@ -72,6 +73,7 @@ class DistillConfig:
         workers: threads that decode and score; by default one per core; changes nothing in the result
         allow_fewer: let a class with too few candidates have fewer images instead of stopping
         force: go on although the observer is no better than chance on the source
+        max_rejected: share of the images read that may be unusable (corrupt, truncated, vanished) before the run stops
         selection: which patches are taken: realism (the method), or its controls mosaic and random, without scores
     """
 
@@ -106,6 +108,7 @@ class DistillConfig:
     workers: int | None = None
     allow_fewer: bool = False
     force: bool = False
+    max_rejected: float = 0.1
     selection: Selection = "realism"
 
     def __post_init__(self) -> None:
@@ -130,6 +133,8 @@ class DistillConfig:
             raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
         if self.temperature is not None and not self.temperature > 0:
             raise InputError(f"temperature must be > 0, got {self.temperature}")
+        if not 0.0 <= self.max_rejected <= 1.0:
+            raise InputError(f"max_rejected must lie in 0..1 (or 0%..100%), got {self.max_rejected}")
         if not 1 <= self.image_quality <= 100:
             raise InputError(f"image_quality must lie in 1..100, got {self.image_quality}")
         if self.num_candidates < self.candidates_per_class:
@@ -159,6 +164,25 @@ class DistillConfig:
     def candidates_per_class(self) -> int:
         """Candidates that a class must have for `ipc` images."""
         return self.candidates_per_image * self.ipc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rerun:
+    """What of a run is to be done again, or left alone, this once; no part of what the run is.
+
+    Attributes:
+        only_classes: work on these classes only (names, WordNet ids or folders, comma-separated), and leave the others
+            as the last run left them
+        redo: make these stages again although nothing changed: draw, check, score, select, tile, label, publish
+            (comma-separated)
+    """
+
+    only_classes: tuple[str, ...] | None = None
+    redo: tuple[Redo, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.redo:
+            _one_of(get_args(Redo), redo=name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

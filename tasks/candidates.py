@@ -11,29 +11,27 @@ from prefect import task
 
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, read_header
-from rded_core.io.manifest import Record
+from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered
-from rded_core.io.paths import ClassShard, RunFolder
+from rded_core.io.paths import ClassShard, RunFolder, class_unit
 from rded_core.io.shards import Sample, write_shard
-from rded_core.io.sources import SourceItem, read_item
-from rded_core.io.tables import CANDIDATES, INDEX, read_rows_by_class, write_rows
+from rded_core.io.sources import read_item
+from rded_core.io.tables import CANDIDATES, INDEX, iterate_rows, write_rows
 from tasks.index import item_of
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan, too_few
 from tasks.progress import track
-from tasks.units import run_unit
+from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "candidates"
 
-Rejected = dict[int, list[tuple[str, str]]]
-"""Class index to (reason, URI inside the source) of each image that cannot be used."""
+Row = dict[str, Any]
+Rejected = list[tuple[str, str]]
+"""Reason, and URI inside the source, of each image that cannot be used."""
 
-MISSING_SHARE = 0.1
-"""Share of a class's images that may be gone since the source was listed: dangling links, files without permission."""
-
-MISSING_IMAGES = 3
-"""So many may be gone of any class, however small."""
+FEW_REJECTED = 3
+"""So many rejected images never stop a run, however small its source."""
 
 
 class _StoredImage(NamedTuple):
@@ -45,77 +43,124 @@ class _StoredImage(NamedTuple):
 
 
 @task(name=STAGE, task_run_name="candidates {shard.name}", **STAGE_POLICY)
-def draw_candidates(plan: RunPlan, shard: ClassShard) -> Record:
+def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
     """Draws `num_candidates` images per class whose header reads; others are rejected, counted, and replaced.
 
-    Writes a tar of the stored bytes (unless the source is tars already) and a table of where each candidate lies.
+    Writes, for each class, a tar of the stored bytes (unless the source is tars already) and a table of where each
+    candidate lies. Images that are to be forgotten leave their place empty.
     """
-    run, index = plan.run, plan.index[shard.name]
-    table, tar = run.table(STAGE, shard.name), run.tar(STAGE, shard.name)
+    units = {index: _unit(plan, index) for index in shard.indices}
+    work = Worklist(
+        units,
+        lambda index: plan.scope("draw", index),
+        why=plan.index.why,
+        workers=num_workers(plan.config),
+    )
+    for index in track(list(work.stale), total=len(work.stale), what=f"candidates {shard.name}"):
+        work.finish(index, _draw_class(plan, index))
+    return work.result(STAGE)
 
-    def produce() -> dict[str, Any]:
-        rows: list[dict[str, Any]] = []
-        rejected: Rejected = {label.index: [] for label in plan.classes_of(shard)}
-        samples = _draw(plan, shard, rows, rejected)
-        if plan.needs_tars:
-            written = write_shard(tar, samples)
-            rows = [_into_tar(row, written.members) for row in rows]
-        else:
-            for _ in samples:
-                pass
-        _check_drawn(plan, shard, rows, rejected)
-        write_rows(table, rows, CANDIDATES)
-        return {"candidates": len(rows), "rejected": {str(key): found for key, found in rejected.items() if found}}
 
-    return run_unit(
-        run,
+def _unit(plan: RunPlan, index: int) -> Unit | None:
+    listed = plan.index.records.get(index)
+    if listed is None:
+        return None
+    folder = plan.classes[index].folder
+    name = class_unit(folder)
+    table, tar = plan.run.table(STAGE, name), plan.run.tar(STAGE, name)
+    return Unit(
+        plan.run,
         STAGE,
-        shard.name,
-        settings={"num_candidates": plan.config.num_candidates, "tars": plan.needs_tars},
-        upstream=[index.outputs_digest()],
-        outputs=[table, tar] if plan.needs_tars else [table],
-        produce=produce,
+        name,
+        settings={
+            "num_candidates": plan.config.num_candidates,
+            "tars": plan.needs_tars,
+            "forgotten": plan.forgotten.of_class(folder),
+        },
+        upstream={"images": listed.outputs_digest()},
+        outputs=(table, tar) if plan.needs_tars else (table,),
+        still_true=_nothing if plan.scope("draw", index).frozen else _missing,
     )
 
 
-def _draw(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: Rejected) -> Iterator[Sample]:
-    """Yields the accepted candidates as samples, class by class, noting each in `rows`, the others in `rejected`."""
-    table = plan.run.table("index", shard.name)
-    wanted = sum(min(plan.config.num_candidates, plan.num_source[label.index]) for label in plan.classes_of(shard))
-
-    def accepted() -> Iterator[Sample]:
-        for index, listed in read_rows_by_class(table, INDEX, range(shard.start, shard.stop)):
-            position = 0
-            for row, outcome in map_ordered(_read, listed, workers=num_workers(plan.config)):
-                if isinstance(outcome, str):
-                    rejected[index].append((outcome, item_of(row).uri))
-                    continue
-                member = f"c{index:05d}_p{position:06d}"
-                rows.append(_candidate_row(row, position, f"{member}.{outcome.suffix}", outcome.sha256))
-                yield member, {outcome.suffix: outcome.data, "cls": str(index).encode()}
-                position += 1
-                if position == plan.config.num_candidates:
-                    break
-
-    yield from track(accepted(), total=wanted, what=f"candidates {shard.name}")
+def _nothing(_: Record) -> str:
+    return ""
 
 
-def _check_drawn(plan: RunPlan, shard: ClassShard, rows: list[dict[str, Any]], rejected: Rejected) -> None:
+def _missing(record: Record) -> str:
+    """Says whether images could not be read: they may be there again, and cost only another look."""
+    count = sum(reason == "missing" for reason, _ in record.facts["rejected"])
+    return f"{count} image{'s' * (count > 1)} could not be read" if count else ""
+
+
+def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
+    """Writes one class's candidates and returns what its record says of them."""
+    name = class_unit(plan.classes[index].folder)
+    rows: list[Row] = []
+    rejected: Rejected = []
+    samples = _draw(plan, index, rows, rejected)
+    if plan.needs_tars:
+        members = write_shard(plan.run.tar(STAGE, name), samples).members
+        rows = [_into_tar(row, members) for row in rows]
+    else:
+        for _ in samples:
+            pass
+    _check_drawn(plan, index, len(rows), rejected)
+    write_rows(plan.run.table(STAGE, name), rows, CANDIDATES)
+    content = digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
+    return {"candidates": len(rows), "content": content, "rejected": rejected}
+
+
+def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Iterator[Sample]:
+    """Yields the accepted candidates as samples, noting each in `rows`, the others in `rejected`."""
+    folder = plan.classes[index].folder
+    listed = iterate_rows(plan.run.table("index", class_unit(folder)), INDEX)
+    position = 0
+    for row, outcome in map_ordered(_read, listed, workers=num_workers(plan.config)):
+        if isinstance(outcome, str):
+            rejected.append((outcome, item_of(row).uri))
+            continue
+        if outcome.sha256 not in plan.forgotten.sha256:
+            member = f"p{position:06d}"
+            rows.append(_candidate_row(row, position, f"{member}.{outcome.suffix}", outcome.sha256))
+            yield member, {outcome.suffix: outcome.data, "cls": folder.encode()}
+        position += 1
+        if position == plan.config.num_candidates:
+            break
+
+
+def _check_drawn(plan: RunPlan, index: int, usable: int, rejected: Rejected) -> None:
     """Raises InputError before anything is recorded: a source that has gone away is not a source with bad images."""
-    drawn = Counter(row["class_index"] for row in rows)
-    for label in plan.classes_of(shard):
-        usable, tried = drawn[label.index], drawn[label.index] + len(rejected[label.index])
-        missing = [uri for reason, uri in rejected[label.index] if reason == "missing"]
-        if missing and (len(missing) == tried or len(missing) > max(MISSING_SHARE * tried, MISSING_IMAGES)):
-            raise InputError(
-                f"{len(missing)} of {tried} images of class {label.folder!r} cannot be read any more ({missing[0]}); "
-                f"check that {plan.config.source} is there and complete, then run again"
-            )
-        if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:
-            raise too_few(label.folder, usable, plan.num_source[label.index], plan.config)
+    missing = [uri for reason, uri in rejected if reason == "missing"]
+    if missing and not usable:
+        raise InputError(
+            f"{len(missing)} of {len(rejected)} images of class {plan.classes[index].folder!r} cannot be read any more "
+            f"({missing[0]}); check that {plan.config.source} is there and complete, then run again"
+        )
+    if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:
+        raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config)
 
 
-def _read(row: dict[str, Any]) -> tuple[dict[str, Any], _StoredImage | str]:
+def check_rejected(plan: RunPlan, stages: list[StageResult]) -> None:
+    """Raises InputError where more images turned out unusable than the run allows.
+
+    What was done is kept: with a larger ``max_rejected`` the run goes on from here.
+    """
+    records = [record for stage in stages for record in stage.records.values()]
+    rejected = [entry for record in records for entry in record.facts["rejected"]]
+    tried = len(rejected) + sum(record.facts.get("candidates", record.facts.get("usable", 0)) for record in records)
+    if len(rejected) <= max(plan.config.max_rejected * tried, FEW_REJECTED):
+        return
+    reasons = ", ".join(
+        f"{count} {reason}" for reason, count in sorted(Counter(entry[0] for entry in rejected).items())
+    )
+    raise InputError(
+        f"{len(rejected)} of {tried} source images cannot be used ({reasons}; the first: {rejected[0][1]}), more than "
+        f"--max-rejected {plan.config.max_rejected:.0%}; mend the source, or allow more, then run again"
+    )
+
+
+def _read(row: Row) -> tuple[Row, _StoredImage | str]:
     """Reads a listed image, or says why it cannot be used."""
     try:
         data = read_item(item_of(row))
@@ -124,31 +169,29 @@ def _read(row: dict[str, Any]) -> tuple[dict[str, Any], _StoredImage | str]:
         return row, error.reason
 
 
-def _candidate_row(row: dict[str, Any], position: int, member: str, sha256: str) -> dict[str, Any]:
+def _candidate_row(row: Row, position: int, member: str, sha256: str) -> Row:
     source_uri = item_of(row).uri
     return {**row, "position": position, "source_uri": source_uri, "source_sha256": sha256, "member": member}
 
 
-def _into_tar(row: dict[str, Any], offsets: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def _into_tar(row: Row, offsets: dict[str, tuple[int, int]]) -> Row:
     offset, num_bytes = offsets[row["member"]]
     return {**row, "path": "", "offset": offset, "num_bytes": num_bytes, "in_tar": True}
 
 
-def candidate_item(plan: RunPlan, shard: ClassShard, row: dict[str, Any]) -> SourceItem:
-    """Returns where a candidate's bytes lie: in the shard's own tar where its row names no path."""
-    return item_of(row if row["path"] else {**row, "path": _tar_path(plan.config.out, shard.name)})
+def read_candidate(run: RunFolder, unit: str, row: Row, *, verify: bool = False) -> bytes:
+    """Reads a candidate's bytes: from the class's own tar where its row names no path, and trusted there.
+
+    Raises:
+        RejectedImage: ``missing`` where it has gone, ``changed`` where it is not what was drawn.
+    """
+    data = read_item(item_of(row if row["path"] else {**row, "path": _tar_path(str(run.root), unit)}))
+    if (verify or row["path"]) and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
+        raise RejectedImage("changed", row["source_uri"])
+    return data
 
 
 @lru_cache(maxsize=64)
-def _tar_path(out: str, name: str) -> str:
-    """Returns a shard's tar, once: building paths takes longer than reading a small image."""
-    return str(RunFolder(Path(out)).tar(STAGE, name))
-
-
-def raise_if_missing(error: RejectedImage, row: dict[str, Any], plan: RunPlan) -> None:
-    """Raises InputError where a candidate that was there when it was drawn has gone: nothing may be recorded then."""
-    if error.reason == "missing":
-        raise InputError(
-            f"{row['source_uri']} cannot be read any more ({error}); check that {plan.config.source} is there and "
-            "complete, then run again"
-        ) from error
+def _tar_path(out: str, unit: str) -> str:
+    """Returns a class's tar, once: building paths takes longer than reading a small image."""
+    return str(RunFolder(Path(out)).tar(STAGE, unit))

@@ -13,7 +13,7 @@ from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record
 from rded_core.io.paths import DatasetFolder, RunFolder, evaluation_folder, find_dataset
-from rded_core.io.run_records import read_run
+from rded_core.io.run_records import holds_run, read_run, require_published
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
@@ -71,7 +71,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
 
 def is_source(val: Source, run: RunFolder) -> bool:
     """Tells whether validation images are the very images that the dataset was distilled from."""
-    return run.run_json.is_file() and val.digest() == read_run(run)["source"]["digest"]
+    return holds_run(run) and val.digest() == read_run(run)["source"]["digest"]
 
 
 def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
@@ -89,7 +89,9 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
     """Returns the config of a control: the dataset's own, with another selection and place."""
-    fields = read_run(run)["config"]
+    described = read_run(run)
+    require_published(run, described)
+    fields = described["config"]
     fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
     try:
         own = DistillConfig(**fields)

@@ -1,33 +1,65 @@
-"""Index tables: where every source image lies, class by class, in the order it would be drawn."""
+"""Index tables: where every source image of a class lies, in the order it would be drawn."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from rded_core.io.manifest import Record
-from rded_core.io.paths import ClassShard, RunFolder
+from rded_core.errors import InputError
+from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.sources import Source, SourceItem
-from rded_core.io.tables import INDEX, write_columns
+from rded_core.io.tables import INDEX, read_rows, write_columns
 from rded_core.seeds import counter_seeds
-from tasks.units import run_unit
+from tasks.units import Scope, StageResult, Unit, Worklist
 
 STAGE = "index"
 
 
-def write_index(run: RunFolder, source: Source, shard: ClassShard, *, seed: int, source_digest: str) -> Record:
-    """Writes every image of the shard's classes in draw order."""
-    table = run.table(STAGE, shard.name)
-    labels = source.classes[shard.start : shard.stop]
+def write_index(run: RunFolder, source: Source, *, seed: int, scopes: list[Scope]) -> StageResult:
+    """Writes every image of each class in draw order, where a class's listing has changed."""
+    units = {label.index: _index_unit(run, source, label.index, seed) for label in source.classes}
 
-    def produce() -> dict[str, Any]:
-        drawn = [item for label in labels for item in draw_order(source.items[label.index], seed, label.folder)]
-        indices = [label.index for label in labels for _ in source.items[label.index]]
+    def what_is_new(index: int) -> str:
+        return describe_difference(_listed(units[index]), source.items[index])
+
+    work = Worklist(units, scopes.__getitem__, why=what_is_new)
+    for index in work.stale:
+        drawn = draw_order(source.items[index], seed, source.classes[index].folder)
         columns = dict(zip(SourceItem._fields, zip(*drawn, strict=True), strict=True))
-        write_columns(table, {"class_index": indices, **columns}, INDEX)
-        return {"images": len(drawn)}
+        write_columns(units[index].outputs[0], columns, INDEX)
+        work.finish(index, {"images": len(drawn)})
+    return StageResult(STAGE, work.done)
 
-    settings = {"seed": seed, "classes": [label.folder for label in source.classes]}
-    return run_unit(
-        run, STAGE, shard.name, settings=settings, upstream=[source_digest], outputs=[table], produce=produce
+
+def _index_unit(run: RunFolder, source: Source, index: int, seed: int) -> Unit:
+    folder = source.classes[index].folder
+    name = class_unit(folder)
+    return Unit(
+        run,
+        STAGE,
+        name,
+        settings={"seed": seed, "class": folder},
+        upstream={"images": source.class_digest(index)},
+        outputs=(run.table(STAGE, name),),
     )
+
+
+def _listed(unit: Unit) -> list[SourceItem]:
+    """Returns what the last run found of a class; nothing where that cannot be read."""
+    try:
+        return [SourceItem(**row) for row in read_rows(unit.outputs[0], INDEX)]
+    except InputError:
+        return []
+
+
+def describe_difference(before: Iterable[SourceItem], now: Iterable[SourceItem]) -> str:
+    """Says how a class's images changed: how many are new, gone, or written since; nothing where none did."""
+    old, new = ({item.key: (item.num_bytes, item.stamp) for item in items} for items in (before, now))
+    counts = {
+        "new": len(new.keys() - old.keys()),
+        "gone": len(old.keys() - new.keys()),
+        "changed": sum(old[key] != new[key] for key in old.keys() & new.keys()),
+    }
+    shown = [f"{count} {kind} image{'s' * (count > 1)}" for kind, count in counts.items() if count]
+    return ", ".join(shown) if old else ""
 
 
 def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[SourceItem]:

@@ -38,7 +38,8 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
 
 def load_scorer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> CanvasNetwork:
     """Returns the config's observer as a network of patches on their canvas, on the config's device."""
-    return fast_form(load_observer(config, classes), patch_px=config.size // config.factor, size=config.size)
+    network = load_observer(config, classes).network
+    return fast_form(network, patch_px=config.size // config.factor, size=config.size)
 
 
 def load_device_scorers(config: DistillConfig, classes: tuple[SourceClass, ...]) -> tuple[DeviceScorer, ...]:
@@ -69,10 +70,10 @@ def _make_scorers(
     )
 
 
-def fast_form(observer: Observer, *, patch_px: int, size: int) -> CanvasNetwork:
+def fast_form(network: nn.Module, *, patch_px: int, size: int) -> CanvasNetwork:
     """Returns a network as one of patches on a canvas; patches as large as the canvas are whole images."""
     with _MAKING:
-        return _make_fast(observer.network, patch_px, size)
+        return _make_fast(network, patch_px, size)
 
 
 @lru_cache(maxsize=2)
@@ -92,7 +93,7 @@ def _load(
 ) -> Observer:
     del stamps  # they key the cache to the files' contents
     observer = open_observer(spec, weights, classes=classes, size=size, class_list=class_list)
-    observer.network.to(resolve_device(device))
+    observer.classifier.to(resolve_device(device))  # the network is a part of it, or the same
     return observer
 
 

@@ -11,25 +11,24 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.batches import fit_view
 from rded_core.io.images import RejectedImage
-from rded_core.io.manifest import Record
+from rded_core.io.manifest import digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
-from rded_core.io.paths import ClassShard
-from rded_core.io.sources import read_item
-from rded_core.io.tables import CANDIDATES, read_rows_by_class
+from rded_core.io.paths import class_unit
+from rded_core.io.tables import CANDIDATES, iterate_rows
 from rded_core.io.weights import Preprocessing
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
-from tasks.candidates import candidate_item, raise_if_missing
+from tasks.candidates import read_candidate
 from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
-from tasks.units import run_unit
+from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "observe"
 Role = Literal["observer", "teacher"]
-Entry = tuple[ClassShard, dict[str, Any]]
-"""A candidate's row and the shard it lies in."""
+Entry = tuple[int, dict[str, Any]]
+"""A class and the row of a candidate of it."""
 
 SAMPLE_SHARE = 0.1
 """Share of the candidates that is measured, spread evenly over the classes (at least one a class)."""
@@ -44,25 +43,35 @@ TELLING = 5
 
 
 @task(name=STAGE, task_run_name="check {role}", **STAGE_POLICY)
-def check_network(plan: RunPlan, role: Role, candidates: list[Record]) -> Record:
+def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> StageResult:
     """Measures the observer's or teacher's top-1 on a sample of the candidates, whole images, over all and by class.
 
     Raises:
         InputError: it is no better than chance, which means a wrong class order, preprocessing or weights file
             (unless the config says ``force``).
     """
-    per_class = sample_per_class(sum(record.facts["candidates"] for record in candidates), len(plan.classes))
-    record = run_unit(
+    records = {index: record for result in candidates for index, record in result.records.items()}
+    per_class = sample_per_class(sum(record.facts["candidates"] for record in records.values()), len(plan.classes))
+    drawn = digest_of([[plan.classes[index].folder, record.facts["content"]] for index, record in records.items()])
+    unit = Unit(
         plan.run,
         STAGE,
         role,
-        settings={"size": plan.config.size, "per_class": per_class},
-        upstream=[plan.digest_of(role), *(record.outputs_digest() for record in candidates)],
-        outputs=[],
-        produce=lambda: _measure(plan, role, per_class),
+        settings={"size": plan.config.size, "per_class": per_class, **plan.network_settings(role)},
+        upstream={"candidates": drawn},
     )
-    top1, bound, count = record.facts["top1"], record.facts["chance_bound"], record.facts["images"]
-    worst = sorted(record.facts["by_class"].items(), key=lambda entry: entry[1])[:3]
+    work = Worklist({0: unit}, lambda _: plan.scope("check"))
+    if work.stale:
+        work.finish(0, _measure(plan, role, per_class, sorted(records)))
+    result = work.result(STAGE)
+    _judge(plan, role, per_class, work.records[0].facts)
+    return result
+
+
+def _judge(plan: RunPlan, role: Role, per_class: int, found: dict[str, Any]) -> None:
+    """Says how good a network is on the source; raises InputError where it is no better than chance."""
+    top1, bound, count = found["top1"], found["chance_bound"], found["images"]
+    worst = sorted(found["by_class"].items(), key=lambda entry: entry[1])[:3]
     shown = "; worst classes: " + ", ".join(f"{name} {share:.0%}" for name, share in worst)
     told = shown if per_class >= TELLING else ""
     run_logger().info("%s's top-1 on %d candidates: %.1f %%%s", role, count, 100 * top1, told)
@@ -72,7 +81,6 @@ def check_network(plan: RunPlan, role: Role, candidates: list[Record]) -> Record
             f"{len(plan.classes)} classes reaches up to {bound:.1%} of so many); check class order, weights and "
             "preprocessing, or go on with --force"
         )
-    return record
 
 
 def sample_per_class(num_candidates: int, num_classes: int) -> int:
@@ -82,22 +90,20 @@ def sample_per_class(num_candidates: int, num_classes: int) -> int:
     return max(wanted // num_classes, 1)
 
 
-def _measure(plan: RunPlan, role: Role, per_class: int) -> dict[str, Any]:
+def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> dict[str, Any]:
     network = (load_observer if role == "observer" else load_teacher)(plan.config, plan.classes)
     device = device_of(network)
     given = network.preprocessing
-    classifier = fast_form(network, patch_px=plan.config.size, size=plan.config.size)
+    classifier = fast_form(network.classifier, patch_px=plan.config.size, size=plan.config.size)
 
     def look(group: list[Entry]) -> tuple[list[int], Tensor]:
-        seen = [
-            (row["class_index"], view) for shard, row in group if (view := _view(plan, shard, row, given)) is not None
-        ]
+        seen = [(index, view) for index, row in group if (view := _view(plan, index, row, given)) is not None]
         if not seen:
             return [], torch.empty(0, len(plan.classes))
         views = torch.stack([view for _, view in seen]).to(device)
         return [index for index, _ in seen], classify(classifier, views, mean=given.mean, std=given.std).cpu()
 
-    entries = list(_sample(plan, per_class))
+    entries = list(_sample(plan, per_class, indices))
     groups = [entries[start : start + IMAGES_PER_FORWARD] for start in range(0, len(entries), IMAGES_PER_FORWARD)]
     with one_torch_thread():
         outcomes = map_ordered(look, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
@@ -107,21 +113,19 @@ def _measure(plan: RunPlan, role: Role, per_class: int) -> dict[str, Any]:
     )
 
 
-def _sample(plan: RunPlan, per_class: int) -> Iterator[Entry]:
+def _sample(plan: RunPlan, per_class: int, indices: list[int]) -> Iterator[Entry]:
     """Yields the first candidates of each class."""
-    for shard in plan.shards:
-        table = plan.run.table("candidates", shard.name)
-        for _, rows in read_rows_by_class(table, CANDIDATES, range(shard.start, shard.stop), together=per_class):
-            yield from ((shard, row) for row in islice(rows, per_class))
+    for index in indices:
+        table = plan.run.table("candidates", class_unit(plan.classes[index].folder))
+        yield from ((index, row) for row in islice(iterate_rows(table, CANDIDATES, together=per_class), per_class))
 
 
-def _view(plan: RunPlan, shard: ClassShard, row: dict[str, Any], given: Preprocessing) -> Tensor | None:
+def _view(plan: RunPlan, index: int, row: dict[str, Any], given: Preprocessing) -> Tensor | None:
     """Returns a candidate's whole image as the network was trained to see it; None where it does not decode."""
     try:
-        data = read_item(candidate_item(plan, shard, row))
+        data = read_candidate(plan.run, class_unit(plan.classes[index].folder), row)
         return fit_view(data, plan.config.size, interpolation=given.interpolation)
-    except RejectedImage as error:
-        raise_if_missing(error, row, plan)
+    except RejectedImage:
         return None  # counted where it is scored
 
 
@@ -131,8 +135,9 @@ def _summarise(plan: RunPlan, indices: list[int], logits: Tensor) -> dict[str, A
     targets = torch.tensor(indices)
     shares = {
         label.folder: count_correct(logits[targets == label.index], targets[targets == label.index], top=1)
-        / max(int((targets == label.index).sum()), 1)
+        / int((targets == label.index).sum())
         for label in plan.classes
+        if bool((targets == label.index).any())
     }
     return {
         "images": len(indices),

@@ -1,7 +1,7 @@
 """Open the source, the observer and the run folder; stop here if anything cannot work."""
 
-import json
 import platform
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,23 +10,34 @@ from typing import Any
 from prefect import task
 
 from rded_core import ALGORITHM_VERSION, __version__
-from rded_core.config import DistillConfig
+from rded_core.config import DistillConfig, Redo, Rerun
 from rded_core.errors import InputError
-from rded_core.io.dataset_card import write_json
 from rded_core.io.device import resolve_device, resolve_precision
 from rded_core.io.device_jpegs import require_jpeg_decoder
-from rded_core.io.manifest import Record
+from rded_core.io.forgotten import Forgotten, read_forgotten
+from rded_core.io.locks import only_writer
 from rded_core.io.observers import Observer
-from rded_core.io.paths import ClassShard, RunFolder, class_shards
-from rded_core.io.run_records import read_run, require_apart, require_free
-from rded_core.io.sources import Source, SourceClass, absolute_spec, open_source
+from rded_core.io.paths import RunFolder, class_shards, class_unit
+from rded_core.io.run_records import (
+    holds_run,
+    identity_digest,
+    read_run,
+    require_apart,
+    require_free,
+    run_identity,
+    write_run,
+)
+from rded_core.io.sources import Source, absolute_spec, open_source
+from rded_core.io.sources.base import find_class
 from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
+from tasks.units import Scope, StageResult
 
-NEUTRAL_FIELDS = {"out", "device", "precision", "workers", "classes_per_shard", "force"}
-"""Config fields that change nothing in the result, so that a run may go on under other values."""
+MAX_CHANGE_CHARS = 100
+
+WHOLE_RUN = Rerun()
 
 PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")
 
@@ -41,51 +52,69 @@ class RunPlan:
 
     Attributes:
         config: as resolved.
+        rerun: what is to be done again, or left alone.
+        identity: digest of all that the result depends on.
         classes: the source's, in index order.
         num_source: images of each class.
-        shards: the units of work.
-        index: record of each shard's index, by shard name.
+        shards: the classes of each task run.
+        index: what became of each class's index.
         needs_tars: candidates are copied into tars (the source is none).
+        forgotten: images that must not be used.
         observer: digest of the scoring network.
+        outputs: its output for each class.
         teacher: digest of the labelling network.
     """
+
+    index: StageResult
 
     def __init__(
         self,
         config: DistillConfig,
+        rerun: Rerun,
         source: Source,
-        shards: list[ClassShard],
         *,
-        index: dict[str, Record],
-        observer: str,
-        teacher: str,
+        identity: str,
+        forgotten: Forgotten,
+        observer: Observer,
+        teacher: Observer,
     ) -> None:
-        self.config = config
+        self.config, self.rerun, self.identity, self.forgotten = config, rerun, identity, forgotten
         self.classes = source.classes
         self.num_source = tuple(len(items) for items in source.items)
-        self.shards = tuple(shards)
-        self.index = index
+        self.shards = tuple(class_shards(len(source.classes), config.classes_per_shard))
         self.needs_tars = not source.is_webdataset
-        self.observer = observer
-        self.teacher = teacher
+        self.observer, self.outputs = observer.digest, observer.outputs
+        self.teacher, self._teacher_outputs = teacher.digest, teacher.outputs
+        chosen = None if rerun.only_classes is None else {find_class(source, name) for name in rerun.only_classes}
+        self._chosen = frozenset(range(len(source.classes))) if chosen is None else frozenset(chosen)
 
     @property
     def run(self) -> RunFolder:
         """The run folder."""
         return RunFolder(Path(self.config.out))
 
-    def digest_of(self, role: str) -> str:
-        """Returns the digest of the ``observer`` or ``teacher``."""
-        return self.observer if role == "observer" else self.teacher
+    def scope(self, stage: Redo, index: int | None = None) -> Scope:
+        """Returns how far this run may go with a class (or with all of them together) in a stage."""
+        chosen = index is None or index in self._chosen
+        return Scope(redo=chosen and stage in self.rerun.redo, frozen=not chosen)
 
-    def classes_of(self, shard: ClassShard) -> tuple[SourceClass, ...]:
-        """Returns the classes of one shard."""
-        return self.classes[shard.start : shard.stop]
+    def network_settings(self, role: str) -> dict[str, Any]:
+        """Returns what the logits of the ``observer`` or ``teacher`` for the source's classes depend on."""
+        digest, outputs = (self.observer, self.outputs) if role == "observer" else (self.teacher, self._teacher_outputs)
+        return {role: digest, "outputs": list(outputs)}
+
+
+def claim_out(config: DistillConfig) -> AbstractContextManager[None]:
+    """Holds OUT against other writers while a block runs; where a control is made, it waits its turn."""
+    run = RunFolder(Path(config.out))
+    require_free(run)
+    require_apart(run.root, config.source)
+    return only_writer(run, wait=run.owner is not None)
 
 
 @task(name="prepare", task_run_name="prepare {config.source}", **STAGE_POLICY)
-def prepare(config: DistillConfig) -> RunPlan:
-    """Lists the source, loads the networks, claims OUT and writes the index of each class shard.
+def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
+    """Lists the source, loads the networks, claims OUT and writes the index of each class.
 
     Raises:
         InputError: source, observer, IPC or OUT cannot work.
@@ -94,8 +123,7 @@ def prepare(config: DistillConfig) -> RunPlan:
     run = RunFolder(Path(config.out))
     if config.decoder == "cuda":
         require_jpeg_decoder(resolve_device(config.device))
-    require_free(run)
-    require_apart(run.root, config.source)
+    forgotten = read_forgotten(run)
     source = open_source(config.source, classes=config.classes)
     tell_classes(source)
     check_counts(config, source)
@@ -105,12 +133,20 @@ def prepare(config: DistillConfig) -> RunPlan:
     if teacher.digest != observer.digest:
         _tell_network("teacher", teacher, config.size)
     described = _describe_run(config, source, observer, teacher)
+    plan = RunPlan(
+        config,
+        rerun,
+        source,
+        identity=identity_digest(described),
+        forgotten=forgotten,
+        observer=observer,
+        teacher=teacher,
+    )
     _check_control(run, described)
-    _claim(run, described)
-    shards = class_shards(len(source.classes), config.classes_per_shard)
-    digest = described["source"]["digest"]
-    index = {shard.name: write_index(run, source, shard, seed=config.seed, source_digest=digest) for shard in shards}
-    return RunPlan(config, source, shards, index=index, observer=observer.digest, teacher=teacher.digest)
+    _claim(run, described, source)
+    scopes = [plan.scope("draw", label.index) for label in source.classes]
+    plan.index = write_index(run, source, seed=config.seed, scopes=[replace(scope, redo=False) for scope in scopes])
+    return plan
 
 
 def check_counts(config: DistillConfig, source: Source) -> None:
@@ -192,32 +228,29 @@ def describe_network(observer: Observer) -> dict[str, Any]:
     }
 
 
-def _identity(described: dict[str, Any]) -> dict[str, Any]:
-    """Picks what makes two runs the same run: everything the result depends on."""
-    fields = {f"config.{name}": value for name, value in described["config"].items() if name not in NEUTRAL_FIELDS}
-    digests = {f"{name}.digest": described[name]["digest"] for name in ("source", "observer", "teacher")}
-    return json.loads(json.dumps({**fields, **digests, "algorithm_version": described["algorithm_version"]}))
+def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
+    """Writes run.json and says what has changed since the last run here; what that means is up to each unit's record.
+
+    Raises:
+        InputError: OUT holds a run of other images altogether, so that going on would only replace it.
+    """
+    if holds_run(run):
+        before, now = run_identity(read_run(run)), run_identity(described)
+        changed = [name for name in now if before.get(name) != now[name]]
+        if "config.source" in changed and not _has_any(run, source):
+            raise InputError(
+                f"--out {run.root} holds a run of other images ({before['config.source']}); choose another --out"
+            )
+        told = [f"{name.removeprefix('config.')} {before.get(name)} -> {now[name]}" for name in changed]
+        shown = [text if len(text) < MAX_CHANGE_CHARS else text.split(" ")[0] for text in told]
+        if shown:
+            run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
+    write_run(run, described)
 
 
-def _claim(run: RunFolder, described: dict[str, Any]) -> None:
-    """Writes run.json, or checks that the one there describes this very run."""
-    if not run.run_json.is_file():
-        write_json(run.run_json, described)
-        return
-    before = _identity(read_run(run))
-    now = _identity(described)
-    changed = [name for name in now if before.get(name) != now[name]]
-    if "algorithm_version" in changed:
-        raise InputError(
-            f"--out {run.root} holds a run of another rded (algorithm version {before['algorithm_version']}, now "
-            f"{ALGORITHM_VERSION}); choose another --out"
-        )
-    if changed:
-        name = changed[0]
-        raise InputError(
-            f"--out {run.root} already holds another run ({name} was {before.get(name)!r}, now {now[name]!r}); "
-            "choose another --out, or give that run's settings to go on with it"
-        )
+def _has_any(run: RunFolder, source: Source) -> bool:
+    """Tells whether the run folder holds anything of any class of a source."""
+    return any(run.record("index", class_unit(label.folder)).is_file() for label in source.classes)
 
 
 def _check_control(run: RunFolder, described: dict[str, Any]) -> None:

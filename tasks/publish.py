@@ -12,20 +12,28 @@ from typing import Any, TypeVar
 
 from prefect import task
 
+from rded_core import __version__
+from rded_core.io.checksums import check_sums
 from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
 from rded_core.io.distilled import read_images
-from rded_core.io.files import clear_folder, link_or_copy, swap_folder
-from rded_core.io.manifest import Record
-from rded_core.io.paths import DatasetFolder, block_name
+from rded_core.io.distilled_samples import encode_sample
+from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder
+from rded_core.io.manifest import Record, digest_of
+from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
-from rded_core.io.shards import read_shard, write_shard
-from rded_core.io.tables import LINEAGE, count_by_class, read_rows, write_rows
+from rded_core.io.shards import Sample, read_shard, write_shard
+from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
+from tasks.labels_before import drop_old_notes
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
-from tasks.soft_labels import label_blocks
+from tasks.soft_labels import images_digest, label_blocks, squeeze_records
+from tasks.summary import describe_work
+from tasks.units import StageResult, Unit, Worklist
+
+STAGE = "publish"
 
 Entry = TypeVar("Entry")
 
@@ -36,13 +44,34 @@ IMAGES_PER_TAR = 1000
 """Images in one published tar. Fixed, so that the tars do not depend on the class shards of the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class StageRecords:
-    """The records of every class shard, in shard order, as far as publishing needs them."""
+class StageResults:
+    """What became of every class in every stage.
 
-    candidates: list[Record]
-    scores: list[Record]
-    observer: Record
+    A plain class, so that Prefect does not walk into it.
+
+    Attributes:
+        candidates: by class shard, as are `scores`, `selected` and `images`.
+        checks: of the observer, and of the teacher where it is another network.
+        labels: by block of epochs.
+    """
+
+    def __init__(
+        self,
+        *,
+        candidates: list[StageResult],
+        checks: list[StageResult],
+        scores: list[StageResult],
+        selected: list[StageResult],
+        images: list[StageResult],
+        labels: list[StageResult],
+    ) -> None:
+        self.candidates, self.checks, self.scores = candidates, checks, scores
+        self.selected, self.images, self.labels = selected, images, labels
+
+    def in_order(self) -> list[StageResult]:
+        """Returns all of them in the order of the stages."""
+        parts = (self.candidates, self.checks, self.scores, self.selected, self.images, self.labels)
+        return [result for part in parts for result in part]
 
 
 @dataclass(slots=True)
@@ -54,41 +83,98 @@ class ClassPatches:
 
 
 @task(name="publish", task_run_name="publish {plan.config.out}", **STAGE_POLICY)
-def publish(plan: RunPlan, records: StageRecords) -> dict[str, Any]:
+def publish(plan: RunPlan, results: StageResults) -> Any:
     """Writes images, labels, lineage, descriptions, report and checksums, then swaps the whole into ``dataset/``.
 
+    Where a class has no images yet (``only_classes`` left it out), nothing is published, and the summary says so.
+
     Returns:
-        A record: folder, counts of images and classes, bytes of images and labels, the observer's top-1.
+        A record: folder, counts of images and classes, bytes of images and labels, the observer's top-1, what was
+        reused and what was made.
     """
+    squeezed = squeeze_records(results.images)
+    missing = [label.folder for label in plan.classes if label.index not in squeezed]
+    if missing:
+        run_logger().warning(
+            "nothing published: %d of %d classes have no images yet (%s ...); run without --only-classes",
+            len(missing), len(plan.classes), missing[0],
+        )  # fmt: skip
+        work = describe_work(plan, results.in_order())
+        return {"out": plan.config.out, "dataset": None, "missing": missing, "work": work}
+    work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
+    if work.stale:
+        work.finish(0, _publish(plan, results, squeezed))
+    for note in work.records[0].facts["notes"]:
+        run_logger().warning(note)
+    stages = [*results.in_order(), StageResult(STAGE, work.done)]
+    told = {"out": plan.config.out, "dataset": str(plan.run.dataset), "missing": []}
+    return work.end_with({**work.records[0].facts["summary"], **told, "work": describe_work(plan, stages)})
+
+
+def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> Unit:
+    """Returns the unit whose output is the dataset folder, of which the record names the checksums' checksum."""
+    rejected = [record.facts["rejected"] for part in (results.candidates, results.scores) for record in _records(part)]
+    return Unit(
+        plan.run,
+        STAGE,
+        "dataset",
+        settings={"run": plan.identity, "rded": __version__},
+        upstream={
+            "images": images_digest(plan, squeezed),
+            "selection": digest_of([record.upstream["selection"] for record in squeezed.values()]),
+            "labels": digest_of([record.outputs for record in _records(results.labels)]),
+            "observer": digest_of([record.facts for record in _records(results.checks)]),
+            "rejected": digest_of(rejected),
+        },
+        still_true=lambda record: _fault(plan.run, record),
+    )
+
+
+def _fault(run: RunFolder, record: Record) -> str:
+    """Says what is wrong with the dataset folder, if anything."""
+    faults = check_sums(DatasetFolder(run.dataset), record.facts["sums"])
+    return f"dataset {faults[0].kind}" if faults else ""
+
+
+def _records(results: list[StageResult]) -> list[Record]:
+    return [record for result in results for record in result.records.values()]
+
+
+def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> dict[str, Any]:
+    """Makes the dataset and returns what its record says of it."""
     folder = DatasetFolder(plan.run.staged_dataset)
     clear_folder(folder.root)
-    _publish_images(plan, folder)
-    found = _publish_lineage(plan, folder)
-    for block in label_blocks(plan.config):
+    found = _publish_images(plan, folder, squeezed)
+    for block in label_blocks(plan.config, results.images):
         name = block_name(block)
         link_or_copy(plan.run.table("soft_labels", name), folder.soft_labels(name))
-    classes = _class_entries(plan, records, found)
+    classes = _class_entries(plan, results, found)
     num_images = sum(entry["num_images"] for entry in classes)
-    recipe = describe_recipe(plan, num_images=num_images, observer_top1=records.observer.facts["top1"])
+    top1 = results.checks[0].records[0].facts["top1"]
+    recipe = describe_recipe(plan, num_images=num_images, observer_top1=top1)
     published = ("index", "name", "wnid", "folder", "num_source", "num_candidates", "num_images")
     write_json(folder.classes, [{name: entry[name] for name in published} for entry in classes])
     write_json(folder.recipe, recipe)
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
+    notes = _notes(plan, classes)
     write_report(
         folder,
         stored=read_images(_first_tars(folder, classes), max_class=MAX_ROWS),
         classes=classes,
         recipe=recipe,
         scores=[score for patches in found.values() for score in patches.scores],
-        notes=_notes(plan, classes),
+        notes=notes,
     )
     write_sums(folder)
-    record = _summary(plan, folder, num_images=num_images, observer_top1=records.observer.facts["top1"])
+    facts = {
+        "sums": file_digest(folder.sums),
+        "notes": notes,
+        "summary": _summary(plan, folder, classes, observer_top1=top1),
+    }
     swap_folder(folder.root, plan.run.dataset)
-    for note in _notes(plan, classes):
-        run_logger().warning(note)
-    return record
+    drop_old_notes(plan.run, images_digest(plan, squeezed))
+    return facts
 
 
 def _first_tars(folder: DatasetFolder, classes: list[dict[str, Any]]) -> list[Path]:
@@ -97,10 +183,29 @@ def _first_tars(folder: DatasetFolder, classes: list[dict[str, Any]]) -> list[Pa
     return folder.image_tars()[: ceil(shown / IMAGES_PER_TAR)]
 
 
-def _publish_images(plan: RunPlan, folder: DatasetFolder) -> None:
-    samples = (sample for shard in plan.shards for sample in read_shard(plan.run.tar("squeeze", shard.name)))
-    for number, group in enumerate(_grouped(samples, IMAGES_PER_TAR)):
-        write_shard(folder.images(number), group)
+def _publish_images(plan: RunPlan, folder: DatasetFolder, squeezed: dict[int, Record]) -> dict[int, ClassPatches]:
+    """Writes image tars with lineage beside them, one table for each; returns what each class has."""
+    found = {label.index: ClassPatches() for label in plan.classes}
+    images = (image for index in squeezed for image in _images_of(plan, index))
+    for number, group in enumerate(_grouped(images, IMAGES_PER_TAR)):
+        write_shard(folder.images(number), (sample for sample, _ in group))
+        write_rows(folder.lineage(number), [row for _, rows in group for row in rows], LINEAGE)
+        for _, rows in group:
+            patches = found[rows[0]["class_index"]]
+            patches.num_images += 1
+            patches.scores += (row["score_nats"] for row in rows if row["score_nats"] is not None)
+    return found
+
+
+def _images_of(plan: RunPlan, index: int) -> Iterator[tuple[Sample, list[dict[str, Any]]]]:
+    """Yields each image of a class as it is published, and its rows of lineage."""
+    label = plan.classes[index]
+    name = class_unit(label.folder)
+    selected = groupby(read_rows(plan.run.table("selection", name), SELECTED), key=itemgetter("number"))
+    for (_, files), (number, group) in zip(read_shard(plan.run.tar("squeeze", name)), selected, strict=True):
+        key = image_key(index, number)
+        rows: list[dict[str, Any]] = [{**row, "key": key, "class_index": index} for row in group]
+        yield encode_sample(key, files, label=label, source_uris=[row["source_uri"] for row in rows]), rows
 
 
 def _grouped(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
@@ -109,33 +214,13 @@ def _grouped(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
         yield group
 
 
-def _publish_lineage(plan: RunPlan, folder: DatasetFolder) -> dict[int, ClassPatches]:
-    """Writes lineage beside the tars, one table for each, a tar's rows at a time; returns what each class has."""
-    found = {label.index: ClassPatches() for label in plan.classes}
-    for number, group in enumerate(_grouped(_lineage_by_image(plan), IMAGES_PER_TAR)):
-        rows = [row for image in group for row in image]
-        write_rows(folder.lineage(number), rows, LINEAGE)
-        for image in group:
-            patches = found[image[0]["class_index"]]
-            patches.num_images += 1
-            patches.scores += (row["score_nats"] for row in image if row["score_nats"] is not None)
-    return found
-
-
-def _lineage_by_image(plan: RunPlan) -> Iterator[list[dict[str, Any]]]:
-    for shard in plan.shards:
-        rows = read_rows(plan.run.table("selection", shard.name), LINEAGE)
-        for _, group in groupby(rows, key=itemgetter("key")):
-            yield list(group)
-
-
-def _class_entries(plan: RunPlan, records: StageRecords, found: dict[int, ClassPatches]) -> list[dict[str, Any]]:
+def _class_entries(plan: RunPlan, results: StageResults, found: dict[int, ClassPatches]) -> list[dict[str, Any]]:
     """Returns classes.json's entries, each with its rejected images by reason and its median score."""
     rejected: dict[int, list[tuple[str, str]]] = {label.index: [] for label in plan.classes}
-    for record in (*records.candidates, *records.scores):
-        for index, images in record.facts["rejected"].items():
-            rejected[int(index)] += [(reason, uri) for reason, uri in images]
-    usable = sum((count_by_class(plan.run.table("realism", shard.name)) for shard in plan.shards), Counter[int]())
+    for result in (*results.candidates, *results.scores):
+        for index, record in result.records.items():
+            rejected[index] += [(reason, uri) for reason, uri in record.facts["rejected"]]
+    usable = {index: record.facts["usable"] for part in results.scores for index, record in part.records.items()}
     return [
         {
             "index": label.index,
@@ -175,13 +260,14 @@ def _notes(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
     return notes
 
 
-def _summary(plan: RunPlan, folder: DatasetFolder, *, num_images: int, observer_top1: float) -> dict[str, Any]:
+def _summary(
+    plan: RunPlan, folder: DatasetFolder, classes: list[dict[str, Any]], *, observer_top1: float
+) -> dict[str, Any]:
     return {
-        "out": plan.config.out,
-        "dataset": str(plan.run.dataset),
-        "num_images": num_images,
+        "num_images": sum(entry["num_images"] for entry in classes),
         "num_classes": len(plan.classes),
         "num_source": sum(plan.num_source),
+        "rejected": dict(sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())),
         "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
         "label_bytes": sum(path.stat().st_size for path in folder.soft_label_tables()),
         "label_epochs": plan.config.label_epochs,

@@ -6,15 +6,15 @@ import torch
 from prefect import task
 
 from rded_core.io.manifest import Record
-from rded_core.io.paths import ClassShard
-from rded_core.io.sources import SourceClass
-from rded_core.io.tables import SCORES, SELECTED, read_rows_by_class, write_rows
+from rded_core.io.paths import ClassShard, class_unit
+from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
 from rded_core.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.squeeze import rank_grid
+from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan, too_few
 from tasks.progress import run_logger
-from tasks.units import run_unit
+from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "selection"
 
@@ -22,40 +22,54 @@ Row = dict[str, Any]
 
 
 @task(name=STAGE, task_run_name="select {shard.name}", **STAGE_POLICY)
-def select(plan: RunPlan, shard: ClassShard, scores: Record) -> Record:
-    """Writes the lineage of the shard's distilled images: which box of which source image goes where.
+def select(plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult) -> StageResult:
+    """Writes which box of which candidate goes where in each class's images.
 
     Raises:
         InputError: a class has too few usable candidates.
     """
-    table = plan.run.table(STAGE, shard.name)
+    made = (candidates.records, scores.records)
+    units = {index: selection_unit(plan, index, *(records.get(index) for records in made)) for index in shard.indices}
+    work = Worklist(units, lambda index: plan.scope("select", index), why=scores.why, workers=num_workers(plan.config))
+    for index in work.stale:
+        work.finish(index, select_class(plan, index))
+    return work.result(STAGE)
+
+
+def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores: Record | None) -> Unit | None:
+    """Returns the unit of one class, None where it has no scores."""
+    if candidates is None or scores is None:
+        return None
+    name = class_unit(plan.classes[index].folder)
     fields = ("selection", "ipc", "factor", "allow_fewer")
-
-    def produce() -> dict[str, Any]:
-        scored = read_rows_by_class(plan.run.table("realism", shard.name), SCORES, range(shard.start, shard.stop))
-        rows = [row for index, group in scored for row in _select_class(plan, plan.classes[index], list(group))]
-        write_rows(table, rows, SELECTED)
-        return {"patches": len(rows)}
-
-    return run_unit(
+    return Unit(
         plan.run,
         STAGE,
-        shard.name,
-        settings={name: getattr(plan.config, name) for name in fields},
-        upstream=[scores.outputs_digest()],
-        outputs=[table],
-        produce=produce,
+        name,
+        settings={"lost": [], **{field: getattr(plan.config, field) for field in fields}},
+        upstream={"scores": scores.outputs_digest(), "candidates": candidates.facts["content"]},
+        outputs=(plan.run.table(STAGE, name),),
     )
 
 
-def _select_class(plan: RunPlan, label: SourceClass, candidates: list[Row]) -> list[Row]:
-    config = plan.config
+def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Writes one class's selection, without the candidates at the positions `lost`; returns its facts."""
+    name = class_unit(plan.classes[index].folder)
+    places = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
+    scored = [row for row in read_rows(plan.run.table("realism", name), SCORES) if row["position"] not in lost]
+    rows = _choose(plan, index, [{**row, **places[row["position"]]} for row in scored])
+    write_rows(plan.run.table(STAGE, name), rows, SELECTED)
+    return {"patches": len(rows), "images": len({row["number"] for row in rows})}
+
+
+def _choose(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row]:
+    config, folder = plan.config, plan.classes[index].folder
     # Controls keep to the number of images that the method itself can make of a small class.
     num_images = min(config.ipc, len(candidates) // config.candidates_per_image)
     if num_images < config.ipc:
         if not config.allow_fewer or num_images == 0:
-            raise too_few(label.folder, len(candidates), plan.num_source[label.index], config)
-        run_logger().warning("class %s: %d images instead of %d", label.folder, num_images, config.ipc)
+            raise too_few(folder, len(candidates), plan.num_source[index], config)
+        run_logger().warning("class %s: %d images instead of %d", folder, num_images, config.ipc)
     num_patches = num_images * config.patches_per_image
     if config.selection == "realism":
         chosen = select_patches(torch.tensor([row["scores_nats"] for row in candidates]), num_patches)
@@ -63,20 +77,19 @@ def _select_class(plan: RunPlan, label: SourceClass, candidates: list[Row]) -> l
         chosen = take_first_patches(len(candidates), num_patches)
     grid = rank_grid(num_images, config.tile_factor).tolist()
     return [
-        _lineage_row(f"c{label.index:05d}_i{number:05d}", quadrant, rank, candidates, chosen)
+        _patch_row(number, quadrant, rank, candidates, chosen)
         for number, ranks in enumerate(grid)
         for quadrant, rank in enumerate(ranks)
     ]
 
 
-def _lineage_row(key: str, quadrant: int, rank: int, candidates: list[Row], chosen: SelectedPatches) -> Row:
+def _patch_row(number: int, quadrant: int, rank: int, candidates: list[Row], chosen: SelectedPatches) -> Row:
     candidate = candidates[int(chosen.candidates[rank])]
     crop = int(chosen.crops[rank])
     top, left, height, width = candidate["boxes"][4 * crop : 4 * crop + 4]
     return {
         **candidate,
-        "key": key,
-        "candidate_key": candidate["key"],
+        "number": number,
         "quadrant": quadrant,
         "rank": rank,
         "box_top": top,

@@ -12,7 +12,7 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.config import DistillConfig
-from rded_core.io.distilled import StoredImages, read_images
+from rded_core.io.distilled import StoredImages, read_class_images
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks
@@ -21,12 +21,13 @@ from rded_core.io.uploads import keep_on_device, take_rows, upload_views
 from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import classify_in_passes, encode_logits, pack_batches, plan_batches, rows_per_pass
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views, join_views
+from rded_core.views import ViewRecipe, apply_views, draw_views, join_views
+from tasks.labels_before import Drawn, LabelsBefore
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
-from tasks.units import run_unit
+from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "soft_labels"
 
@@ -36,13 +37,12 @@ DEVICE_ROWS = 256
 
 _Planned = tuple[int, int, Tensor]
 """A batch to come: its epoch, its number there, and the rows of its images."""
-_Drawn = tuple[int, Tensor, Views]
-"""A batch with its views: epoch, rows, views."""
 
 
-def label_blocks(config: DistillConfig) -> list[range]:
-    """Returns the blocks of epochs that share a table: the units of this stage."""
-    return list(epoch_blocks(config.label_epochs, EPOCHS_PER_FILE))
+def label_blocks(config: DistillConfig, images: list[StageResult]) -> list[range]:
+    """Returns the blocks of epochs that share a table: the units of this stage; none while a class has no images."""
+    is_whole = all(done for result in images for done in result.units.values())
+    return list(epoch_blocks(config.label_epochs, EPOCHS_PER_FILE)) if is_whole else []
 
 
 def view_recipe(config: DistillConfig) -> ViewRecipe:
@@ -64,36 +64,64 @@ def label_batch_size(config: DistillConfig, *, num_classes: int, num_images: int
 
 
 @task(name=STAGE, task_run_name="label epochs {block.start}-{block.stop}", **STAGE_POLICY)
-def label_views(plan: RunPlan, block: range, images: list[Record]) -> Record:
-    """Writes the views of a block of epochs with the teacher's logits, made from the images as stored."""
-    run, config = plan.run, plan.config
-    table = run.table(STAGE, block_name(block))
-    digest = digest_of([output for record in images for output in sorted(record.outputs.values())])
+def label_views(plan: RunPlan, block: range, images: list[StageResult]) -> StageResult:
+    """Writes the views of a block of epochs with the teacher's logits, made from the images as stored.
 
-    def produce() -> dict[str, Any]:
-        tars = tuple(run.tar("squeeze", shard.name) for shard in plan.shards)
-        stored = _stored_images(tars, digest, device_of(load_teacher(config, plan.classes)))
-        with one_torch_thread():
-            write_soft_labels(
-                table,
-                _label_block(plan, block, stored.images),
-                keys=stored.images.keys,
-                class_indices=stored.images.class_indices,
-                num_classes=len(plan.classes),
-                metadata=_metadata(plan, stored.digest),
-            )
-        return {"views": len(stored.images.keys) * len(block), "bytes": table.stat().st_size}
+    Where only some images have changed since the block was written, only the passes with views of those are computed.
+    """
+    squeezed = squeeze_records(images)
+    unit = _unit(plan, block, squeezed)
+    work = Worklist({block.start: unit}, lambda _: plan.scope("label"))
+    if work.stale:
+        work.finish(block.start, _label(plan, block, unit, squeezed))
+    return work.result(STAGE)
 
-    fields = ("seed", "protocol", "label_batch_size", "mix", "flip", "factor", "size", "selection", "ipc")
-    return run_unit(
-        run,
-        STAGE,
-        block_name(block),
-        settings={"epochs": [block.start, block.stop], **{name: getattr(config, name) for name in fields}},
-        upstream=[digest, plan.teacher],
-        outputs=[table],
-        produce=produce,
-    )
+
+def squeeze_records(images: list[StageResult]) -> dict[int, Record]:
+    """Returns the records of all classes' images, in index order."""
+    return dict(sorted(entry for result in images for entry in result.records.items()))
+
+
+def images_digest(plan: RunPlan, squeezed: dict[int, Record]) -> str:
+    """Returns one digest over every distilled image's file, class by class."""
+    return digest_of([[plan.classes[index].folder, record.facts["sha256"]] for index, record in squeezed.items()])
+
+
+def _unit(plan: RunPlan, block: range, squeezed: dict[int, Record]) -> Unit:
+    config = plan.config
+    num_images = sum(record.facts["images"] for record in squeezed.values())
+    fields = ("seed", "protocol", "mix", "flip", "factor", "size", "selection")
+    settings = {
+        "epochs": [block.start, block.stop],
+        "batch_size": label_batch_size(config, num_classes=len(plan.classes), num_images=num_images),
+        "classes": digest_of([label.folder for label in plan.classes]),
+        **{field: getattr(config, field) for field in fields},
+        **plan.network_settings("teacher"),
+    }
+    name = block_name(block)
+    upstream = {"images": images_digest(plan, squeezed)}
+    return Unit(plan.run, STAGE, name, settings, upstream, outputs=(plan.run.table(STAGE, name),))
+
+
+def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record]) -> dict[str, Any]:
+    """Writes one block's table and returns what its record says of it."""
+    config, table = plan.config, unit.outputs[0]
+    tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
+    digest = unit.upstream["images"]
+    stored = _stored_images(tars, digest, device_of(load_teacher(config, plan.classes)))
+    shas = [sha for record in squeezed.values() for sha in record.facts["sha256"]]
+    before = LabelsBefore.find(unit, dict(zip(stored.images.keys, shas, strict=True)))
+    with one_torch_thread():
+        write_soft_labels(
+            table,
+            _label_block(plan, block, stored.images, before),
+            keys=stored.images.keys,
+            class_indices=stored.images.class_indices,
+            num_classes=len(plan.classes),
+            metadata=_metadata(plan, stored.digest),
+        )
+    reused = {"reused_views": before.reused} if before else {}
+    return {"views": len(stored.images.keys) * len(block), **reused, "bytes": table.stat().st_size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +133,10 @@ class _Stored:
 
 
 @lru_cache(maxsize=1)
-def _stored_images(tars: tuple[Path, ...], digest: str, device: torch.device) -> _Stored:
+def _stored_images(tars: tuple[tuple[int, Path], ...], digest: str, device: torch.device) -> _Stored:
     """Decodes the distilled images once for all blocks; the digest keys the cache to their bytes."""
     del digest
-    stored = read_images(list(tars))
+    stored = read_class_images(dict(tars))
     pixels = hashlib.sha256(stored.images.numpy().data).hexdigest()
     return _Stored(replace(stored, images=keep_on_device(stored.images, device)), pixels)
 
@@ -123,14 +151,16 @@ def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size
     ]
 
 
-def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> Iterator[tuple[int, LabelledBatch]]:
+def _label_block(
+    plan: RunPlan, block: range, stored: StoredImages, before: LabelsBefore | None
+) -> Iterator[tuple[int, LabelledBatch]]:
     """Yields the block's batches with their epochs, in order.
 
     Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
     others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
     """
     config, teacher = plan.config, load_teacher(plan.config, plan.classes)
-    network = fast_form(teacher, patch_px=config.size, size=config.size)
+    network = fast_form(teacher.classifier, patch_px=config.size, size=config.size)
     device, recipe = device_of(teacher), view_recipe(config)
     mean, std = teacher.preprocessing.mean, teacher.preprocessing.std
     size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))
@@ -138,24 +168,29 @@ def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> Iterator[
     pass_rows = rows_per_pass(size, CPU_ROWS if on_cpu else DEVICE_ROWS)
     planned = _plan_block(config, block, len(stored.keys), size)
 
-    def draw(group: range) -> list[_Drawn]:
-        return [
-            (epoch, rows, draw_views(recipe, len(rows), counter_generator(config.seed, "views", epoch, number)))
+    def draw(group: range) -> tuple[list[Drawn], Tensor | None]:
+        drawn = [
+            (epoch, number, rows, draw_views(recipe, len(rows), counter_generator(config.seed, "views", epoch, number)))
             for epoch, number, rows in planned[group.start : group.stop]
         ]
+        return drawn, before.logits_of(drawn) if before else None
 
-    def label(drawn: list[_Drawn]) -> tuple[list[_Drawn], Tensor]:
-        images = take_rows(stored.images, torch.cat([rows for _, rows, _ in drawn]), device)
-        views = upload_views(join_views([views for _, _, views in drawn]), device)
+    def label(entry: tuple[list[Drawn], Tensor | None]) -> tuple[list[Drawn], Tensor]:
+        drawn, known = entry
+        if known is not None:
+            return drawn, known
+        images = take_rows(stored.images, torch.cat([rows for _, _, rows, _ in drawn]), device)
+        views = upload_views(join_views([views for _, _, _, views in drawn]), device)
         with torch.inference_mode():
-            return drawn, classify_in_passes(network, apply_views(images, views, mean=mean, std=std), pass_rows)
+            logits = classify_in_passes(network, apply_views(images, views, mean=mean, std=std), pass_rows)
+            return drawn, encode_logits(logits)
 
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
     what = f"label epochs {block.start}-{block.stop - 1}"
     for drawn, logits in track(labelled, total=len(groups), what=what):
-        encoded = encode_logits(logits).cpu().split([len(rows) for _, rows, _ in drawn])
-        for (epoch, rows, views), part in zip(drawn, encoded, strict=True):
+        encoded = logits.cpu().split([len(rows) for _, _, rows, _ in drawn])
+        for (epoch, _, rows, views), part in zip(drawn, encoded, strict=True):
             yield epoch, (rows, views, part)
 
 

@@ -1,8 +1,10 @@
 """Cut the selected patches again, tile them, and store the distilled images."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -10,84 +12,133 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.crops import cut_patch
-from rded_core.errors import InputError
-from rded_core.io.distilled_samples import encode_sample
 from rded_core.io.images import RejectedImage, decode_image, encode_image, image_suffix
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
-from rded_core.io.paths import ClassShard
+from rded_core.io.paths import ClassShard, class_unit
 from rded_core.io.shards import Sample, write_shard
-from rded_core.io.sources import read_item
-from rded_core.io.tables import SELECTED, read_rows
+from rded_core.io.tables import CANDIDATES, SELECTED, read_rows
 from rded_core.squeeze import cell_shapes, tile_patches
-from tasks.candidates import candidate_item
+from tasks.candidates import read_candidate
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
-from tasks.progress import track
-from tasks.units import run_unit
+from tasks.progress import run_logger, track
+from tasks.selection import select_class, selection_unit
+from tasks.units import StageResult, Unit, Worklist, run_unit
 
 STAGE = "squeeze"
 
+Row = dict[str, Any]
+
+
+class _LostCandidate(Exception):
+    """A selected candidate that is no more what it was when it was scored."""
+
+    def __init__(self, index: int, row: Row, reason: str) -> None:
+        super().__init__(f"{row['source_uri']}: {reason}")
+        self.index, self.position = index, row["position"]
+
 
 @task(name=STAGE, task_run_name="tile {shard.name}", **STAGE_POLICY)
-def tile(plan: RunPlan, shard: ClassShard, selected: Record) -> Record:
-    """Writes the shard's distilled images as a tar, in class and image order."""
-    tar = plan.run.tar(STAGE, shard.name)
+def tile(
+    plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult, selected: StageResult
+) -> StageResult:
+    """Writes each class's distilled images as a tar, best first.
+
+    Where a source image has gone or changed since it was scored (tars are read where they lie), the class is selected
+    again without it; the next run looks again.
+    """
+    records = selected.records
+    units = {index: _unit(plan, index, records[index]) if index in records else None for index in shard.indices}
+    work = Worklist(units, lambda index: plan.scope("tile", index), why=selected.why, workers=num_workers(plan.config))
+    lost: dict[int, tuple[int, ...]] = dict.fromkeys(work.stale, ())
+    pending = list(lost)
+    while pending:
+        try:
+            for index, facts in _tile_classes(plan, shard, pending):
+                work.finish(index, facts)
+                pending.remove(index)
+        except _LostCandidate as error:
+            index = error.index
+            run_logger().warning("class %s: %s; the next-ranked takes its place", plan.classes[index].folder, error)
+            lost[index] = (*lost[index], error.position)
+            made = (candidates.records.get(index), scores.records.get(index))
+            work.replace(index, _unit(plan, index, _select_without(plan, index, made, lost[index])))
+    return work.result(STAGE)
+
+
+def _unit(plan: RunPlan, index: int, selected: Record) -> Unit:
+    name = class_unit(plan.classes[index].folder)
     fields = ("image_format", "image_quality", "size", "factor", "selection")
-
-    def produce() -> dict[str, Any]:
-        rows = read_rows(plan.run.table("selection", shard.name), SELECTED)
-        images = [list(group) for _, group in groupby(rows, key=lambda row: row["key"])]
-        with one_torch_thread():
-            samples = map_ordered(
-                lambda image: _make_sample(plan, shard, image), images, workers=num_workers(plan.config)
-            )
-            written = write_shard(tar, track(samples, total=len(images), what=f"tile {shard.name}"))
-        return {"images": written.num_samples, "bytes": tar.stat().st_size}
-
-    return run_unit(
+    return Unit(
         plan.run,
         STAGE,
-        shard.name,
-        settings={name: getattr(plan.config, name) for name in fields},
-        upstream=[selected.outputs_digest()],
-        outputs=[tar],
-        produce=produce,
+        name,
+        settings={field: getattr(plan.config, field) for field in fields},
+        upstream={"selection": selected.outputs_digest()},
+        outputs=(plan.run.tar(STAGE, name),),
     )
 
 
-def _make_sample(plan: RunPlan, shard: ClassShard, quadrants: list[dict[str, Any]]) -> Sample:
+def _select_without(
+    plan: RunPlan, index: int, made: tuple[Record | None, Record | None], lost: tuple[int, ...]
+) -> Record:
+    unit = selection_unit(plan, index, *made)
+    assert unit is not None
+    done = run_unit(
+        replace(unit, settings={**unit.settings, "lost": sorted(lost)}), lambda: select_class(plan, index, lost)
+    )
+    assert done is not None
+    return done.record
+
+
+def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Writes the images of classes, tiled by all cores; yields each class, and what its record says, when it is whole.
+
+    Raises:
+        _LostCandidate: a class cannot be tiled as it was selected.
+    """
+    images = [(index, image) for index in indices for image in _images_of(plan, index)]
+    with one_torch_thread():
+        made = map_ordered(lambda image: _make_sample(plan, *image), images, workers=num_workers(plan.config))
+        followed = zip(images, track(made, total=len(images), what=f"tile {shard.name}"), strict=True)
+        for index, samples in groupby(followed, key=lambda entry: entry[0][0]):
+            tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
+            digests: list[str] = []
+            write_shard(tar, _digested((sample for _, sample in samples), digests))
+            yield index, {"images": len(digests), "bytes": tar.stat().st_size, "sha256": digests}
+
+
+def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]:
+    """Hands samples on, noting the digest of each one's image."""
+    for key, files in samples:
+        digests.append(hashlib.sha256(next(iter(files.values()))).hexdigest())
+        yield key, files
+
+
+def _images_of(plan: RunPlan, index: int) -> list[list[Row]]:
+    """Returns the patches of each image of a class, with the places of their candidates."""
+    name = class_unit(plan.classes[index].folder)
+    places = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
+    rows = [{**places[row["position"]], **row} for row in read_rows(plan.run.table("selection", name), SELECTED)]
+    return [list(group) for _, group in groupby(rows, key=itemgetter("number"))]
+
+
+def _make_sample(plan: RunPlan, index: int, quadrants: list[Row]) -> Sample:
     config = plan.config
     factor = config.tile_factor
-    patches = list(_cut(plan, shard, quadrants, cell_shapes(config.size, factor)))
+    patches = list(_cut(plan, index, quadrants, cell_shapes(config.size, factor)))
     data = encode_image(tile_patches(patches, factor), config.image_format, config.image_quality)
-    label = plan.classes[quadrants[0]["class_index"]]
-    return encode_sample(
-        quadrants[0]["key"],
-        {image_suffix(config.image_format): data},
-        label=label,
-        source_uris=[row["source_uri"] for row in quadrants],
-    )
+    return f"i{quadrants[0]['number']:05d}", {image_suffix(config.image_format): data}
 
 
-def _read_unchanged(plan: RunPlan, shard: ClassShard, row: dict[str, Any]) -> bytes:
-    """Reads a patch's source image; raises InputError where it is not the one that was scored."""
-    try:
-        data = read_item(candidate_item(plan, shard, {**row, "key": row["candidate_key"]}))
-    except RejectedImage as error:
-        raise InputError(
-            f"{row['source_uri']} has gone since it was scored ({error}); distil into a new --out"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-        raise InputError(f"{row['source_uri']} has changed since it was scored; distil into a new --out")
-    return data
-
-
-def _cut(
-    plan: RunPlan, shard: ClassShard, quadrants: list[dict[str, Any]], shapes: list[tuple[int, int]]
-) -> Iterator[Tensor]:
+def _cut(plan: RunPlan, index: int, quadrants: list[Row], shapes: list[tuple[int, int]]) -> Iterator[Tensor]:
+    unit = class_unit(plan.classes[index].folder)
     for row, (height_px, width_px) in zip(quadrants, shapes, strict=True):
-        image = decode_image(_read_unchanged(plan, shard, row))
+        try:
+            image = decode_image(read_candidate(plan.run, unit, row, verify=True))
+        except RejectedImage as error:
+            raise _LostCandidate(index, row, error.reason) from error
         box = torch.tensor([row["box_top"], row["box_left"], row["box_height"], row["box_width"]])
         yield cut_patch(image, box, height_px, width_px)

@@ -29,7 +29,7 @@ from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger, track
-from tasks.units import run_unit
+from tasks.units import Unit, run_unit
 
 STAGE = "students"
 
@@ -67,15 +67,17 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
         write_json(result, record)
         return record
 
-    return run_unit(
+    unit_of_work = Unit(
         run,
         STAGE,
         unit,
         settings={"seed": seed, **settings},
-        upstream=[file_digest(chosen.folder.sums), val.digest()],
-        outputs=[result],
-        produce=produce,
+        upstream={"dataset": file_digest(chosen.folder.sums), "validation images": val.digest()},
+        outputs=(result,),
     )
+    done = run_unit(unit_of_work, produce)
+    assert done is not None  # only a class that a run leaves out is not done
+    return done.record
 
 
 def student_settings(config: EvaluateConfig, protocol: str, epochs: int) -> dict[str, Any]:

@@ -1,52 +1,192 @@
 """Units of work: done once for given inputs, taken from the run folder afterwards."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+
 from rded_core.io.files import file_digest
-from rded_core.io.manifest import Record, inputs_digest, read_current, write_record
+from rded_core.io.manifest import (
+    NEW,
+    SHA256_CHARS,
+    Record,
+    damaged_outputs,
+    find_record,
+    unit_settings,
+    what_changed,
+    write_record,
+)
+from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import RunFolder
 from tasks.progress import run_logger
 
 
-def run_unit(
-    run: RunFolder,
-    stage: str,
-    unit: str,
-    *,
-    settings: dict[str, Any],
-    upstream: list[str],
-    outputs: list[Path],
-    produce: Callable[[], dict[str, Any]],
-) -> Record:
-    """Runs `produce` unless its outputs are there already for the same inputs; returns the unit's record.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How far a run may go with a unit.
 
-    Args:
+    Attributes:
+        redo: make it again, although it is current.
+        frozen: leave it as the last run left it; what its data is now does not matter.
+    """
+
+    redo: bool = False
+    frozen: bool = False
+
+
+WHOLE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit of one stage.
+
+    Attributes:
         run: the run folder.
         stage: name of the stage.
-        unit: what it covers.
-        settings: every config value the outputs depend on.
-        upstream: digests of the inputs.
+        name: the class or epochs it covers.
+        settings: every config value and network that the outputs depend on.
+        upstream: digests of the data they are made from, by name.
         outputs: files that `produce` writes, all in the stage's folder.
-        produce: writes them and returns facts for the record.
+        still_true: what else a record must satisfy: returns why it does not, or nothing.
     """
-    logger = run_logger()
-    inputs = inputs_digest(stage, settings, upstream)
-    path = run.record(stage, unit)
-    current = read_current(path, inputs)
-    if current is not None:
-        logger.info("%s %s: current, nothing to do", stage, unit)
-        return current
-    started = time.monotonic()
-    facts = produce()
-    record = Record(stage, unit, inputs, {output.name: file_digest(output) for output in outputs}, facts)
-    write_record(path, record)
+
+    run: RunFolder
+    stage: str
+    name: str
+    settings: dict[str, Any]
+    upstream: dict[str, str]
+    outputs: tuple[Path, ...] = ()
+    still_true: Callable[[Record], str] = lambda _: ""
+
+    @property
+    def path(self) -> Path:
+        """Where its record lies."""
+        return self.run.record(self.stage, self.name)
+
+    def find(self, scope: Scope) -> tuple[Record | None, str]:
+        """Returns its record and nothing where that is current, else the record, if there is one, and why it is not."""
+        record, reason = find_record(self.path)
+        if record is None:
+            return None, reason
+        upstream = None if scope.frozen else self.upstream
+        reason = what_changed(record, unit_settings(self.settings), upstream) or self.still_true(record)
+        if not reason and (wrong := damaged_outputs(self.path, record)):
+            reason = f"output {sorted(wrong.values())[-1]}"
+        return record, reason or ("asked for" if scope.redo else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A unit's record, and why it was made in this run; no reason where it was reused."""
+
+    record: Record
+    reason: str = ""
+
+
+class StageResult:
+    """What a task did with its units.
+
+    A plain class: Prefect walks into every dataclass and mapping that a task is called with.
+
+    Attributes:
+        stage: the stage's name.
+        units: by class index, or first epoch; None where one is not there, and this run may not make it.
+    """
+
+    def __init__(self, stage: str, units: dict[int, Done | None]) -> None:
+        self.stage = stage
+        self.units = units
+
+    @property
+    def records(self) -> dict[int, Record]:
+        """The records that are there."""
+        return {index: done.record for index, done in self.units.items() if done}
+
+    def why(self, index: int) -> str:
+        """Returns why a unit was made in this run; nothing where it was not."""
+        done = self.units.get(index)
+        return done.reason if done else ""
+
+
+class Worklist:
+    """The units of one task: which are current, and which have to be made, each for a reason.
+
+    Args:
+        units: by class index, or first epoch; None where what it would be made from is not there.
+        scope: how far this run may go with each.
+        why: why a unit's data changed, where the stage before knows.
+        workers: threads that check what is there.
+    """
+
+    def __init__(
+        self,
+        units: Mapping[int, Unit | None],
+        scope: Callable[[int], Scope] = lambda _: WHOLE,
+        *,
+        why: Callable[[int], str] = lambda _: "",
+        workers: int = 1,
+    ) -> None:
+        self.units = {index: unit for index, unit in units.items() if unit}
+        found = map_ordered(lambda entry: entry[1].find(scope(entry[0])), self.units.items(), workers=workers)
+        self.done: dict[int, Done | None] = dict.fromkeys(units)
+        self.stale: dict[int, str] = {}
+        for (index, unit), (record, reason) in zip(self.units.items(), found, strict=True):
+            if record is not None and not reason:
+                self.done[index] = Done(record)
+            elif not scope(index).frozen:
+                is_upstream = reason.removesuffix(" changed") in unit.upstream
+                self.stale[index] = (why(index) if is_upstream else "") or reason
+        self._started = time.monotonic()
+
+    def replace(self, index: int, unit: Unit) -> None:
+        """Puts another unit in the place of one that is still to be made."""
+        self.units[index] = unit
+
+    def finish(self, index: int, facts: dict[str, Any]) -> None:
+        """Records a unit whose outputs are in place."""
+        unit = self.units[index]
+        outputs = {output.name: file_digest(output) for output in unit.outputs}
+        record = Record(unit.stage, unit.name, unit_settings(unit.settings), unit.upstream, outputs, facts)
+        write_record(unit.path, record)
+        self.done[index] = Done(record, self.stale[index])
+        now = time.monotonic()
+        _tell(unit, facts, self.stale[index], now - self._started)
+        self._started = now
+
+    @property
+    def records(self) -> dict[int, Record]:
+        """The records that are there."""
+        return {index: done.record for index, done in self.done.items() if done}
+
+    def result(self, stage: str) -> Any:
+        """Ends a task."""
+        return self.end_with(StageResult(stage, self.done))
+
+    def end_with(self, result: Any) -> Any:
+        """Ends a task: with a state named ``Cached`` where nothing was made; without Prefect, just with the result."""
+        if not self.stale and TaskRunContext.get() is not None:
+            return Completed(name="Cached", message=f"{len(self.done)} current", data=result)
+        return result
+
+
+def run_unit(unit: Unit, produce: Callable[[], dict[str, Any]], *, scope: Scope = WHOLE, why: str = "") -> Done | None:
+    """Runs `produce` unless the unit is current; None where it is not, and may not be made."""
+    work = Worklist({0: unit}, lambda _: scope, why=lambda _: why)
+    if work.stale:
+        work.finish(0, produce())
+    return work.done[0]
+
+
+def _tell(unit: Unit, facts: dict[str, Any], reason: str, seconds: float) -> None:
     shown = ", ".join(
         f"{name} {f'{value:.4g}' if isinstance(value, float) else value}"
         for name, value in facts.items()
-        if isinstance(value, int | float | str)
+        if isinstance(value, int | float) or (isinstance(value, str) and len(value) < SHA256_CHARS)
     )
-    logger.info("%s %s: %s, %.1f s, %s", stage, unit, shown or "done", time.monotonic() - started, path.parent)
-    return record
+    why = "" if reason == NEW else f" ({reason})"
+    run_logger().info("%s %s%s: %s, %.1f s", unit.stage, unit.name, why, shown or "done", seconds)

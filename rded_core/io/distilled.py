@@ -2,7 +2,7 @@
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, decode_image
-from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
+from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks, image_key
 from rded_core.io.shards import read_shard
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, read_epoch
 from rded_core.io.sources import SourceClass
+
+REMEDY = "distil again, or fetch it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +42,57 @@ def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImag
     Raises:
         InputError: a shard or an image is damaged, or the images differ in size.
     """
+    entries = ((tar, key, *_class_and_image(tar, key, files)) for tar, key, files in _samples(tars))
+    return stack_images(entry for entry in entries if max_class is None or entry[2] < max_class)
+
+
+def _class_and_image(tar: Path, key: str, files: dict[str, bytes]) -> tuple[int, bytes]:
+    """Returns a sample's class index and its encoded image."""
+    try:
+        return int(files["cls"]), next(data for name, data in files.items() if name not in ("cls", "json"))
+    except (KeyError, ValueError, StopIteration) as error:
+        raise InputError(f"{tar} is damaged ({key} lacks its image or class); {REMEDY}") from error
+
+
+def stack_images(entries: Iterable[tuple[Path, str, int, bytes]]) -> StoredImages:
+    """Decodes images given with the file they come from, their key and their class."""
     keys: list[str] = []
     images: list[Tensor] = []
     classes: list[int] = []
+    for tar, key, index, data in entries:
+        try:
+            images.append(decode_image(data))
+        except RejectedImage as error:
+            raise InputError(f"{tar} is damaged ({key}: {error}); {REMEDY}") from error
+        if images[-1].shape != images[0].shape:
+            raise InputError(f"{tar} is damaged ({key} is of another size than the others); {REMEDY}")
+        keys.append(key)
+        classes.append(index)
+    if not images:
+        raise InputError(f"the dataset holds no images; {REMEDY}")
+    return StoredImages(keys, torch.stack(images).contiguous(), torch.tensor(classes))
+
+
+def _samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
     for tar in tars:
         try:
             for key, files in read_shard(tar):
-                if max_class is not None and int(files["cls"]) >= max_class:
-                    continue
-                keys.append(key)
-                classes.append(int(files["cls"]))
-                images.append(decode_image(next(data for name, data in files.items() if name not in ("cls", "json"))))
-        except (OSError, tarfile.TarError, RejectedImage, KeyError, ValueError, StopIteration) as error:
-            raise InputError(f"{tar} is damaged ({error}); distil again, or fetch it again") from error
-    if not images or any(image.shape != images[0].shape for image in images):
-        raise InputError(f"{tars[0].parent if tars else 'the dataset'} holds no images of one size; distil again")
-    return StoredImages(keys, torch.stack(images).contiguous(), torch.tensor(classes))
+                yield tar, key, files
+        except (OSError, tarfile.TarError) as error:
+            raise InputError(f"{tar} is damaged ({error}); {REMEDY}") from error
+
+
+def read_class_images(tars: Mapping[int, Path]) -> StoredImages:
+    """Decodes every image of the tars of single classes that a run keeps, by class index.
+
+    Raises:
+        InputError: as `read_images`.
+    """
+    return stack_images(
+        (tar, image_key(index, number), index, next(iter(files.values())))
+        for index, tar in tars.items()
+        for number, (_, _, files) in enumerate(_samples([tar]))
+    )
 
 
 class DistilledDataset:

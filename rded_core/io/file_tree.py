@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.storage import is_url, open_filesystem, require_folder
+from rded_core.io.storage import is_url, open_filesystem, remote_stamp, require_folder
 
-NamedSize = tuple[str, int]
-"""A file's name (or path) and its size in bytes."""
+ListedFile = tuple[str, int, int]
+"""A file's name, its size in bytes, and a stamp that is another when it has been written since."""
 
 SCAN_THREADS = 16
 SLOW_ENTRY_S = 50e-6
@@ -33,13 +33,13 @@ class FileTree:
         bare: folders without any file or hidden name directly in them; unknown, so none, for URLs.
     """
 
-    folders: dict[str, list[NamedSize]]
+    folders: dict[str, list[ListedFile]]
     bare: frozenset[str] = frozenset()
 
     def paths(self, is_wanted: Callable[[str], bool]) -> Iterator[str]:
         """Yields the path, relative to the root, of every file whose name `is_wanted`, by folder, then name."""
         for folder, files in sorted(self.folders.items()):
-            for name, _ in files:
+            for name, _, _ in files:
                 if is_wanted(name):
                     yield f"{folder}/{name}" if folder else name
 
@@ -61,7 +61,7 @@ def list_tree(root: str) -> FileTree:
 
 def _list_local(root: Path) -> FileTree:
     require_folder(root)
-    folders: dict[str, list[NamedSize]] = {}
+    folders: dict[str, list[ListedFile]] = {}
     bare: set[str] = set()
     level = [""]
     while level:
@@ -75,7 +75,7 @@ def _list_local(root: Path) -> FileTree:
     return FileTree(folders, frozenset(bare))
 
 
-def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[NamedSize], list[str], bool]]:
+def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[ListedFile], list[str], bool]]:
     """Lists folders in order: the first alone and timed, the others by threads where entries are slow."""
     started = time.perf_counter()
     first = _scan(root, folders[0])
@@ -88,9 +88,9 @@ def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[NamedSize], 
         yield from pool.map(partial(_scan, root), folders[1:])
 
 
-def _scan(root: str, folder: str) -> tuple[list[NamedSize], list[str], bool]:
+def _scan(root: str, folder: str) -> tuple[list[ListedFile], list[str], bool]:
     """Lists one folder: its files by name, its subfolders, and whether it holds hidden names."""
-    files: list[NamedSize] = []
+    files: list[ListedFile] = []
     subfolders: list[str] = []
     has_hidden = False
     try:
@@ -102,7 +102,7 @@ def _scan(root: str, folder: str) -> tuple[list[NamedSize], list[str], bool]:
                 elif _is_folder(entry):
                     subfolders.append(name)
                 else:
-                    files.append((name, _size(entry)))
+                    files.append((name, *_size_and_stamp(entry)))
     except OSError as error:
         raise InputError(f"cannot list {error.filename}: {error.strerror}; check its permissions") from error
     files.sort()
@@ -116,11 +116,12 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _size(entry: "os.DirEntry[str]") -> int:
+def _size_and_stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
     try:
-        return entry.stat().st_size
+        status = entry.stat()
     except OSError:
-        return 0  # a dangling link: rejected as missing when it is read
+        return 0, 0  # a dangling link: rejected as missing when it is read
+    return status.st_size, status.st_mtime_ns
 
 
 def _list_remote(root: str) -> FileTree:
@@ -135,9 +136,9 @@ def _list_remote(root: str) -> FileTree:
     if not listing:
         raise InputError(f"nothing found below {root}; check the address and your credentials")
     prefix = inner.rstrip("/") + "/"
-    folders: dict[str, list[NamedSize]] = {}
+    folders: dict[str, list[ListedFile]] = {}
     for path, entry in listing.items():
         folder, _, name = path.removeprefix(prefix).rpartition("/")
         if not name.startswith(".") and not any(part.startswith(".") for part in folder.split("/")):
-            folders.setdefault(folder, []).append((name, int(entry.get("size") or 0)))
+            folders.setdefault(folder, []).append((name, int(entry.get("size") or 0), remote_stamp(entry)))
     return FileTree({folder: sorted(files) for folder, files in folders.items()})

@@ -36,7 +36,8 @@ class RejectedImage(Exception):
     """A stored image that cannot be used; `reason` is one of a small closed set, counted and reported.
 
     Reasons: ``empty`` (no bytes), ``not_an_image``, ``truncated`` (header fine, pixels missing or broken),
-    ``too_many_pixels`` (decompression bomb), ``missing`` (vanished since it was indexed).
+    ``too_many_pixels`` (decompression bomb), ``missing`` (vanished since it was indexed), ``changed`` (another
+    image since it was drawn).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -9,6 +9,11 @@ from typing import Any
 from rded_core import ALGORITHM_VERSION
 from rded_core.io.files import file_digest, write_text
 
+SHA256_CHARS = 64
+
+NEW = "not made before"
+"""Why a unit without any record is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -16,21 +21,27 @@ class Record:
 
     Attributes:
         stage: the stage's name.
-        unit: classes or epochs it covers.
-        inputs: digest of everything its result depends on.
+        unit: the class or epochs it covers, as `paths` names them.
+        settings: config values, networks and algorithm version that its outputs depend on, by name.
+        upstream: digests of the data it was made from, by name.
         outputs: file name to SHA-256 of what it wrote, beside the record.
         facts: counts for people and later stages (kept, rejected by reason, ...).
     """
 
     stage: str
     unit: str
-    inputs: str
+    settings: dict[str, Any]
+    upstream: dict[str, str]
     outputs: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def outputs_digest(self) -> str:
-        """Returns one digest over all outputs, for the inputs of the next stage."""
+        """Returns one digest over all outputs, for the upstream of the next stage."""
         return digest_of(self.outputs)
+
+
+class DamagedRecord(ValueError):
+    """A record, run.json or the like whose bytes are not those that were written."""
 
 
 def digest_of(value: Any) -> str:
@@ -38,26 +49,98 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def inputs_digest(stage: str, settings: dict[str, Any], upstream: list[str]) -> str:
-    """Returns the digest of a unit's inputs: stage, algorithm version, its slice of the config, upstream outputs."""
-    return digest_of([stage, ALGORITHM_VERSION, settings, upstream])
+def unit_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns a unit's settings as its record holds them: as JSON reads them back, with the algorithm's version."""
+    return json.loads(json.dumps({**settings, "algorithm_version": ALGORITHM_VERSION}))
+
+
+def seal(content: dict[str, Any]) -> str:
+    """Returns JSON text that holds the digest of its own content, so that any changed byte shows."""
+    return json.dumps({**content, "digest": digest_of(content)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Reads what `seal` wrote, without its digest.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedRecord: a byte has changed.
+    """
+    data = path.read_bytes()
+    try:
+        content = json.loads(data.decode("utf-8"))
+        content.pop("digest")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DamagedRecord(f"{path} is no sealed JSON: {error}") from error
+    if seal(content).encode() != data:
+        raise DamagedRecord(f"{path} has changed since it was written")
+    return content
 
 
 def write_record(path: Path, record: Record) -> None:
     """Writes a record atomically; call it only after the outputs are in place."""
-    write_text(path, json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+    write_text(path, seal(asdict(record)))
 
 
-def read_current(path: Path, inputs: str) -> Record | None:
-    """Returns the record at `path` if it was made of `inputs` and every output is there with its digest, else None."""
+def read_record(path: Path) -> Record:
+    """Reads a record.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedRecord: a byte has changed, or it is of another form.
+    """
     try:
-        record = Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    if record.inputs != inputs:
-        return None
+        return Record(**read_sealed(path))
+    except TypeError as error:
+        raise DamagedRecord(f"{path} is no record of this version: {error}") from error
+
+
+def find_record(path: Path) -> tuple[Record | None, str]:
+    """Returns the record at `path` and nothing, or None and why there is none that counts."""
+    try:
+        return read_record(path), ""
+    except FileNotFoundError:
+        return None, NEW
+    except (OSError, DamagedRecord):
+        return None, "record damaged"
+
+
+def damaged_outputs(path: Path, record: Record) -> dict[str, str]:
+    """Returns what is wrong with the outputs beside a record: file name to ``missing`` or ``damaged``."""
+    wrong: dict[str, str] = {}
     for name, digest in record.outputs.items():
-        output = path.parent / name
-        if not output.is_file() or file_digest(output) != digest:
-            return None
-    return record
+        try:
+            if file_digest(path.parent / name) != digest:
+                wrong[name] = "damaged"
+        except (FileNotFoundError, NotADirectoryError):
+            wrong[name] = "missing"
+        except OSError:
+            wrong[name] = "damaged"
+    return wrong
+
+
+def what_changed(record: Record, settings: dict[str, Any], upstream: dict[str, str] | None) -> str:
+    """Says in a few words what a record was made of that is otherwise now; nothing where all is the same.
+
+    Args:
+        record: as it was.
+        settings: as `unit_settings` returns them.
+        upstream: digests of its data now; None to let them be whatever they are.
+    """
+    for name in (*settings, *(name for name in record.settings if name not in settings)):
+        before, now = record.settings.get(name), settings.get(name)
+        if before != now:
+            return _describe_change(name, before, now)
+    changed = [name for name, digest in (upstream or {}).items() if record.upstream.get(name) != digest]
+    if changed or (upstream is not None and record.upstream.keys() != upstream.keys()):
+        return f"{changed[0] if changed else 'inputs'} changed"
+    return ""
+
+
+def _describe_change(name: str, before: Any, now: Any) -> str:
+    shown = [str(value) for value in (before, now)]
+    if any(
+        len(text) >= SHA256_CHARS or isinstance(value, list) for text, value in zip(shown, (before, now), strict=True)
+    ):
+        return f"{name} changed"
+    return f"{name} {shown[0]} -> {shown[1]}"

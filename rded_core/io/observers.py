@@ -1,4 +1,4 @@
-"""Observers and teachers: a spec string and a weights file become a network whose outputs are the source's classes."""
+"""Observers and teachers: a spec string and a weights file become a network, and its outputs the source's classes."""
 
 import importlib
 from collections.abc import Sequence
@@ -19,18 +19,25 @@ from rded_core.networks import build_network
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """A network in eval mode whose output i is the source's class i.
+    """A network in eval mode, with all outputs of its head and with those alone that are the source's classes.
+
+    Patches are scored among all classes that it knows, so that the scores of a class do not depend on which other
+    classes a source has; images are labelled among the source's.
 
     Attributes:
-        network: frozen, channels last.
+        network: frozen, channels last, with the head it was trained with.
+        classifier: the same network with the source's class i as its output i.
+        outputs: for each class of the source its output of `network`.
         preprocessing: its own, or ImageNet's where nothing says otherwise.
-        digest: SHA-256 over its weights, the outputs kept of its head, mean and std: all that its logits depend on.
+        digest: SHA-256 over its weights, mean and std: all that the logits of `network` depend on.
         head_note: how its head was matched to the source's classes.
         spec: as the user wrote it.
         facts: what its weights file says of itself (``arch``, ``top1``, ...), for reports.
     """
 
     network: nn.Module
+    classifier: nn.Module
+    outputs: tuple[int, ...]
     preprocessing: Preprocessing
     digest: str
     head_note: str
@@ -46,7 +53,7 @@ def open_observer(
     size: int,
     class_list: str | None = None,
 ) -> Observer:
-    """Loads the network that `spec` names and slices its head to the source's classes.
+    """Loads the network that `spec` names and finds the source's classes among its outputs.
 
     Args:
         spec: ``torchvision:NAME``, ``timm:NAME``, ``rded:NAME`` or ``package.module:factory``. A factory takes no
@@ -75,8 +82,16 @@ def open_observer(
     named = read_class_list(class_list) if class_list else tuple(facts["classes"]) if "classes" in facts else named
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     columns, note = match_head(named, _count_outputs(network, spec, size), classes)
-    digest = state_digest(network.state_dict(), [columns, preprocessing.mean, preprocessing.std])
-    return Observer(slice_head(network, columns), preprocessing, digest, note, spec, facts)
+    return Observer(
+        network=network,
+        classifier=slice_head(network, columns),
+        outputs=tuple(range(len(classes)) if columns is None else columns),
+        preprocessing=preprocessing,
+        digest=state_digest(network.state_dict(), [preprocessing.mean, preprocessing.std]),
+        head_note=note,
+        spec=spec,
+        facts=facts,
+    )
 
 
 def _count_outputs(network: nn.Module, spec: str, size: int) -> int:

@@ -1,5 +1,7 @@
 """The run folder: the only place that knows where anything lies in OUT."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -10,20 +12,27 @@ from rded_core.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ClassShard:
-    """A fixed group of classes, ``start`` <= index < ``stop``: the unit of work."""
+    """A group of classes, ``start`` <= index < ``stop``, that one task run takes care of, each class on its own."""
 
     start: int
     stop: int
 
     @property
     def name(self) -> str:
-        """Names the unit by the classes it holds, so that another grouping never meets its files."""
+        """Names the group by its first and last class."""
         return f"c{self.start:05d}-{self.stop - 1:05d}"
+
+    @property
+    def indices(self) -> range:
+        """The classes."""
+        return range(self.start, self.stop)
 
 
 MIN_CLASSES_PER_SHARD = 10
 MAX_SHARDS = 32
-"""Unless told otherwise: a task run costs Prefect some 0.1 s whatever it does, and a kill loses one unit of a stage."""
+"""Unless told otherwise: a task run costs Prefect some 0.1 s whatever it does."""
+
+MAX_UNIT_CHARS = 80
 
 
 def class_shards(num_classes: int, classes_per_shard: int | None = None) -> list[ClassShard]:
@@ -33,6 +42,21 @@ def class_shards(num_classes: int, classes_per_shard: int | None = None) -> list
     """
     size = classes_per_shard or max(MIN_CLASSES_PER_SHARD, ceil(num_classes / MAX_SHARDS))
     return [ClassShard(start, min(start + size, num_classes)) for start in range(0, num_classes, size)]
+
+
+def class_unit(folder: str) -> str:
+    """Names a class's files in ``work/``: readable, and never those of another class.
+
+    The index is no part of it, so that a class keeps its files whatever classes come before it. A digest keeps apart
+    names that differ by case or by characters that file systems do not take (ImageNet has ``Cardigan``, ``cardigan``).
+    """
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", folder)[:MAX_UNIT_CHARS].lstrip(".")
+    return f"{readable}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
+
+
+def image_key(class_index: int, number: int) -> str:
+    """Names a distilled image: its class, and its place among the class's images, best first."""
+    return f"c{class_index:05d}_i{number:05d}"
 
 
 SHARED_STAGES = ("index", "candidates", "observe")
@@ -50,6 +74,24 @@ class RunFolder:
         return self.root / "run.json"
 
     @property
+    def run_json_copy(self) -> Path:
+        """A second run.json, since nothing else could tell what the run was asked to do."""
+        return self.root / "work" / "run.json"
+
+    @property
+    def forgotten(self) -> Path:
+        """Images that must never be used again."""
+        return self.root / "forgotten.json"
+
+    @property
+    def forgotten_copy(self) -> Path:
+        return self.root / "work" / "forgotten.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
     def dataset(self) -> Path:
         return self.root / "dataset"
 
@@ -59,13 +101,13 @@ class RunFolder:
         return self.root / "work" / "dataset"
 
     def record(self, stage: str, unit: str) -> Path:
-        return self._stage(stage) / f"{unit}.json"
+        return self.stage(stage) / f"{unit}.json"
 
     def table(self, stage: str, unit: str) -> Path:
-        return self._stage(stage) / f"{unit}.parquet"
+        return self.stage(stage) / f"{unit}.parquet"
 
     def tar(self, stage: str, unit: str) -> Path:
-        return self._stage(stage) / f"{unit}.tar"
+        return self.stage(stage) / f"{unit}.tar"
 
     @property
     def owner(self) -> "RunFolder | None":
@@ -73,11 +115,16 @@ class RunFolder:
         if self.root.parent.parts[-2:] != ("work", "controls"):
             return None
         owner = RunFolder(self.root.parents[2])
-        return owner if owner.run_json.is_file() else None
+        return owner if owner.run_json.is_file() or owner.run_json_copy.is_file() else None
 
-    def _stage(self, stage: str) -> Path:
+    def stage(self, stage: str) -> Path:
+        """Folder of a stage's outputs and records."""
         owner = self.owner if stage in SHARED_STAGES else None
         return (owner or self).root / "work" / stage
+
+    def label_images(self, digest: str) -> Path:
+        """The list of the images that label tables were made from."""
+        return self.stage("soft_labels") / f"images-{digest[:16]}.json"
 
     def control(self, name: str) -> Path:
         """Run folder of a control set, made by the same flow."""
@@ -175,7 +222,7 @@ def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
         folder = DatasetFolder(candidate)
         if folder.sums.is_file() and folder.recipe.is_file():
             run = RunFolder(run_root)
-            return folder, run if run.run_json.is_file() else None
+            return folder, run if run.run_json.is_file() or run.run_json_copy.is_file() else None
     unfinished = (
         " (its run has not finished; run rded distill again to go on)" if RunFolder(root).run_json.is_file() else ""
     )

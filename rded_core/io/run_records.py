@@ -5,25 +5,77 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import kind_of, require_writable
+from rded_core.io.files import kind_of, require_writable, write_text
+from rded_core.io.manifest import DamagedRecord, digest_of, find_record, read_sealed, seal
 from rded_core.io.paths import RunFolder
+
+NEUTRAL_FIELDS = {
+    "out", "device", "precision", "workers", "classes_per_shard", "force", "max_rejected",
+}  # fmt: skip
+"""Config fields that change nothing in the result."""
 
 
 def read_run(run: RunFolder) -> dict[str, Any]:
-    """Reads run.json; raises InputError where it is damaged or incomplete."""
-    try:
-        described = json.loads(run.run_json.read_text(encoding="utf-8"))
-        for name in ("source", "observer", "teacher"):
-            described[name]["digest"]
-        dict(described["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run.run_json} is damaged ({error}); choose another --out") from error
-    return described
+    """Reads run.json, or its copy where it is gone or damaged; raises InputError where both are."""
+    reasons: list[str] = []
+    for path in (run.run_json, run.run_json_copy):
+        try:
+            described = read_sealed(path)
+            for name in ("source", "observer", "teacher"):
+                described[name]["digest"]
+            dict(described["config"])
+        except (OSError, DamagedRecord, KeyError, TypeError, ValueError) as error:
+            reasons.append(str(error))
+        else:
+            return described
+    raise InputError(
+        f"{run.run_json} is damaged, and so is its copy ({reasons[0]}); choose another --out, or delete both to have "
+        "this run's settings taken from the command line"
+    )
+
+
+def holds_run(run: RunFolder) -> bool:
+    """Tells whether a folder is a run folder."""
+    return run.run_json.is_file() or run.run_json_copy.is_file()
+
+
+def write_run(run: RunFolder, described: dict[str, Any]) -> None:
+    """Writes run.json and its copy, where they do not say so already."""
+    text = seal(json.loads(json.dumps(described)))
+    for path in (run.run_json_copy, run.run_json):
+        try:
+            unchanged = path.read_text(encoding="utf-8") == text
+        except (OSError, UnicodeDecodeError):
+            unchanged = False
+        if not unchanged:
+            write_text(path, text)
+
+
+def run_identity(described: dict[str, Any]) -> dict[str, Any]:
+    """Picks what makes two runs the same run: everything the result depends on, by name."""
+    fields = {f"config.{name}": value for name, value in described["config"].items() if name not in NEUTRAL_FIELDS}
+    digests = {f"{name}.digest": described[name]["digest"] for name in ("source", "observer", "teacher")}
+    return json.loads(json.dumps({**fields, **digests, "algorithm_version": described["algorithm_version"]}))
+
+
+def identity_digest(described: dict[str, Any]) -> str:
+    """Returns one digest over a run's identity."""
+    return digest_of(run_identity(described))
+
+
+def require_published(run: RunFolder, described: dict[str, Any]) -> None:
+    """Raises InputError where the dataset is not what run.json says: begun under other settings, and not done."""
+    record, _ = find_record(run.record("publish", "dataset"))
+    if record is None or record.settings.get("run") != identity_digest(described):
+        raise InputError(
+            f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
+            "be comparable; run rded distill again, or give --controls none"
+        )
 
 
 def require_free(run: RunFolder) -> None:
     """Raises InputError where OUT cannot be written, or holds something that is not ours; creates nothing."""
-    if kind_of(run.root) == "folder" and not run.run_json.is_file() and any(run.root.iterdir()):
+    if kind_of(run.root) == "folder" and not holds_run(run) and any(set(run.root.iterdir()) - {run.lock}):
         raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
     require_writable(run.root)
 

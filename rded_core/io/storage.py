@@ -1,12 +1,14 @@
 """Paths and fsspec URLs alike: open, read, join."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from rded_core.errors import InputError
-from rded_core.io.files import kind_of
+from rded_core.io.files import file_stamp, kind_of
 
 
 def is_url(path: str) -> bool:
@@ -37,6 +39,27 @@ def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:
 def open_stream(path: str) -> Any:
     """Opens a local file or URL for reading; the caller closes it."""
     return open_filesystem(path)[0].open(path, "rb") if is_url(path) else Path(path).open("rb")
+
+
+def stamp_of(path: str) -> int:
+    """Returns a number that is another when a file or URL has been written since; 0 where nothing can be told."""
+    if not is_url(path):
+        return file_stamp(path)[0]
+    filesystem, inner = open_filesystem(path)
+    try:
+        return remote_stamp(filesystem.info(inner))
+    except OSError:
+        return 0
+
+
+REMOTE_STAMPS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "updated", "mtime", "created")
+"""What storages call the sign that an object was written anew; the first found is taken."""
+
+
+def remote_stamp(info: Mapping[str, Any]) -> int:
+    """Returns a 63-bit number for what a storage's listing says of when, or as what, an object was written."""
+    sign = next((str(info[name]) for name in REMOTE_STAMPS if info.get(name)), "")
+    return int.from_bytes(hashlib.sha256(sign.encode()).digest()[:8], "big") >> 1 if sign else 0
 
 
 def join_path(root: str, relative: str) -> str:

@@ -1,13 +1,11 @@
 """Parquet tables: schemas and their reading and writing. Column names are part of the product's interface."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError
@@ -17,31 +15,29 @@ from rded_core.io.parallel import map_ordered
 SCHEMA_VERSION = 1
 
 _PLACE = [
-    ("class_index", pa.int32()),
     ("key", pa.string()),
     ("path", pa.string()),
     ("offset", pa.int64()),
     ("num_bytes", pa.int64()),
     ("in_tar", pa.bool_()),
 ]
-"""Where a source image lies; an empty path means the candidate tar of the same class shard."""
+"""Where a source image lies; an empty path means the candidate tar of the same class."""
 
-INDEX = pa.schema(_PLACE)
+INDEX = pa.schema([*_PLACE, ("stamp", pa.int64())])
 """Every image of a class in the order it would be drawn."""
 
-CANDIDATES = pa.schema([*_PLACE, ("position", pa.int32()), ("source_uri", pa.string()), ("source_sha256", pa.string())])
-"""The candidates of a class; `position` is the place in draw order."""
+_SOURCE = [("source_uri", pa.string()), ("source_sha256", pa.string())]
 
-SCORES = pa.schema([*CANDIDATES, ("boxes", pa.list_(pa.int32())), ("scores_nats", pa.list_(pa.float32()))])
+CANDIDATES = pa.schema([("position", pa.int32()), *_PLACE, *_SOURCE])
+"""The candidates of a class; `position` is the place in draw order, and names a candidate in later tables."""
+
+SCORES = pa.schema([("position", pa.int32()), ("boxes", pa.list_(pa.int32())), ("scores_nats", pa.list_(pa.float32()))])
 """Candidates that decode, with all their crop boxes (four numbers each) and scores (empty for controls)."""
 
-_LINEAGE = [
-    ("key", pa.string()),
+_PATCH = [
     ("quadrant", pa.int8()),
-    ("class_index", pa.int32()),
     ("rank", pa.int32()),
-    ("source_uri", pa.string()),
-    ("source_sha256", pa.string()),
+    *_SOURCE,
     ("box_top", pa.int32()),
     ("box_left", pa.int32()),
     ("box_height", pa.int32()),
@@ -49,20 +45,12 @@ _LINEAGE = [
     ("score_nats", pa.float32()),
 ]
 
-LINEAGE = pa.schema(_LINEAGE)
-"""One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
+SELECTED = pa.schema([("number", pa.int32()), ("position", pa.int32()), *_PATCH])
+"""Patches of a class's images in order; `number` is the image's place in its class, `position` names the candidate."""
 
-SELECTED = pa.schema(
-    [
-        *_LINEAGE,
-        ("path", pa.string()),
-        ("offset", pa.int64()),
-        ("num_bytes", pa.int64()),
-        ("in_tar", pa.bool_()),
-        ("candidate_key", pa.string()),
-    ]
-)
-"""Lineage with the place of each patch's source image, for cutting it again."""
+_quadrant, _rank, *_others = _PATCH
+LINEAGE = pa.schema([("key", pa.string()), _quadrant, ("class_index", pa.int32()), _rank, *_others])
+"""One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
 
 
 def soft_label_schema(num_classes: int) -> pa.Schema:
@@ -150,30 +138,16 @@ def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     return _read_table(path, schema.names).to_pylist()
 
 
-def read_rows_by_class(
-    path: Path, schema: pa.Schema, classes: Iterable[int], *, together: int = 256
-) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
-    """Yields each class with an iterator over its rows in stored order.
+def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a table in stored order.
 
-    Rows become objects `together` at a time, so that who stops early in a class pays for few.
+    Rows become objects `together` at a time, so that who stops early pays for few.
 
     Raises:
         InputError: as `read_rows`.
     """
-    table = _read_table(path, schema.names)
-    for index in classes:
-        batches = table.filter(pc.field("class_index") == index).to_batches(max_chunksize=together)
-        yield index, (row for batch in batches for row in batch.to_pylist())
-
-
-def count_by_class(path: Path) -> Counter[int]:
-    """Counts a table's rows by their class index.
-
-    Raises:
-        InputError: as `read_rows`.
-    """
-    counted = _read_table(path, ["class_index"])["class_index"].value_counts().to_pylist()
-    return Counter({entry["values"]: entry["counts"] for entry in counted})
+    for batch in _read_table(path, schema.names).to_batches(max_chunksize=together):
+        yield from batch.to_pylist()
 
 
 def _read_table(path: Path, columns: list[str]) -> pa.Table:

@@ -61,7 +61,7 @@ def _open_any(spec: str, *, split: str) -> Source:
     tree = list_tree(spec)
     if not any(tree.folders.values()):
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
-    tars = [name for name, _ in tree.folders.get("", []) if name.endswith(".tar")]
+    tars = [name for name, _, _ in tree.folders.get("", []) if name.endswith(".tar")]
     tables = sorted(tree.paths(lambda name: name.endswith(".parquet")))
     if (tars or tables) and (picture := next((path for path in tree.paths(is_image_name) if "/" in path), None)):
         raise InputError(

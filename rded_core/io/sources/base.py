@@ -18,6 +18,7 @@ class SourceItem(NamedTuple):
         offset: where they begin in that file; the row for tables.
         num_bytes: how many there are (for tables those of the whole table, for downloaded sets -1).
         in_tar: `path` is a tar, and `offset` counts in it.
+        stamp: another number when the file has been written since; no part of what the image is.
     """
 
     key: str
@@ -25,6 +26,7 @@ class SourceItem(NamedTuple):
     offset: int = 0
     num_bytes: int = -1
     in_tar: bool = False
+    stamp: int = 0
 
     @property
     def uri(self) -> str:
@@ -67,8 +69,13 @@ class Source:
         """Counts the images of all classes."""
         return sum(len(items) for items in self.items)
 
+    def class_digest(self, index: int) -> str:
+        """Returns the SHA-256 of where the images of one class lie and when they were written."""
+        lines = "".join("\t".join(map(str, item)) + "\n" for item in self.items[index])
+        return hashlib.sha256(lines.encode()).hexdigest()
+
     def digest(self) -> str:
-        """Returns the SHA-256 of the class order and every item's place and length: what was there."""
+        """Returns the SHA-256 of the class order and every item's name, place and length: what was there."""
         state = hashlib.sha256()
         for label, items in zip(self.classes, self.items, strict=True):
             lines = "".join(f"{item.uri}\t{item.offset}\t{item.num_bytes}\n" for item in items)
@@ -91,15 +98,22 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     Raises:
         InputError: a name is unknown or fits several classes.
     """
-    kept: set[int] = set()
-    for name in wanted:
-        found = [label.index for label in source.classes if name in (label.folder, label.name, label.wnid)]
-        if len(found) != 1:
-            known = ", ".join(label.folder for label in source.classes[:20])
-            more = " ..." if len(source.classes) > 20 else ""
-            problem = "is no class" if not found else "fits several classes"
-            raise InputError(f"--classes: {name!r} {problem} of {source.spec}; classes are: {known}{more}")
-        kept.add(found[0])
+    kept = {find_class(source, name, flag="--classes") for name in wanted}
     order = sorted(kept)
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
     return replace(source, classes=classes, items=tuple(source.items[old] for old in order))
+
+
+def find_class(source: Source, name: str, *, flag: str = "--only-classes") -> int:
+    """Returns the index of the class that a user means by its name, WordNet id or folder.
+
+    Raises:
+        InputError: none fits, or several do.
+    """
+    found = [label.index for label in source.classes if name in (label.folder, label.name, label.wnid)]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(label.folder for label in source.classes[:20])
+    more = " ..." if len(source.classes) > 20 else ""
+    problem = "fits several classes" if found else "is no class"
+    raise InputError(f"{flag}: {name!r} {problem} of {source.spec}; classes are: {known}{more}")

@@ -26,12 +26,12 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
         if not place.startswith(prefix):
             continue
         inner = place.removeprefix(prefix)
-        pictures = [(name, size) for name, size in files if inner and is_image_name(name)]
+        pictures = [file for file in files if inner and is_image_name(file[0])]
         ignored += len(files) - len(pictures)
         if pictures:
             above = join_path(root, place)
             by_class[inner.split("/", 1)[0]] += (
-                SourceItem(inner + name, above + name, 0, size) for name, size in pictures
+                SourceItem(inner + name, above + name, 0, size, stamp=stamp) for name, size, stamp in pictures
             )
     if not by_class:
         raise InputError(
@@ -53,7 +53,7 @@ def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:
     tops = {
         folder.split("/", 1)[0]
         for folder, files in tree.folders.items()
-        if folder and any(is_image_name(name) for name, _ in files)
+        if folder and any(is_image_name(name) for name, _, _ in files)
     }
     all_splits = {name for names in SPLIT_NAMES.values() for name in names}
     if not {top.lower() for top in tops} & all_splits:

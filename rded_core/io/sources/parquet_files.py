@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import files_of_split
-from rded_core.io.storage import join_path, open_filesystem
+from rded_core.io.storage import join_path, open_filesystem, stamp_of
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
@@ -40,16 +40,14 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     unlabelled = 0
     for relative in chosen:
         path = join_path(root, relative)
-        table = _open_table(path)
+        table, stamp = _open_table(path), stamp_of(path)
         num_bytes = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
         _find_column(table.schema_arrow, (label,), what="a label", path=path)
         for row, value in enumerate(table.read(columns=[label])[label].to_pylist()):
             if value is None or value == -1:  # the Hub's sign for "no label"
                 unlabelled += 1
             else:
-                by_label[value].append(
-                    SourceItem(key=f"{relative}#{row:08d}", path=path, offset=row, num_bytes=num_bytes)
-                )
+                by_label[value].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
     if not by_label:
         raise InputError(f"{root}: no row has a label in column {label!r}")
     labels = sorted(by_label)

@@ -11,7 +11,7 @@ from webdataset.shardlists import expand_urls
 from rded_core.errors import InputError
 from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.storage import is_url, open_filesystem, open_stream, read_bytes
+from rded_core.io.storage import is_url, open_filesystem, open_stream, read_bytes, stamp_of
 
 CLASS_NAME_FIELDS = ("class_name", "label_name")
 """Fields of a sample's .json that may name its class, where its label is a number."""
@@ -72,11 +72,12 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
 def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
     """Lists (label, class name, item) for every sample of one tar, None where it has no label or name."""
     samples: dict[str, dict[str, Any]] = defaultdict(dict)
+    stamp = stamp_of(tar)
     try:
         with open_stream(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
                 if member.isfile():
-                    _note_member(archive, member, samples, tar)
+                    _note_member(archive, member, samples, tar=tar, stamp=stamp)
     except OSError as error:
         raise InputError(f"{tar} cannot be read: {error.strerror or error}; check its permissions") from error
     except tarfile.TarError as error:
@@ -86,7 +87,7 @@ def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
 
 
 def _note_member(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, dict[str, Any]], tar: str
+    archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, dict[str, Any]], *, tar: str, stamp: int
 ) -> None:
     folder, _, base = member.name.rpartition("/")
     stem, _, extension = base.partition(".")
@@ -97,7 +98,7 @@ def _note_member(
             raise InputError(f"{tar}: key {member.name!r} appears twice; keys must be unique")
         if held and "." in extension:  # a mask such as a.seg.png beside a.jpg
             return
-        samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size, True)
+        samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size, True, stamp)
     elif extension in ("cls", "cls.txt", "json"):
         opened = archive.extractfile(member)
         text = opened.read().decode("utf-8", "replace").strip() if opened else ""

@@ -1,0 +1,26 @@
+"""One task run for each class shard, on whatever engine the flow runs on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect.context import FlowRunContext
+from prefect.task_runners import ThreadPoolTaskRunner
+
+
+def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[Any]:
+    """Calls a task with the plan and one entry of every column, for all entries; returns the results in order.
+
+    In this process one after the other, since each task keeps all cores busy itself; on an engine with workers of its
+    own all at once.
+    """
+    submit = getattr(task, "submit", None)
+    rows = list(zip(*columns, strict=True))
+    if submit is None or not _has_workers():
+        return [task(plan, *row) for row in rows]
+    futures = [submit(plan, *row) for row in rows]
+    return [future.result() for future in futures]
+
+
+def _has_workers() -> bool:
+    context = FlowRunContext.get()
+    return context is not None and not isinstance(context.task_runner, ThreadPoolTaskRunner)

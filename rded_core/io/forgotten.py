@@ -1,0 +1,48 @@
+"""forgotten.json: images that a run must never use again, whatever its source still holds."""
+
+from dataclasses import dataclass, field
+
+from rded_core.errors import InputError
+from rded_core.io.files import write_text
+from rded_core.io.manifest import DamagedRecord, read_sealed, seal
+from rded_core.io.paths import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What is to be left out.
+
+    Attributes:
+        sha256: digests of the images.
+        by_class: class folder to the digests, among them, of images that were its candidates, sorted.
+    """
+
+    sha256: frozenset[str] = frozenset()
+    by_class: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def of_class(self, folder: str) -> list[str]:
+        """Returns the digests that a class's candidates are without."""
+        return self.by_class.get(folder, [])
+
+
+def read_forgotten(run: RunFolder) -> Forgotten:
+    """Reads what a run must leave out; a control leaves out what its owner does.
+
+    Raises:
+        InputError: the file is damaged: to go on could bring back what was to be forgotten.
+    """
+    path = (run.owner or run).forgotten
+    try:
+        content = read_sealed(path)
+        return Forgotten(frozenset(content["sha256"]), content["by_class"])
+    except FileNotFoundError:
+        return Forgotten()
+    except (OSError, DamagedRecord, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); rded repair {run.root} mends it from its copy") from error
+
+
+def write_forgotten(run: RunFolder, forgotten: Forgotten) -> None:
+    """Writes the list, and its copy in ``work/``."""
+    text = seal({"sha256": sorted(forgotten.sha256), "by_class": forgotten.by_class})
+    write_text(run.forgotten_copy, text)
+    write_text(run.forgotten, text)

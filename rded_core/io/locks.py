@@ -1,0 +1,89 @@
+"""One writer at a time in a run folder."""
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, Any
+
+from rded_core.errors import InputError
+from rded_core.io.files import require_writable
+from rded_core.io.paths import RunFolder
+
+POLL_S = 1.0
+
+
+@contextlib.contextmanager
+def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
+    """Holds the run folder (for a control, its owner's) while a block writes to it.
+
+    The operating system lets go of the lock when its holder ends, however it ends; what the file says is only for
+    people. It is there while somebody writes, and after a crash.
+
+    Args:
+        run: the run folder.
+        wait: wait for another writer, instead of stopping.
+
+    Raises:
+        InputError: another process writes there; it is named.
+    """
+    path = (run.owner or run).lock
+    require_writable(path.parent)
+    stream = _acquire(path, wait=wait)
+    try:
+        stream.truncate(0)
+        stream.write(_who())
+        stream.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the folder may be gone with all that was in it
+            path.unlink()
+        stream.close()
+
+
+def _acquire(path: Path, *, wait: bool) -> IO[str]:
+    """Opens and locks the file at `path`, which its last holder may just be removing."""
+    while True:
+        stream = _open(path)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = " ".join(stream.read().split()) or "another process"
+            stream.close()
+            if not wait:
+                raise InputError(
+                    f"--out {path.parent} is being written by {holder}; wait until it is done, or choose another --out"
+                ) from None
+            time.sleep(POLL_S)
+            continue
+        except OSError as error:
+            stream.close()
+            raise InputError(f"cannot lock {path}: {error.strerror}; choose an --out on another file system") from error
+        if _is_at(path, stream):
+            return stream
+        stream.close()
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; check the folder and its free space") from error
+
+
+def _is_at(path: Path, stream: IO[Any]) -> bool:
+    """Tells whether the open file is the one at `path`, and not one that was removed since it was opened."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    return False
+
+
+def _who() -> str:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {platform.node()} since {since} ({command})\n"

@@ -1,0 +1,97 @@
+"""Labels of the last run that are still true where only some images have changed since."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rded_core.errors import InputError
+from rded_core.io.files import write_text
+from rded_core.io.manifest import DamagedRecord, damaged_outputs, find_record, read_sealed, seal, what_changed
+from rded_core.io.paths import RunFolder
+from rded_core.io.soft_label_tables import read_epoch
+from rded_core.views import Views
+from tasks.units import Unit, unit_settings
+
+Drawn = tuple[int, int, Tensor, Views]
+"""A batch with its views: epoch, number in the epoch, rows of its images, views."""
+
+
+class LabelsBefore:
+    """The logits of a block's table before it is written anew.
+
+    A view's logits depend on its image and its mixing partner alone, as long as it is computed at its own place in a
+    pass of the same shape; so a pass without a changed image gives the bytes it gave.
+
+    Args:
+        table: as it lies there.
+        first_epoch: of the table.
+        changed: for each image, whether it is another than the table was made from.
+        keys: of the images.
+    """
+
+    def __init__(self, table: Path, first_epoch: int, changed: Tensor, keys: list[str]) -> None:
+        self.table, self.first_epoch, self.changed = table, first_epoch, changed
+        self.rows_by_key = {key: row for row, key in enumerate(keys)}
+        self.reused = 0
+        self._epoch = lru_cache(maxsize=2)(self._read)
+
+    @classmethod
+    def find(cls, unit: Unit, images: dict[str, str]) -> "LabelsBefore | None":
+        """Finds a block's labels where they were made under the same settings, from images of the same keys.
+
+        Args:
+            unit: the block's unit, not current.
+            images: key to SHA-256 of every image now; noted for the next time.
+        """
+        note_images(unit.run, unit.upstream["images"], images)
+        record, _ = find_record(unit.path)
+        if record is None or what_changed(record, unit_settings(unit.settings), None):
+            return None
+        before = read_images_noted(unit.run, record.upstream.get("images", ""))
+        if list(before) != list(images) or damaged_outputs(unit.path, record):
+            return None
+        changed = torch.tensor([before[key] != sha for key, sha in images.items()])
+        if changed.all() or not changed.any():  # none: the labels are asked for again
+            return None
+        return cls(unit.outputs[0], unit.settings["epochs"][0], changed, list(images))
+
+    def logits_of(self, drawn: list[Drawn]) -> Tensor | None:
+        """Returns the float16 logits of a pass as stored, None where one of its views shows a changed image."""
+        if any(self.changed[torch.cat([rows, rows[views.mix_position]])].any() for _, _, rows, views in drawn):
+            return None
+        try:
+            logits = torch.cat([self._epoch(epoch)[number] for epoch, number, _, _ in drawn])
+        except InputError:
+            return None
+        self.reused += len(logits)
+        return logits
+
+    def _read(self, epoch: int) -> list[Tensor]:
+        return [logits for _, _, logits in read_epoch(self.table, epoch - self.first_epoch, self.rows_by_key)]
+
+
+def note_images(run: RunFolder, digest: str, images: dict[str, str]) -> None:
+    """Notes which images labels are made from, under the digest of all."""
+    path = run.label_images(digest)
+    if not read_images_noted(run, digest):
+        write_text(path, seal({"images": images}))
+
+
+def drop_old_notes(run: RunFolder, digest: str) -> None:
+    """Removes the notes of images that no label is made from any more."""
+    current = run.label_images(digest)
+    for path in current.parent.glob("images-*.json"):
+        if path != current:
+            path.unlink()
+
+
+def read_images_noted(run: RunFolder, digest: str) -> dict[str, str]:
+    """Returns key to SHA-256 of the images noted under a digest; none where there is no such note."""
+    try:
+        content: dict[str, Any] = read_sealed(run.label_images(digest))
+        return content["images"]
+    except (OSError, DamagedRecord, KeyError):
+        return {}
