@@ -95,7 +95,9 @@ def test_lineage_has_one_scored_row_a_patch_best_first(finished_run: Path) -> No
 def test_best_crop_of_each_candidate_is_kept(finished_run: Path) -> None:
     best: dict[str, float] = {}
     for table in sorted((finished_run / "work" / "realism").glob("*.parquet")):
-        best.update({row["source_uri"]: max(row["scores_nats"]) for row in pq.read_table(table).to_pylist()})
+        candidates = pq.read_table(finished_run / "work" / "candidates" / table.name).to_pylist()
+        names = {row["position"]: row["source_uri"] for row in candidates}
+        best.update({names[row["position"]]: max(row["scores_nats"]) for row in pq.read_table(table).to_pylist()})
     assert len(best) == 3 * 10
     rows = _lineage(finished_run / "dataset")
     assert all(row["score_nats"] == best[row["source_uri"]] for row in rows)
@@ -195,7 +197,7 @@ def test_bfloat16_scores_give_float32s_images(
     tar = "images/train-000000.tar"
     assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
     records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "work" / "realism").glob("*.json")]
-    assert [record["facts"]["precision"] for record in records] == ["bfloat16"] * 2
+    assert [record["facts"]["precision"] for record in records] == ["bfloat16"] * 3
     assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "bfloat16"
 
 
