@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.config import DistillConfig
-from rded_core.io.distilled import StoredImages, read_images
+from rded_core.io.distilled import read_images
+from rded_core.io.labelling import TeacherPasses
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
-from rded_core.io.uploads import keep_on_device, take_rows, upload_views
 from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import classify_in_passes, encode_logits, pack_batches, plan_batches, rows_per_pass
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views, join_views
+from rded_core.soft_labels import encode_logits, pack_batches, plan_batches, rows_per_pass
+from rded_core.views import ViewRecipe, Views, draw_views
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -76,13 +76,13 @@ def label_views(plan: RunPlan, block: range, images: list[Record]) -> Record:
         with one_torch_thread():
             write_soft_labels(
                 table,
-                _label_block(plan, block, stored.images),
-                keys=stored.images.keys,
-                class_indices=stored.images.class_indices,
+                _label_block(plan, block, stored),
+                keys=stored.keys,
+                class_indices=stored.class_indices,
                 num_classes=len(plan.classes),
                 metadata=_metadata(plan, stored.digest),
             )
-        return {"views": len(stored.images.keys) * len(block), "bytes": table.stat().st_size}
+        return {"views": len(stored.keys) * len(block), "bytes": table.stat().st_size}
 
     fields = ("seed", "protocol", "label_batch_size", "mix", "flip", "factor", "size", "selection", "ipc")
     return run_unit(
@@ -98,9 +98,11 @@ def label_views(plan: RunPlan, block: range, images: list[Record]) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """The distilled images, kept on the labelling device where they fit, and the digest of their pixels."""
+    """The distilled images' names and classes, the passes they are labelled in, and the digest of their pixels."""
 
-    images: StoredImages
+    keys: list[str]
+    class_indices: Tensor
+    passes: TeacherPasses
     digest: str
 
 
@@ -110,7 +112,7 @@ def _stored_images(tars: tuple[Path, ...], digest: str, device: torch.device) ->
     del digest
     stored = read_images(list(tars))
     pixels = hashlib.sha256(stored.images.numpy().data).hexdigest()
-    return _Stored(replace(stored, images=keep_on_device(stored.images, device)), pixels)
+    return _Stored(stored.keys, stored.class_indices, TeacherPasses(stored.images, device), pixels)
 
 
 def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size: int) -> list[_Planned]:
@@ -123,7 +125,7 @@ def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size
     ]
 
 
-def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> Iterator[tuple[int, LabelledBatch]]:
+def _label_block(plan: RunPlan, block: range, stored: _Stored) -> Iterator[tuple[int, LabelledBatch]]:
     """Yields the block's batches with their epochs, in order.
 
     Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
@@ -145,10 +147,8 @@ def _label_block(plan: RunPlan, block: range, stored: StoredImages) -> Iterator[
         ]
 
     def label(drawn: list[_Drawn]) -> tuple[list[_Drawn], Tensor]:
-        images = take_rows(stored.images, torch.cat([rows for _, rows, _ in drawn]), device)
-        views = upload_views(join_views([views for _, _, views in drawn]), device)
-        with torch.inference_mode():
-            return drawn, classify_in_passes(network, apply_views(images, views, mean=mean, std=std), pass_rows)
+        batches = [(rows, views) for _, rows, views in drawn]
+        return drawn, stored.passes.label(network, batches, pass_rows, mean=mean, std=std)
 
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
