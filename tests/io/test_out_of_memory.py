@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,7 +22,7 @@ def _passes() -> FittingPasses:
     return FittingPasses(CPU, stage="scoring", unit="candidates", remedy="give another --device", note="; noted")
 
 
-def _fits(limit: int, seen: list[int]) -> object:
+def _fits(limit: int, seen: list[int]) -> Callable[[int], int]:
     def work(size: int) -> int:
         seen.append(size)
         if size > limit:
@@ -33,8 +34,8 @@ def _fits(limit: int, seen: list[int]) -> object:
 
 def test_passes_are_halved_until_one_fits_and_stay_so(caplog: pytest.LogCaptureFixture) -> None:
     passes, seen = _passes(), list[int]()
-    assert passes.run(_fits(7, seen), 25) == 7  # pyright: ignore[reportArgumentType]
-    assert passes.run(_fits(7, seen), 25) == 7  # pyright: ignore[reportArgumentType]
+    assert passes.run(_fits(7, seen), 25) == 7
+    assert passes.run(_fits(7, seen), 25) == 7
     assert seen == [25, 13, 7, 7]
     assert [record.getMessage() for record in caplog.records] == [
         f"the memory of cpu is full (it was asked for 2.00 GiB more): scoring in passes of {now} candidates instead of "
@@ -46,7 +47,7 @@ def test_passes_are_halved_until_one_fits_and_stay_so(caplog: pytest.LogCaptureF
 def test_below_one_there_is_a_line_that_says_what_to_do() -> None:
     seen: list[int] = []
     with pytest.raises(InputError) as caught:
-        _passes().run(_fits(0, seen), 5)  # pyright: ignore[reportArgumentType]
+        _passes().run(_fits(0, seen), 5)
     assert seen == [5, 3, 2, 1]
     assert str(caught.value) == (
         "scoring in passes of one of its candidates does not fit the memory of cpu (it was asked for 2.00 GiB more); "
