@@ -64,7 +64,7 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
     work = Worklist({0: unit}, lambda _: plan.scope("check"))
     if work.stale:
         work.finish(0, _measure(plan, role, per_class, sorted(records)))
-    result = work.result(STAGE)
+    result = work.result(STAGE, role)
     _judge(plan, role, per_class, work.records[0].facts)
     return result
 

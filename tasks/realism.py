@@ -57,7 +57,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> St
         write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
         form = {"observer": _network_form(plan)} if plan.config.selection == "realism" else {}
         work.finish(index, {"usable": len(rows), **form, **_rounding(plan), "rejected": rejected})
-    return work.result(STAGE)
+    return work.result(STAGE, shard.name)
 
 
 def _unit(plan: RunPlan, index: int, candidates: Record | None) -> Unit | None:

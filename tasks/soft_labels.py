@@ -74,7 +74,7 @@ def label_views(plan: RunPlan, block: range, images: list[StageResult]) -> Stage
     work = Worklist({block.start: unit}, lambda _: plan.scope("label"))
     if work.stale:
         work.finish(block.start, _label(plan, block, unit, squeezed))
-    return work.result(STAGE)
+    return work.result(STAGE, f"epochs {block.start}-{block.stop - 1}")
 
 
 def squeeze_records(images: list[StageResult]) -> dict[int, Record]:
