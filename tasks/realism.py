@@ -150,6 +150,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
         for _, group in groupby(rows, key=lambda row: row["position"] // CANDIDATES_PER_FORWARD)
     ]
     scorer = load_scorer(plan.config, plan.classes) if plan.config.selection == "realism" else None
+    yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
     def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
         kept, patches, refused = _cut_group(plan, *entry)
