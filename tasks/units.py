@@ -24,6 +24,18 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import RunFolder
 from tasks.progress import run_logger
 
+STAGE_WORDS = {
+    "index": "list",
+    "candidates": "draw",
+    "observe": "check",
+    "realism": "score",
+    "selection": "select",
+    "squeeze": "tile",
+    "soft_labels": "label",
+    "publish": "publish",
+}
+"""Stages by the words that people see, which are those of ``--redo``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -163,7 +175,7 @@ class Worklist:
     def result(self, stage: str, what: str = "") -> Any:
         """Ends a task, with one line that says what it did."""
         if self.stale:
-            self._tell(f"{stage} {what}".strip())
+            self._tell(f"{STAGE_WORDS.get(stage, stage)} {what}".strip())
         return self.end_with(StageResult(stage, self.done))
 
     def _tell(self, what: str) -> None:

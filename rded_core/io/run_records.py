@@ -66,7 +66,7 @@ def identity_digest(described: dict[str, Any]) -> str:
 def require_published(run: RunFolder, described: dict[str, Any]) -> None:
     """Raises InputError where the dataset is not what run.json says: begun under other settings, and not done."""
     record, _ = find_record(run.record("publish", "dataset"))
-    if record is None or record.settings.get("run") != identity_digest(described):
+    if record is None or record.settings.get("settings") != identity_digest(described):
         raise InputError(
             f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
             "be comparable; run rded distill again, or give --controls none"
