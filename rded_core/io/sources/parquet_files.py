@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import files_of_split
-from rded_core.io.storage import join_path, open_filesystem
+from rded_core.io.storage import join_path, open_stream
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
@@ -63,10 +63,9 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
 
 
 def _open_table(path: str) -> pq.ParquetFile:
-    filesystem, inner = open_filesystem(path)
     try:
-        return pq.ParquetFile(filesystem.open(inner, "rb"))
-    except FileNotFoundError:
+        return pq.ParquetFile(open_stream(path))
+    except (FileNotFoundError, InputError):
         raise
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error

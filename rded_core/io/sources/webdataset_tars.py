@@ -1,17 +1,22 @@
 """WebDataset tars, read where they lie: an index of member offsets, then ranged reads."""
 
 import json
+import re
 import tarfile
 from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
+from fsspec.utils import glob_translate
 from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
+from rded_core.io.file_tree import list_tree
 from rded_core.io.images import IMAGE_SUFFIXES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.storage import is_url, open_filesystem, open_stream, read_bytes
+from rded_core.io.storage import is_url, join_path, open_filesystem, open_stream, path_kind, read_bytes
+
+GLOB_MARK = re.compile(r"[*?[]")
 
 CLASS_NAME_FIELDS = ("class_name", "label_name")
 """Fields of a sample's .json that may name its class, where its label is a number."""
@@ -28,13 +33,24 @@ def expand_tars(pattern: str) -> list[str]:
     """
     found: set[str] = set()
     for url in expand_urls(pattern):
-        filesystem, inner = open_filesystem(url)
-        names = filesystem.glob(inner) if any(mark in inner for mark in "*?[") else [inner]
-        found.update(filesystem.unstrip_protocol(name) if is_url(url) else name for name in names)
-    missing = [tar for tar in sorted(found) if not open_filesystem(tar)[0].exists(tar)]
+        found.update(_expand_glob(url))
+    missing = [tar for tar in sorted(found) if path_kind(tar) is None]
     if missing or not found:
         raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
     return sorted(found)
+
+
+def _expand_glob(path: str) -> list[str]:
+    """Lists what fits a glob; of a URL by our own listing, since fsspec's glob passes over folders that fail."""
+    magic = GLOB_MARK.search(path)
+    if not is_url(path):
+        filesystem, inner = open_filesystem(path)
+        return filesystem.glob(inner) if magic else [inner]
+    if magic is None:
+        return [path]
+    root, _, _ = path[: magic.start()].rpartition("/")
+    fits = re.compile(glob_translate(path.removeprefix(f"{root}/"))).match
+    return [join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
@@ -130,6 +146,8 @@ def _label_names(labels: list[str], names: dict[str, set[str | None]], first_tar
     for place in (f"{folder}/classes.json", f"{above}/classes.json"):
         try:
             folders = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
+        except InputError:  # the storage fails: whether names are there is unknown
+            raise
         except (OSError, ValueError, TypeError, KeyError):  # none there, or one of another form
             continue
         if all(label in folders for label in labels):
