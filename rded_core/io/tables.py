@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, first_line
 from rded_core.io.files import write_atomically
 from rded_core.io.parallel import map_ordered
 
@@ -181,7 +181,5 @@ def _read_table(path: Path, columns: list[str]) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             return opened.read(columns=columns).select(columns)
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again"
-        ) from error
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}; delete it to have it made again") from error

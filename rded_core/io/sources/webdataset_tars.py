@@ -13,6 +13,7 @@ from webdataset.shardlists import expand_urls
 from rded_core.errors import InputError
 from rded_core.io.file_tree import list_tree
 from rded_core.io.images import IMAGE_SUFFIXES
+from rded_core.io.shards import read_members
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.storage import is_url, join_path, open_filesystem, open_stream, path_kind, read_bytes
 
@@ -75,7 +76,7 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
     if not by_label:
         raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json)")
     _check_unique([item for group in by_label.values() for item in group], spec)
-    labels = sorted(by_label, key=int) if all(label.isdigit() for label in by_label) else sorted(by_label)
+    labels = sorted(by_label, key=int) if all(map(_is_index, by_label)) else sorted(by_label)
     return Source(
         spec=spec,
         classes=name_classes(_label_names(labels, names, tars[0])),
@@ -89,8 +90,8 @@ def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
     """Lists (label, class name, item) for every sample of one tar, None where it has no label or name."""
     samples: dict[str, dict[str, Any]] = defaultdict(dict)
     try:
-        with open_stream(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
+        with open_stream(tar) as stream:
+            for archive, member in read_members(stream):
                 if member.isfile():
                     _note_member(archive, member, samples, tar)
     except OSError as error:
@@ -124,11 +125,15 @@ def _note_member(
             samples[key]["class_name"] = _field_of(text, CLASS_NAME_FIELDS)
 
 
+def _is_index(label: str) -> bool:
+    return label.isascii() and label.isdigit() and len(label) < 10
+
+
 def _field_of(json_text: str, names: tuple[str, ...]) -> str | None:
     """Returns the first of the named fields that a sample's .json holds, as text."""
     try:
         fields = json.loads(json_text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     for field in names:
         if isinstance(fields, dict) and field in fields:
@@ -148,11 +153,11 @@ def _label_names(labels: list[str], names: dict[str, set[str | None]], first_tar
             folders = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
         except InputError:  # the storage fails: whether names are there is unknown
             raise
-        except (OSError, ValueError, TypeError, KeyError):  # none there, or one of another form
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none there, or one of another form
             continue
         if all(label in folders for label in labels):
             return [folders[label] for label in labels]
-    given = [next(iter(names[label])) for label in labels if label.isdigit() and len(names[label]) == 1]
+    given = [next(iter(names[label])) for label in labels if _is_index(label) and len(names[label]) == 1]
     certain = [name for name in given if name]
     return certain if len(set(certain)) == len(labels) else labels
 
