@@ -102,7 +102,12 @@ def mutated_files(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
 def _places(length: int) -> st.SearchStrategy[int]:
     """Positions in a file: anywhere, but more often in its header or footer."""
     anywhere = st.integers(0, length)
-    return st.one_of(anywhere, st.integers(0, min(length, 64)), st.integers(0, min(length, 600)).map(length.__sub__))
+    return st.one_of(
+        anywhere,
+        anywhere.map(int),
+        st.integers(0, min(length, 64)),
+        st.integers(0, min(length, 600)).map(length.__sub__),
+    )
 
 
 def with_checksums(data: bytes) -> bytes:

@@ -36,6 +36,8 @@ ROW = dict.fromkeys(tables.CANDIDATES.names, "text") | {
     "position": 3,
 }
 
+SOAK_EXAMPLES = 1000
+
 DrawPhoto = Callable[..., Image.Image]
 
 
@@ -261,7 +263,7 @@ def test_mutated_files_read_or_are_refused(
 def test_thousands_of_mutated_files_neither_crash_nor_hang(
     examine: Callable[..., Any], seeds: list[bytes], read: Callable[[bytes], str], stored: Format
 ) -> None:
-    found = examine(read, seeds, count=2000, in_child=True)
+    found = examine(read, seeds, count=SOAK_EXAMPLES, in_child=True)
     print(f"\n{stored.read.__name__}: {found.outcomes.total()} mutated files: {dict(found.outcomes)}, ", end="")
     print(f"{found.peak_bytes >> 20} MB at most")
-    assert found.outcomes.total() >= 2000
+    assert found.outcomes.total() >= SOAK_EXAMPLES

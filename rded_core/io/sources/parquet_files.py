@@ -17,6 +17,7 @@ from rded_core.errors import InputError, first_line
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import files_of_split
 from rded_core.io.storage import join_path, open_stream
+from rded_core.io.tables import claimed_rows
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
@@ -74,7 +75,7 @@ def _open_table(path: str) -> pq.ParquetFile:
     with _errors_of(path):
         stream = open_stream(path)
         table = pq.ParquetFile(stream)
-        num_rows, num_bytes = table.metadata.num_rows, stream.seek(0, io.SEEK_END)
+        num_rows, num_bytes = claimed_rows(table.metadata), stream.seek(0, io.SEEK_END)
     if num_rows > num_bytes:  # images take a byte at least; what is not there would be made up in memory
         raise InputError(f"{path} is damaged: it names {num_rows} rows and has {num_bytes} bytes; fetch it again")
     return table
