@@ -6,7 +6,7 @@ from typing import Any
 
 import fsspec
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, first_line
 from rded_core.io.files import kind_of
 from rded_core.io.retries import retry_transient
 
@@ -122,13 +122,16 @@ class RemoteFile(io.RawIOBase):
 def path_kind(path: str) -> str | None:
     """Returns ``file``, ``directory`` or another kind that fsspec knows of a path or URL; None where there is nothing.
 
-    Unlike fsspec's own ``exists`` and ``isfile``, which say no to any error, it raises what is not a plain no.
+    Raises:
+        InputError: the storage does not say, where fsspec's own ``exists`` and ``isfile`` would say no.
     """
     filesystem, inner = open_filesystem(path)
     try:
         info = retry_transient(lambda: filesystem.info(inner), path) if is_url(path) else filesystem.info(inner)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise InputError(f"cannot look at {path}: {first_line(error)}; check the address and your rights") from error
     return info["type"]
 
 
