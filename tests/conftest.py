@@ -32,6 +32,12 @@ def photo_like(seed: int, *, height: int = 48, width: int = 40, hue: int = 0) ->
     return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
 
 
+@pytest.fixture(scope="session")
+def draw_photo() -> Callable[..., Image.Image]:
+    """`photo_like`, for test modules, which cannot import it."""
+    return photo_like
+
+
 def _write_image_folder(root: Path) -> Path:
     for hue, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True)
