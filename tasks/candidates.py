@@ -75,7 +75,7 @@ def _unit(plan: RunPlan, index: int) -> Unit | None:
         settings={
             "num_candidates": plan.config.num_candidates,
             "tars": plan.needs_tars,
-            "forgotten": plan.forgotten.of_class(folder),
+            "forgotten": plan.forgotten.mark_of_class(folder),
         },
         upstream={"images": listed.outputs_digest()},
         outputs=(table, tar) if plan.needs_tars else (table,),
@@ -107,8 +107,12 @@ def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
             pass
     _check_drawn(plan, index, len(rows), rejected)
     write_rows(plan.run.table(STAGE, name), rows, CANDIDATES)
-    content = digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
-    return {"candidates": len(rows), "content": content, "rejected": rejected}
+    return {"candidates": len(rows), "content": content_of(rows), "rejected": rejected}
+
+
+def content_of(rows: list[Row]) -> str:
+    """Returns one digest over which images a class's candidates are, wherever they lie."""
+    return digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
 
 
 def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Iterator[Sample]:

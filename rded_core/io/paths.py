@@ -130,6 +130,10 @@ class RunFolder:
         """Run folder of a control set, made by the same flow."""
         return self.root / "work" / "controls" / name
 
+    def controls(self) -> "list[RunFolder]":
+        """Lists the run folders of control sets that are there."""
+        return [RunFolder(path) for path in sorted(self.control("any").parent.glob("*")) if path.is_dir()]
+
     def student(self, unit: str) -> Path:
         return self.root / "work" / "students" / f"{unit}.result.json"
 
