@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,8 @@ def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str
         InputError: as `read_rows`.
     """
     table = _read_table(path, schema.names)
-    hits = [pc.is_in(table[name], value_set=pa.array(sorted(values), pa.string())) for name, values in wanted.items()]
-    return table.filter(reduce(pc.or_, hits)).to_pylist()
+    hits = [pc.field(name).isin(pa.array(sorted(values), pa.string())) for name, values in wanted.items()]
+    return table.filter(reduce(or_, hits)).to_pylist()
 
 
 def _read_table(path: Path, columns: list[str]) -> pa.Table:

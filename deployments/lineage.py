@@ -1,0 +1,56 @@
+"""``rded trace``: where distilled images come from."""
+
+from typing import Annotated
+
+import typer
+
+from rded_core.errors import InputError
+
+DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
+KEYS = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY]...", help="Distilled images, such as c00012_i00003.", show_default=False),
+]
+SOURCE = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source", metavar="IMAGE", help="A source image by its URI or SHA-256: list what shows it. Repeatable."
+    ),
+]
+PICTURE = Annotated[
+    str | None,
+    typer.Option(
+        "--picture", metavar="FILE", help="Picture to draw, .jpg or .png, or a folder (default ./KEY.jpg).",
+    ),
+]  # fmt: skip
+IMAGES_FROM = Annotated[
+    str | None,
+    typer.Option(
+        "--images-from", metavar="SOURCE", help="Where the source images lie, if the run folder has them no more."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands about lineage."""
+    app.command("trace", help="Show which source images a distilled image was cut from, or what shows a source image.")(
+        _trace
+    )
+
+
+def _trace(
+    directory: DIR,
+    keys: KEYS = None,
+    source: SOURCE = None,
+    picture: PICTURE = None,
+    images_from: IMAGES_FROM = None,
+) -> None:
+    if bool(keys) == bool(source):
+        raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
+    from deployments.lineage_reports import print_traces, print_uses
+    from tasks.trace import trace_images, trace_sources
+
+    if keys:
+        print_traces(trace_images(directory, keys, picture=picture, images_from=images_from))
+    else:
+        print_uses(trace_sources(directory, source or []))
