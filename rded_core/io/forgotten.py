@@ -30,12 +30,13 @@ class Forgotten:
 
 
 def read_forgotten(run: RunFolder) -> Forgotten:
-    """Reads what a run must leave out; a control leaves out what its owner does.
+    """Reads what a run must leave out, from the copy where the list is gone; a control leaves out what its owner does.
 
     Raises:
         InputError: the file is damaged: to go on could bring back what was to be forgotten.
     """
-    path = (run.owner or run).forgotten
+    owner = run.owner or run
+    path = owner.forgotten if owner.forgotten.exists() else owner.forgotten_copy
     try:
         content = read_sealed(path)
         return Forgotten(frozenset(content["sha256"]), content["by_class"])

@@ -390,3 +390,78 @@ def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
     with only_writer(RunFolder(run)), pytest.raises(InputError, match="is being written by"):
         forget(run, _row(run)["source_uri"])
     assert not (run / "forgotten.json").exists()
+
+
+def test_copies_under_other_names_and_in_other_classes_go_with_it(
+    image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
+) -> None:
+    for folder, number in (("1", "100"), ("2", "100"), ("2", "101")):
+        shutil.copy(image_folder / "1" / "000.jpg", image_folder / folder / f"{number}.jpg")
+    config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=14)
+    run_undecorated(config)
+    done = forget(tmp_path / "run", "2/101.jpg")
+    assert [(image["uris"], image["classes"]) for image in done["images"]] == [
+        (["1/000.jpg", "1/100.jpg", "2/100.jpg", "2/101.jpg"], ["1", "2"])
+    ]
+    assert not _traces(tmp_path / "run", (image_folder / "1" / "000.jpg").read_bytes())
+
+
+def test_run_that_never_finished_is_finished_without_it(
+    run: Path, finished: Path, forget: Forget, tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    uri = _row(run)["source_uri"]
+    shutil.rmtree(run / "dataset")
+    for stage in ("squeeze", "soft_labels", "publish"):
+        shutil.rmtree(run / "work" / stage)
+    for place in (run, whole):
+        forget(place, uri)
+    assert _sums(run) == _sums(whole)
+
+
+def test_rounded_scores_are_made_exact_again_where_a_best_one_went(
+    forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
+) -> None:
+    run_undecorated(make_config(tmp_path / "run", precision="bfloat16"))
+    forget(tmp_path / "run", _row(tmp_path / "run")["source_uri"])
+    fresh = make_config(tmp_path / "fresh", precision="bfloat16")
+    assert _sums(tmp_path / "run") == _fresh(tmp_path / "run", fresh, run_undecorated)
+
+
+def test_images_that_do_not_decode_are_forgotten_by_name_too(
+    image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
+) -> None:
+    broken = image_folder / "1" / "000.jpg"
+    broken.write_bytes(broken.read_bytes()[:700])
+    run = tmp_path / "run"
+    run_undecorated(make_config(run, source=str(image_folder), num_candidates=12))
+    run_undecorated(
+        make_config(run / "work/controls/random", source=str(image_folder), num_candidates=12, selection="random")
+    )
+    assert any("report" in name for name in _traces(run, b"1/000.jpg"))
+    done = forget(run, "1/000.jpg")
+    assert done["controls"] == ["random"]
+    assert {name.partition(":")[0] for name in _traces(run, b"1/000.jpg")} <= _listings(run)
+
+
+def test_the_list_outlives_its_first_copy(
+    run: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated
+) -> None:
+    row = _row(run)
+    forget(run, row["source_uri"])
+    sums = _sums(run)
+    (run / "forgotten.json").unlink()
+    run_undecorated(make_config(run))
+    assert _sums(run) == sums
+
+
+def test_a_source_that_is_gone_is_told_before_anything_is_changed(
+    image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run_undecorated(make_config(run, source=str(image_folder)))
+    before, uri = _files(run), _row(run)["source_uri"]
+    shutil.rmtree(image_folder)
+    with pytest.raises(InputError):
+        forget(run, uri)
+    assert _files(run) == before
