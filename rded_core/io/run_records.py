@@ -29,8 +29,8 @@ def read_run(run: RunFolder) -> dict[str, Any]:
         else:
             return described
     raise InputError(
-        f"{run.run_json} is damaged, and so is its copy ({reasons[0]}); choose another --out, or delete both to have "
-        "this run's settings taken from the command line"
+        f"{run.run_json} and its copy are damaged, or of an older rded ({reasons[0]}); choose another --out, or delete "
+        "both to take up what is there with the settings of the command line"
     )
 
 
