@@ -20,7 +20,7 @@ from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
-from tasks.scrub import drop_old_labels, scrub
+from tasks.scrub import clean_up, scrub
 
 Uris = dict[str, set[str]]
 """SHA-256 of images to the URIs under which they are known."""
@@ -162,8 +162,8 @@ def _label_records(run: RunFolder) -> dict[str, Record]:
 
 @task(name="sum-up-forgetting", task_run_name="sum up what was forgotten", **STAGE_POLICY)
 def sum_up_forgetting(run: RunFolder, forgetting: Forgetting) -> dict[str, Any]:
-    """Removes labels that nothing needs any more, and returns what was forgotten and what took its place."""
-    drop_old_labels(run)
+    """Removes what distilling left behind, and returns what was forgotten and what took its place."""
+    clean_up(run)
     before, now = forgetting.before, read_lineage(run)
     folders = {row["folder"] for row in before if row["source_sha256"] in forgetting.asked}
     shown = {_patch(row) for row in before}

@@ -158,8 +158,9 @@ def _hits(table: Path, forgotten: Forgotten) -> list[Row]:
     return find_sources(table, SELECTED, forgotten.sha256)
 
 
-def drop_old_labels(run: RunFolder) -> None:
-    """Removes labels of images that are no more: tables of epochs that a run no longer records stay behind."""
+def clean_up(run: RunFolder) -> None:
+    """Removes what distilling left: the old dataset, and labels of old images for epochs that are recorded no more."""
+    drop_unfinished(run, ALL_STAGES)
     published, _ = find_record(run.record("publish", "dataset"))
     current = published.upstream["images"] if published else None
     for unit in units_of(run, ["soft_labels"]):
