@@ -419,6 +419,7 @@ def test_run_that_never_finished_is_finished_without_it(
     assert _sums(run) == _sums(whole)
 
 
+@pytest.mark.slow
 def test_rounded_scores_are_made_exact_again_where_a_best_one_went(
     forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
@@ -442,6 +443,24 @@ def test_images_that_do_not_decode_are_forgotten_by_name_too(
     done = forget(run, "1/000.jpg")
     assert done["controls"] == ["random"]
     assert {name.partition(":")[0] for name in _traces(run, b"1/000.jpg")} <= _listings(run)
+
+
+def test_failure_on_the_way_says_what_the_dataset_still_shows(
+    run: Path, finished: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("the disk is full")
+
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    uri = _row(run)["source_uri"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.publish.write_shard", fail)
+        told = "the disk is full; the images are noted as forgotten, but .*/run/dataset shows them until rded distill"
+        with pytest.raises(InputError, match=told):
+            forget(run, uri)
+    for place in (run, whole):
+        forget(place, uri)
+    assert _sums(run) == _sums(whole)
 
 
 def test_the_list_outlives_its_first_copy(
