@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from deployments import lineage
 from deployments.environment import prepare_environment, stop_on_interrupt, tell_start, tidy_logs
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
@@ -87,6 +88,7 @@ app.command("evaluate", help="Train and measure students of a distilled set.")(
 app.command("train-observer", help="Train an observer (or teacher) on your images.")(
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
+lineage.register(app)
 
 
 @app.command("demo")

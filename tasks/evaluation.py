@@ -19,6 +19,7 @@ from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
+from tasks.run_configs import config_of
 from tasks.students import TrainingSet, evaluation_name, student_settings
 
 
@@ -89,16 +90,9 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
     """Returns the config of a control: the dataset's own, with another selection and place."""
-    described = read_run(run)
-    require_published(run, described)
-    fields = described["config"]
-    fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
-    try:
-        own = DistillConfig(**fields)
-    except TypeError as error:
-        raise InputError(f"{run.run_json} was written by another version of rded ({error}); distil again") from error
+    require_published(run, read_run(run))
     # Nothing of a control is scored, so it is no matter what the run's own scores were made with.
-    own = replace(own, precision="auto", decoder="cpu", device=config.device, workers=config.workers)
+    own = replace(config_of(run), precision="auto", decoder="cpu", device=config.device, workers=config.workers)
     return replace(own, selection=name, out=str(run.control(name)), force=True)
 
 

@@ -156,10 +156,11 @@ def finished_run(
 def _plain_flows() -> Iterator[None]:
     import flows.distill
     import flows.evaluate
+    import flows.forget
     import flows.train_observer
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (flows.distill, flows.evaluate, flows.train_observer):
+        for module in (flows.distill, flows.evaluate, flows.forget, flows.train_observer):
             for name, value in list(vars(module).items()):
                 if isinstance(value, Flow | Task):
                     patch.setattr(module, name, value.fn)

@@ -100,6 +100,11 @@ class RunFolder:
         """Where the dataset is put together before it takes the old one's place."""
         return self.root / "work" / "dataset"
 
+    @property
+    def replaced_dataset(self) -> Path:
+        """Where the old dataset lies for the moment in which the new one takes its place."""
+        return self.root / "work" / "dataset.old"
+
     def record(self, stage: str, unit: str) -> Path:
         return self.stage(stage) / f"{unit}.json"
 
@@ -129,6 +134,10 @@ class RunFolder:
     def control(self, name: str) -> Path:
         """Run folder of a control set, made by the same flow."""
         return self.root / "work" / "controls" / name
+
+    def controls(self) -> "list[RunFolder]":
+        """Lists the run folders of control sets that are there."""
+        return [RunFolder(path) for path in sorted(self.control("any").parent.glob("*")) if path.is_dir()]
 
     def student(self, unit: str) -> Path:
         return self.root / "work" / "students" / f"{unit}.result.json"

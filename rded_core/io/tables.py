@@ -1,11 +1,14 @@
 """Parquet tables: schemas and their reading and writing. Column names are part of the product's interface."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError, first_line
@@ -151,6 +154,17 @@ def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Itera
     """
     for batch in _read_table(path, schema.names).to_batches(max_chunksize=together):
         yield from batch.to_pylist()
+
+
+def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+    """Reads the rows in which any column that `wanted` names holds one of the values given for it.
+
+    Raises:
+        InputError: as `read_rows`.
+    """
+    table = _read_table(path, schema.names)
+    hits = [pc.field(name).isin(pa.array(sorted(values), pa.string())) for name, values in wanted.items()]
+    return table.filter(reduce(or_, hits)).to_pylist()
 
 
 def _read_table(path: Path, columns: list[str]) -> pa.Table:
