@@ -132,7 +132,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     _tell_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
         _tell_network("teacher", teacher, config.size)
-    described = _describe_run(config, source, observer, teacher)
+    described = describe_run(config, source, observer, teacher)
     plan = RunPlan(
         config,
         rerun,
@@ -193,7 +193,8 @@ def _tell_network(role: str, network: Observer, size: int) -> None:
         run_logger().warning("the %s was made for images of %d px, and sees %d px here (--size)", role, made_for, size)
 
 
-def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+def describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+    """Returns what run.json says: what a run was asked to do, and with what."""
     return {
         "config": asdict(config),
         "algorithm_version": ALGORITHM_VERSION,

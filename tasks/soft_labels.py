@@ -22,7 +22,7 @@ from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import classify_in_passes, encode_logits, pack_batches, plan_batches, rows_per_pass
 from rded_core.views import ViewRecipe, apply_views, draw_views, join_views
-from tasks.labels_before import Drawn, LabelsBefore
+from tasks.labels_before import Drawn, LabelsBefore, key_images
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -109,8 +109,7 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
     tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
     digest = unit.upstream["images"]
     stored = _stored_images(tars, digest, device_of(load_teacher(config, plan.classes)))
-    shas = [sha for record in squeezed.values() for sha in record.facts["sha256"]]
-    before = LabelsBefore.find(unit, dict(zip(stored.images.keys, shas, strict=True)))
+    before = LabelsBefore.find(unit, key_images(squeezed))
     with one_torch_thread():
         write_soft_labels(
             table,

@@ -39,6 +39,21 @@ def holds_run(run: RunFolder) -> bool:
     return run.run_json.is_file() or run.run_json_copy.is_file()
 
 
+def find_run(path: str) -> RunFolder:
+    """Finds the run folder that a user means by its own path, or by its dataset's.
+
+    Raises:
+        InputError: there is none, or it is a control, which is not changed on its own.
+    """
+    root = Path(path)
+    found = next((run for run in (RunFolder(root), RunFolder(root.resolve().parent)) if holds_run(run)), None)
+    if found is None or (found.root != root and root.resolve() != found.dataset):
+        raise InputError(f"no run folder at {path}; give the --out folder of rded distill")
+    if owner := RunFolder(found.root.resolve()).owner:
+        raise InputError(f"{path} is a control of {owner.root}; give that folder")
+    return found
+
+
 def write_run(run: RunFolder, described: dict[str, Any]) -> None:
     """Writes run.json and its copy, where they do not say so already."""
     text = seal(json.loads(json.dumps(described)))
