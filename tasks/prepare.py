@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from prefect import task
 
 from rded_core import ALGORITHM_VERSION, __version__
@@ -203,11 +204,17 @@ def describe_run(config: DistillConfig, source: Source, observer: Observer, teac
         "teacher": describe_network(teacher),
         "device": str(resolve_device(config.device)),
         "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
-        "versions": {
-            "rded": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_PACKAGES},
-        },
+        "versions": current_versions(),
+    }
+
+
+def current_versions() -> dict[str, str]:
+    """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
+    return {
+        "rded": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in VERSIONED_PACKAGES},
+        "cpu": torch.backends.cpu.get_cpu_capability(),
     }
 
 

@@ -113,7 +113,7 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
     with one_torch_thread():
         write_soft_labels(
             table,
-            _label_block(plan, block, stored.images, before),
+            label_passes(plan, block, stored.images, before),
             keys=stored.images.keys,
             class_indices=stored.images.class_indices,
             num_classes=len(plan.classes),
@@ -150,10 +150,10 @@ def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size
     ]
 
 
-def _label_block(
-    plan: RunPlan, block: range, stored: StoredImages, before: LabelsBefore | None
+def label_passes(
+    plan: RunPlan, block: range, stored: StoredImages, before: LabelsBefore | None, *, most: int | None = None
 ) -> Iterator[tuple[int, LabelledBatch]]:
-    """Yields the block's batches with their epochs, in order.
+    """Yields the batches of a block's first `most` passes, by default of all, with their epochs, in order.
 
     Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
     others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
@@ -184,7 +184,7 @@ def _label_block(
             logits = classify_in_passes(network, apply_views(images, views, mean=mean, std=std), pass_rows)
             return drawn, encode_logits(logits)
 
-    groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)
+    groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)[:most]
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
     what = f"label epochs {block.start}-{block.stop - 1}"
     for drawn, logits in track(labelled, total=len(groups), what=what):
