@@ -36,7 +36,7 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         InputError: another process writes there; it is named.
     """
     path = (run.owner or run).lock
-    if path.resolve() in _HELD.get():
+    if holds(path):
         yield
         return
     require_writable(path.parent)
@@ -52,6 +52,11 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         with contextlib.suppress(OSError):  # the folder may be gone with all that was in it
             path.unlink()
         stream.close()
+
+
+def holds(lock: Path) -> bool:
+    """Tells whether the lock at a path is this context's own."""
+    return lock.resolve() in _HELD.get()
 
 
 def _acquire(path: Path, *, wait: bool) -> IO[str]:

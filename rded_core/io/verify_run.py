@@ -10,6 +10,7 @@ from rded_core.errors import InputError
 from rded_core.io.checksums import FOREIGN, MOVE_AWAY
 from rded_core.io.files import kind_of
 from rded_core.io.findings import Check, Findings
+from rded_core.io.locks import holds
 from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
 from rded_core.io.run_files import (
@@ -149,6 +150,8 @@ def _needed(run: RunFolder, published: Record, described: dict[str, Any]) -> Ite
 def _name_strays(run: RunFolder, findings: Findings) -> None:
     """Names every file that nothing accounts for; a lock is somebody's, and only noted."""
     for path in sorted(path for path in run.root.rglob("*") if not path.is_dir() and path not in findings.known):
+        if path == run.lock and holds(path):
+            continue
         if path == run.lock:
             holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
             findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} writes here, or crashed")
