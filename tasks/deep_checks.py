@@ -16,7 +16,6 @@ import pyarrow as pa
 import torch
 
 from rded_core.errors import InputError
-from rded_core.io.distilled import read_class_images
 from rded_core.io.findings import Findings
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.manifest import read_record
@@ -33,6 +32,7 @@ from tasks.progress import track
 from tasks.realism import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
 from tasks.reopen import Reopened, reopen
 from tasks.selection import choose_patches
+from tasks.soft_labels import images_to_label
 from tasks.squeeze import LostCandidate, make_sample, quadrants_of
 
 MOST_CLASSES = 64
@@ -111,7 +111,7 @@ def _check_labels(again: Reopened, findings: Findings, tables: list[Path]) -> No
     tars = {label.index: _files(again, "squeeze", label.index)[0] for label in again.plan.classes}
     looks: list[_Look] = []
     if findings.whole.issuperset(tars.values()):
-        images = read_class_images(tars)
+        images = images_to_label(tuple(tars.items()), again.images, torch.device("cpu"))
         looks = [([table], partial(compare_labels, again, images, table)) for table in tables]
     _take(again, findings, "labels", looks, network="teacher", redo="label")
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 
-from rded_core.io.distilled import StoredImages
 from rded_core.io.paths import block_of
 from rded_core.io.soft_label_tables import LabelledBatch, read_epoch
 from rded_core.views import Views
 from tasks.reopen import Reopened
-from tasks.soft_labels import label_passes
+from tasks.soft_labels import ImagesToLabel, label_passes
 
 MOST_PASSES = 2
 """Forward passes of a block that are computed again."""
@@ -19,7 +18,7 @@ LABEL_TOLERANCE = (4e-3, 4e-2)
 """How far float16 logits of another processor may be off: relative, and absolute."""
 
 
-def compare_labels(again: Reopened, images: StoredImages, table: Path) -> str:
+def compare_labels(again: Reopened, images: ImagesToLabel, table: Path) -> str:
     """Labels the first views of a block again; returns what differs, or nothing."""
     block = block_of(table.stem)
     stored = _stored_batches(table, block, images.keys)

@@ -120,7 +120,7 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
         plan.run,
         STAGE,
         "dataset",
-        settings={"run": plan.identity, "rded": __version__},
+        settings={"settings": plan.identity, "rded": __version__},
         upstream={
             "images": images_digest(plan, squeezed),
             "selection": digest_of([record.upstream["selection"] for record in squeezed.values()]),

@@ -32,12 +32,14 @@ class Reopened:
         plan: the run's, on the CPU; its source is empty but for the classes.
         exact: bits must come out equal: the run was made on such a CPU, with these versions.
         rounded: scores were made in bfloat16, or of pixels that a GPU decoded.
+        images: digest of all its images.
         absent: ``observer`` or ``teacher`` to why that network cannot be had.
     """
 
     plan: RunPlan
     exact: bool
     rounded: bool
+    images: str
     absent: dict[str, str]
 
 
@@ -70,7 +72,9 @@ def reopen(run: RunFolder) -> Reopened:
     versions, now = described["versions"], current_versions()
     is_rounded = described["precision"] != "float32" or described["config"]["decoder"] != "cpu"
     same = described["device"] == "cpu" and all(versions.get(name) == now[name] for name in DECIDING)
-    return Reopened(plan, exact=same and not is_rounded, rounded=is_rounded, absent=absent)
+    return Reopened(
+        plan, exact=same and not is_rounded, rounded=is_rounded, images=published.upstream["images"], absent=absent
+    )
 
 
 def _read_classes(dataset: DatasetFolder) -> tuple[SourceClass, ...]:
