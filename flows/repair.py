@@ -7,7 +7,7 @@ from rded_core.io.findings import Findings
 from rded_core.io.locks import only_writer
 from rded_core.io.paths import RunFolder
 from tasks.checks import check_files
-from tasks.repair import config_to_redo, drop_useless, mend_files, other_device, runs_to_redo, tell_mended
+from tasks.repair import config_to_redo, drop_useless, mend_files, other_device, runs_to_redo, settle, tell_mended
 
 
 def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
@@ -21,6 +21,7 @@ def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
         InputError: what is damaged cannot be made again, since what it was made from has changed or gone.
     """
     with only_writer(run):
+        settle(run)
         findings = check_files(run)
         if not findings.faults:
             return findings

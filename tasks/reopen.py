@@ -13,7 +13,7 @@ from rded_core.io.forgotten import Forgotten
 from rded_core.io.manifest import find_record
 from rded_core.io.observers import Observer
 from rded_core.io.paths import DatasetFolder, RunFolder
-from rded_core.io.run_records import identity_digest, read_run
+from rded_core.io.run_records import is_published_as, read_run
 from rded_core.io.sources import Source, SourceClass
 from rded_core.io.weights import Preprocessing
 from tasks.networks import load_observer, load_teacher
@@ -51,7 +51,7 @@ def reopen(run: RunFolder) -> Reopened:
     """
     described = read_run(run)
     published, _ = find_record(run.record("publish", "dataset"))
-    if published is None or published.settings.get("run") != identity_digest(described):
+    if published is None or not is_published_as(published, described):
         raise InputError("it is not finished, or its record is damaged; only a finished run can be computed again")
     config = replace(config_of(run), device="cpu", precision="float32", decoder="cpu")
     classes = _read_classes(DatasetFolder(run.dataset))

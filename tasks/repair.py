@@ -8,7 +8,7 @@ from pathlib import Path
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device import resolve_device
-from rded_core.io.files import write_atomically
+from rded_core.io.files import restore_swapped, write_atomically
 from rded_core.io.findings import Fault, Findings
 from rded_core.io.paths import RunFolder
 from rded_core.io.run_files import beside_record, label_notes, record_beside, twins
@@ -29,6 +29,12 @@ def runs_of(run: RunFolder) -> list[RunFolder]:
 def run_of(run: RunFolder, path: Path) -> RunFolder:
     """Returns the run, or the control in it, that a file belongs to."""
     return next((control for control in run.controls() if path.is_relative_to(control.root)), run)
+
+
+def settle(run: RunFolder) -> None:
+    """Puts back datasets that a crash left set aside, before anything is called missing or left behind."""
+    for each in runs_of(run):
+        restore_swapped(each.staged_dataset, each.dataset)
 
 
 def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
@@ -143,7 +149,7 @@ def drop_useless(run: RunFolder, findings: Findings) -> Iterator[str]:
     for fault in findings.faults:
         each = run_of(run, fault.path)
         record = None if fault.is_foreign else record_beside(each, fault.path)
-        if record is None:
+        if record is None or record.parent.name == STUDENTS:
             continue
         for path in (record, *beside_record(record)):
             path.unlink(missing_ok=True)

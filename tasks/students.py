@@ -1,5 +1,6 @@
 """Train one student on one distilled dataset, from its folder alone, and measure it on real images."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -93,7 +94,8 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
 
 def write_result(path: Path, facts: dict[str, Any], settings: dict[str, Any], upstream: dict[str, str]) -> None:
     """Writes a student's result with all that its record says, so that either can be made again from the other."""
-    write_text(path, seal({**facts, "settings": settings, "upstream": upstream}))
+    content = {**facts, "settings": settings, "upstream": upstream}
+    write_text(path, seal(json.loads(json.dumps(content, sort_keys=True))))  # as the record's facts are: sorted
 
 
 def mend_student(run: RunFolder, name: str) -> bool:

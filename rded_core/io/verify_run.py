@@ -22,7 +22,7 @@ from rded_core.io.run_files import (
     stage_records,
     twins,
 )
-from rded_core.io.run_records import holds_run, identity_digest, read_run
+from rded_core.io.run_records import holds_run, is_published_as, read_run
 from rded_core.io.verify_dataset import dataset_checks
 from rded_core.io.verify_tables import missing_epochs
 
@@ -126,7 +126,7 @@ def _check_complete(run: RunFolder, published: Record | None, findings: Findings
         described = read_run(run)
     except InputError:
         return  # both copies are named as damaged
-    if published.settings.get("run") != identity_digest(described):
+    if not is_published_as(published, described):
         findings.notes.append(f"{run.root} was begun again under other settings, and is not finished")
     elif {dataset.sums, dataset.classes} <= findings.whole:
         for path in _needed(run, published, described):
