@@ -10,6 +10,7 @@ import typer
 
 from deployments import lineage
 from deployments.environment import prepare_environment, stop_on_interrupt, tell_start, tidy_logs
+from deployments.maintenance import repair, verify
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
@@ -22,7 +23,7 @@ INTERRUPTED = "interrupted; the same command again goes on where it stopped"
 app = typer.Typer(
     name="rded",
     help="Dataset distillation on your own images: keep the most realistic crops, tile them, label once, train small.",
-    epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.",
+    epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed or faults found, 2 bad input, 130 interrupted.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -89,6 +90,10 @@ app.command("train-observer", help="Train an observer (or teacher) on your image
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
 lineage.register(app)
+
+
+app.command("verify")(verify)
+app.command("repair")(repair)
 
 
 @app.command("demo")

@@ -8,10 +8,9 @@ from prefect import task
 
 from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
-from rded_core.io.dataset_card import write_json
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
-from rded_core.io.manifest import Record
+from rded_core.io.manifest import Record, write_twins
 from rded_core.io.paths import DatasetFolder, RunFolder, evaluation_folder, find_dataset
 from rded_core.io.run_records import holds_run, read_run, require_published
 from rded_core.io.sources import Source, align_classes, open_source
@@ -109,7 +108,8 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     epochs = config.epochs or dataset.num_epochs
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     name = evaluation_name(config, student_settings(config, protocol, epochs), val)
-    path = plan.run.evaluation("-".join([name, f"{config.seeds}seeds", *results]))
+    unit = "-".join([name, f"{config.seeds}seeds", *results])
+    path = plan.run.evaluation(unit)
     table = {
         "dataset": config.dataset,
         "val": config.val,
@@ -124,7 +124,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
         "path": str(path),
         "sets": {name: summarise_students([record.facts for record in records]) for name, records in results.items()},
     }
-    write_json(path, table)
+    write_twins(path, plan.run.evaluation_copy(unit), table)
     return table
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from prefect import task
 
 from rded_core import ALGORITHM_VERSION, __version__
@@ -134,7 +135,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     _tell_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
         _tell_network("teacher", teacher, config.size)
-    described = _describe_run(config, source, observer, teacher)
+    described = describe_run(config, source, observer, teacher)
     plan = RunPlan(
         config,
         rerun,
@@ -195,7 +196,8 @@ def _tell_network(role: str, network: Observer, size: int) -> None:
         run_logger().warning("the %s was made for images of %d px, and sees %d px here (--size)", role, made_for, size)
 
 
-def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+def describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+    """Returns what run.json says: what a run was asked to do, and with what."""
     return {
         "config": asdict(config),
         "algorithm_version": ALGORITHM_VERSION,
@@ -204,11 +206,17 @@ def _describe_run(config: DistillConfig, source: Source, observer: Observer, tea
         "teacher": describe_network(teacher),
         "device": str(resolve_device(config.device)),
         "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
-        "versions": {
-            "rded": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_PACKAGES},
-        },
+        "versions": current_versions(),
+    }
+
+
+def current_versions() -> dict[str, str]:
+    """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
+    return {
+        "rded": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in VERSIONED_PACKAGES},
+        "cpu": torch.backends.cpu.get_cpu_capability(),
     }
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -16,7 +15,14 @@ LOG_EVERY_S = 15.0
 
 
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
-    """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated)."""
+    """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated).
+
+    Where Prefect was never imported, there is no run, and it is not imported for a look.
+    """
+    if "prefect" not in sys.modules:
+        return logging.getLogger("rded")
+    from prefect.logging import get_run_logger
+
     try:
         return get_run_logger()
     except RuntimeError:

@@ -13,18 +13,19 @@ from typing import Any, TypeVar
 from prefect import task
 
 from rded_core import __version__
-from rded_core.io.checksums import check_sums
+from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
 from rded_core.io.distilled import read_images
 from rded_core.io.distilled_samples import encode_sample
 from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder
+from rded_core.io.findings import Findings
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
 from rded_core.io.shards import Sample, read_shard, write_shard
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
-from tasks.labels_before import drop_old_notes
+from tasks.labels_before import drop_old_notes, key_images, note_images
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
@@ -104,6 +105,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
     if work.stale:
         work.finish(0, _publish(plan, results, squeezed))
+    note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
@@ -132,8 +134,11 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
 
 def _fault(run: RunFolder, record: Record) -> str:
     """Says what is wrong with the dataset folder, if anything."""
-    faults = check_sums(DatasetFolder(run.dataset), record.facts["sums"])
-    return f"dataset {faults[0].kind}" if faults else ""
+    findings = Findings(run.root, remedy="")
+    for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):
+        check(findings)
+    kinds = [fault.kind for fault in findings.faults if not fault.is_foreign]
+    return f"dataset {kinds[0]}" if kinds else ""
 
 
 def _records(results: list[StageResult]) -> list[Record]:
@@ -172,6 +177,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
         "notes": notes,
         "summary": _summary(plan, folder, classes, observer_top1=top1),
     }
+    keep_foreign(DatasetFolder(plan.run.dataset), folder)
     swap_folder(folder.root, plan.run.dataset)
     drop_old_notes(plan.run, images_digest(plan, squeezed))
     return facts

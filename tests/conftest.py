@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,14 +157,21 @@ def _plain_flows() -> Iterator[None]:
     import flows.distill
     import flows.evaluate
     import flows.forget
+    import flows.repair
     import flows.train_observer
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (flows.distill, flows.evaluate, flows.forget, flows.train_observer):
+        for module in (flows.distill, flows.evaluate, flows.forget, flows.repair, flows.train_observer):
             for name, value in list(vars(module).items()):
                 if isinstance(value, Flow | Task):
                     patch.setattr(module, name, value.fn)
         yield
+
+
+@pytest.fixture(scope="session")
+def without_prefect() -> Callable[[], AbstractContextManager[None]]:
+    """For fixtures that outlive a test: what `plain_flows` does, for the length of a block."""
+    return _plain_flows
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
-
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -37,6 +35,8 @@ def one_torch_thread() -> Generator[None]:
 
     Results then do not depend on the number of cores either: oneDNN splits sums by thread.
     """
+    import torch  # by those alone who compute: the tables, which are read without it, start in a tenth of the time
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

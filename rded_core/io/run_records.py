@@ -6,7 +6,7 @@ from typing import Any
 
 from rded_core.errors import InputError
 from rded_core.io.files import kind_of, require_writable, write_text
-from rded_core.io.manifest import DamagedRecord, digest_of, find_record, read_sealed, seal
+from rded_core.io.manifest import DamagedRecord, Record, digest_of, find_record, read_sealed, seal
 from rded_core.io.paths import RunFolder
 
 NEUTRAL_FIELDS = {
@@ -78,10 +78,15 @@ def identity_digest(described: dict[str, Any]) -> str:
     return digest_of(run_identity(described))
 
 
+def is_published_as(record: Record, described: dict[str, Any]) -> bool:
+    """Tells whether a dataset's record is of the run that run.json describes now."""
+    return record.settings.get("settings") == identity_digest(described)
+
+
 def require_published(run: RunFolder, described: dict[str, Any]) -> None:
     """Raises InputError where the dataset is not what run.json says: begun under other settings, and not done."""
     record, _ = find_record(run.record("publish", "dataset"))
-    if record is None or record.settings.get("settings") != identity_digest(described):
+    if record is None or not is_published_as(record, described):
         raise InputError(
             f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
             "be comparable; run rded distill again, or give --controls none"
