@@ -58,6 +58,10 @@ class DaskWorkers(DaskTaskRunner):
         self.logger.setLevel(logging.WARNING)  # it tells of a dashboard that is switched off
         return super().__enter__()
 
+    def __exit__(self, *raised: Any) -> None:
+        logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # it kills workers that end slowly
+        super().__exit__(*raised)
+
     @property
     def client(self) -> PrefectDaskClient:
         """The client, connected when it is first asked for."""
