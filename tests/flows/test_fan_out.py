@@ -94,7 +94,7 @@ def test_a_task_that_is_never_heard_of_is_lost(monkeypatch: pytest.MonkeyPatch) 
 
 def test_workers_lost_again_and_again_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = _Runner(lost_calls=tuple(range(9)))
-    with pytest.raises(RunStopped, match="a worker process ended .* the same command again goes on"):
+    with pytest.raises(RunStopped, match=r"a worker process ended .* the same command again goes on"):
         _run(monkeypatch, runner)
     assert (len(runner.calls), runner.renewed) == (9, 2)
 
