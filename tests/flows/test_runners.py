@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,36 @@ from tasks.prepare import prepare
 MakeConfig = Callable[..., DistillConfig]
 
 
+@pytest.fixture(scope="module")
+def small_config(make_config: MakeConfig, save_untrained: Callable[..., Path]) -> MakeConfig:
+    """Makes the config of a run with a network that torch.fx can trace also where tests check shapes."""
+    weights = str(save_untrained(arch="resnet18"))
+    changes = {"observer": "rded:resnet18", "weights": weights, "force": True, "classes_per_shard": 1}
+    return partial(make_config, workers=None, ipc=1, num_candidates=4, label_epochs=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def sums_in_one_process(
+    prefect_harness: None,  # noqa: ARG001
+    small_config: MakeConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    dataset = distill(small_config(tmp_path_factory.mktemp("thread") / "run"))["dataset"]
+    return (Path(dataset) / "SHA256SUMS").read_text()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("prefect_harness")
 @pytest.mark.parametrize("kind", ["process", "dask"])
-def test_workers_give_the_same_bytes_and_find_them_again(
-    finished_run: Path, make_config: MakeConfig, tmp_path: Path, kind: str
+def test_workers_give_the_same_bytes_and_the_next_run_finds_them(
+    small_config: MakeConfig, sums_in_one_process: str, tmp_path: Path, kind: str
 ) -> None:
-    config = make_config(tmp_path / "run", workers=None, classes_per_shard=1)
-    flow = distill.with_options(task_runner=make_runner(kind, 2))
-    assert flow(config)["missing"] == []
-    sums = "dataset/SHA256SUMS"
-    assert (tmp_path / "run" / sums).read_text() == (finished_run / sums).read_text()
+    config = small_config(tmp_path / "run")
+    made = distill.with_options(task_runner=make_runner(kind, 2))(config)
+    assert (Path(made["dataset"]) / "SHA256SUMS").read_text() == sums_in_one_process
     again = distill(config)
     assert sum(entry["made"] for entry in again["work"]) == 0
+    assert sum(entry["reused"] for entry in again["work"]) == sum(entry["made"] for entry in made["work"])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +64,7 @@ def test_what_cannot_run_is_told(kind: str, num_processes: int | None, message: 
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "flows.dask_workers", raising=False)
     with pytest.raises(InputError, match="--runner dask needs rded's extra 'dask'"):
         make_runner("dask")
