@@ -30,6 +30,7 @@ def prepare_environment() -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
         "DASK_LOGGING__DISTRIBUTED": "warning",
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # of a killed worker's semaphores: they are removed
         "PREFECT_LOGGING_EXTRA_LOGGERS": "rded_core",
         "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": LOG_FORMAT,
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": LOG_FORMAT,
