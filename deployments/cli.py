@@ -9,11 +9,17 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from deployments import lineage
-from deployments.environment import prepare_environment, stop_on_interrupt, tell_start, tidy_logs
+from deployments.environment import (
+    prepare_environment,
+    server_for_workers,
+    stop_on_interrupt,
+    tell_start,
+    tidy_logs,
+)
 from deployments.maintenance import repair, verify
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
-from rded_core.errors import InputError
+from rded_core.errors import InputError, RunStopped
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -47,10 +53,15 @@ def _distill(given: dict[str, Any]) -> None:
 
     asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
     rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
+    kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
     from flows.distill import distill
+    from flows.runners import make_runner
 
-    record = distill(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))
+    runner = make_runner(kind, num_processes, tidy_logs)
+    with server_for_workers(kind):
+        flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
+        record = flow(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))
     print_distilled(record)
     print_next(record)
 
@@ -79,9 +90,30 @@ CONFIG_OPTION = Annotated[
         "--config", "-c", metavar="FILE", help="Take all fields from this run.json or JSON file; flags given here win."
     ),
 ]
+RUNNER_OPTION = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        metavar="thread|process|dask|tcp://HOST:PORT",
+        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask (a "
+        "Dask cluster on this machine), or a Dask scheduler's address; changes nothing in the result.",
+    ),
+]
+
+TASK_WORKERS_OPTION = Annotated[
+    int | None,
+    typer.Option(
+        "--task-workers",
+        metavar="N",
+        help="Worker processes of --runner process or dask, which share the cores; by default one for every four, and "
+        "two at least.",
+    ),
+]
+
+DISTILL_OPTIONS = {"config": CONFIG_OPTION, "runner": RUNNER_OPTION, "task_workers": TASK_WORKERS_OPTION}
 
 app.command("distill", help="Distil a source into images and soft labels.")(
-    with_options(DistillConfig, positional="source", run=_distill, extra={"config": CONFIG_OPTION}, extra_fields=Rerun)
+    with_options(DistillConfig, positional="source", run=_distill, extra=DISTILL_OPTIONS, extra_fields=Rerun)
 )
 app.command("evaluate", help="Train and measure students of a distilled set.")(
     with_options(EvaluateConfig, positional="dataset", run=_evaluate)
@@ -156,6 +188,8 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)  # typer returns the code of an Exit, 130 for Ctrl-C, else None
     except InputError as error:
         _fail(str(error), EXIT_BAD_INPUT)
+    except RunStopped as error:
+        _fail(str(error), EXIT_FAILED)
     except typer.TyperException as error:
         _fail(f"{error.format_message()} (see rded --help)", EXIT_BAD_INPUT)
     except (typer.Abort, KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 import platform
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from prefect import task
 from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig, Redo, Rerun
 from rded_core.errors import InputError
-from rded_core.io.device import resolve_device, resolve_precision
+from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device_jpegs import require_jpeg_decoder
 from rded_core.io.files import restore_swapped
 from rded_core.io.forgotten import Forgotten, read_forgotten
@@ -94,6 +95,13 @@ class RunPlan:
     def run(self) -> RunFolder:
         """The run folder."""
         return RunFolder(Path(self.config.out))
+
+    def sharing_cores(self, num_processes: int) -> "RunPlan":
+        """Returns the plan of a task that shares this machine's cores with those of other processes."""
+        plan = copy(self)
+        workers = self.config.workers or max(num_available_cores() // num_processes, 1)
+        plan.config = replace(self.config, workers=workers) if num_processes > 1 else self.config
+        return plan
 
     def scope(self, stage: Redo, index: int | None = None) -> Scope:
         """Returns how far this run may go with a class (or with all of them together) in a stage."""

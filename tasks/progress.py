@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
 from typing import TypeVar
 
 from rich.console import Console
@@ -30,8 +31,11 @@ def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
 
 
 def track(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
-    """Hands `items` on while showing how many of `total` have passed and how long the rest will take."""
-    if sys.stderr.isatty():
+    """Hands `items` on while showing how many of `total` have passed and how long the rest will take.
+
+    Worker processes share one terminal, where bars would write over each other.
+    """
+    if sys.stderr.isatty() and parent_process() is None:
         yield from _track_with_bar(items, total=total, what=what)
     else:
         yield from _track_with_lines(items, total=total, what=what)
