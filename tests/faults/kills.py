@@ -11,6 +11,9 @@ from tests.faults.harness import Command, Outcome, Remains, check_finished, chec
 
 SECONDS_LATER = 0.4
 
+REMOVALS = ("unlink", "rmdir")
+"""Operations after which there is no file to be seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -44,7 +47,8 @@ def draw_points(events: list[str], count: int, rng: random.Random) -> list[Point
     points: list[Point] = []
     for number in range(count):
         rank = rng.choice(by_stage[stages[number % len(stages)]])
-        how = rng.choice(("before", "after", "seen", "later"))
+        exact = events[rank].split(" ", 1)[0] in REMOVALS
+        how = rng.choice(("before", "after") if exact else ("before", "after", "seen", "later"))
         points.append(Point(rank, events[rank], how, rng.uniform(0, SECONDS_LATER) if how == "later" else 0.0))
     return points
 
@@ -88,7 +92,7 @@ def kill_at(command: Command, point: Point, ranks: dict[str, int]) -> bool:
         child = command.start()
         code = None
         for path in watch(child, command.out):
-            if ranks.get(path, -1) >= point.rank:
+            if ranks.get("dataset" if path.startswith("dataset/") else path, -1) >= point.rank:
                 time.sleep(point.delay_s)
                 code = child.kill()
                 break
@@ -98,8 +102,9 @@ def kill_at(command: Command, point: Point, ranks: dict[str, int]) -> bool:
 
 
 def ranks_of(events: list[str]) -> dict[str, int]:
-    """Maps each file to its first event."""
-    return {event.split(" ", 1)[1]: rank for rank, event in reversed(list(enumerate(events)))}
+    """Maps each file that appears to its first event."""
+    named = [(rank, *event.split(" ", 1)) for rank, event in enumerate(events)]
+    return {path: rank for rank, operation, path in reversed(named) if operation not in REMOVALS}
 
 
 def live(
