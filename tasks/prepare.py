@@ -19,6 +19,7 @@ from rded_core.io.locks import only_writer
 from rded_core.io.observers import Observer
 from rded_core.io.paths import RunFolder, class_shards, class_unit
 from rded_core.io.run_records import (
+    clear_leftovers,
     holds_run,
     identity_digest,
     read_run,
@@ -229,7 +230,9 @@ def describe_network(observer: Observer) -> dict[str, Any]:
 
 
 def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
-    """Writes run.json and says what has changed since the last run here; what that means is up to each unit's record.
+    """Clears up after killed runs, writes run.json and says what has changed since the last run here.
+
+    What that means is up to each unit's record.
 
     Raises:
         InputError: OUT holds a run of other images altogether, so that going on would only replace it.
@@ -245,6 +248,7 @@ def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
         shown = [text if len(text) < MAX_CHANGE_CHARS else text.split(" ")[0] for text in told]
         if shown:
             run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
+    clear_leftovers(run)
     write_run(run, described)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rded_core.config import DistillConfig
 from rded_core.io.distilled import StoredImages, read_class_images
+from rded_core.io.files import file_stamp
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks
@@ -121,7 +122,7 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
             metadata=_metadata(plan, stored.digest),
         )
     reused = {"reused_views": before.reused} if before else {}
-    return {"views": len(stored.images.keys) * len(block), **reused, "bytes": table.stat().st_size}
+    return {"views": len(stored.images.keys) * len(block), **reused, "bytes": file_stamp(str(table))[1]}
 
 
 @dataclass(frozen=True, slots=True)

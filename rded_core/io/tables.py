@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_atomically
+from rded_core.io.files import REMEDY, reason_of, write_atomically
 from rded_core.io.parallel import map_ordered
 
 SCHEMA_VERSION = 1
@@ -156,6 +156,8 @@ def _read_table(path: Path, columns: list[str]) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             return opened.read(columns=columns).select(columns)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(f"cannot read {path}: {reason_of(error)}; {REMEDY}") from error
         raise InputError(
             f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again"
         ) from error

@@ -171,9 +171,7 @@ def test_killed_anywhere(
             for number, points in enumerate(into_lives(draw_points(change.events, count, rng), 2)):
                 out = tmp_path / f"{kind}-{bool(environment)}-{number}"
                 change.live(make_command, out, points, tally, environment)
-                say(
-                    f"{time.monotonic() - started:6.0f} s  {out.name}: {', '.join(f'{p.how} {p.event}' for p in points)}"
-                )
+                say(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
                 shutil.rmtree(out)
     say(f"seed {seed}, {time.monotonic() - started:.0f} s\n{tally.table()}")
     assert sum(tally.kills.values()) >= 100
