@@ -133,12 +133,14 @@ def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Ite
 def _check_drawn(plan: RunPlan, index: int, usable: int, rejected: Rejected) -> None:
     """Raises InputError before anything is recorded: a source that has gone away is not a source with bad images."""
     missing = [uri for reason, uri in rejected if reason == "missing"]
-    if missing and not usable:
+    short = usable < plan.config.candidates_per_class and not plan.config.allow_fewer
+    if missing and (short or not usable):
+        tried, folder = usable + len(rejected), plan.classes[index].folder
         raise InputError(
-            f"{len(missing)} of {len(rejected)} images of class {plan.classes[index].folder!r} cannot be read any more "
-            f"({missing[0]}); check that {plan.config.source} is there and complete, then run again"
+            f"{len(missing)} of {tried} images of class {folder!r} cannot be read any more ({missing[0]}); check that "
+            f"{plan.config.source} is there and complete, then run again"
         )
-    if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:
+    if short:
         raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config)
 
 

@@ -100,7 +100,8 @@ def kind_of(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot look at {path}: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot look at {path}: {reason}; check the path and its permissions") from error
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
