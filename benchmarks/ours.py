@@ -42,9 +42,9 @@ def distil(job: Job, costs: Costs) -> None:
     with costs.stage("score"):
         scores = [score_crops.fn(plan, shard, record) for shard, record in zip(plan.shards, candidates, strict=True)]
     with costs.stage("tile"):
-        chosen = [select.fn(plan, shard, record) for shard, record in zip(plan.shards, scores, strict=True)]
-        for shard, record in zip(plan.shards, chosen, strict=True):
-            tile.fn(plan, shard, record)
+        stages = list(zip(plan.shards, candidates, scores, strict=True))
+        for shard, drawn, scored in stages:
+            tile.fn(plan, shard, drawn, scored, select.fn(plan, shard, drawn, scored))
 
 
 if __name__ == "__main__":

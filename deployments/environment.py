@@ -10,6 +10,8 @@ from rded_core.errors import InputError
 
 LOG_FORMAT = "%(asctime)s  %(message)s"
 
+ENDED_WELL = ("Finished in state Completed", "Finished in state Cached")
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -79,4 +81,4 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if "aborted by a termination signal" in message:  # the command line says what to do about it
         return False
-    return "InputError" not in message and not message.startswith("Finished in state Completed")
+    return "InputError" not in message and not message.startswith(ENDED_WELL)

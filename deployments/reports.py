@@ -63,10 +63,9 @@ def _reused(work: list[dict[str, Any]]) -> int:
 
 
 def _describe_stage(entry: dict[str, Any]) -> str:
-    reasons = "; ".join(
-        f"{count} {reason}" if count > 1 else reason for reason, count in list(entry["why"].items())[:3]
-    )
-    more = "; ..." if len(entry["why"]) > 3 else ""
+    alone = len(entry["why"]) == 1
+    whys = [reason if alone or count == 1 else f"{count} {reason}" for reason, count in entry["why"].items()]
+    reasons, more = "; ".join(whys[:3]), "; ..." if len(whys) > 3 else ""
     parts = [
         f"{entry['reused']} reused" if entry["reused"] else "",
         f"{entry['made']} made ({reasons}{more})" if entry["made"] else "",

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.fan_out import each
+from flows.fan_out import each, one
 from rded_core.config import DistillConfig, Redo, Rerun
 from tasks.candidates import check_rejected, draw_candidates
 from tasks.observe import check_network
@@ -32,18 +32,16 @@ def distill(
         plan = prepare(config, rerun)
         candidates = each(draw_candidates, plan, plan.shards)
         check_rejected(plan, candidates)
-        checks = [check_network(plan, "observer", candidates)]
+        checks = [one(check_network, plan, "observer", candidates)]
         if plan.teacher != plan.observer:
-            checks.append(check_network(plan, "teacher", candidates))
+            checks.append(one(check_network, plan, "teacher", candidates))
         scores = each(score_crops, plan, plan.shards, candidates)
         check_rejected(plan, scores)
         selected = each(select, plan, plan.shards, candidates, scores)
         images = each(tile, plan, plan.shards, candidates, scores, selected)
         blocks = label_blocks(config, images)
-        labels = each(label_views, plan, blocks, [images] * len(blocks))
-        return publish(
-            plan,
-            StageResults(
-                candidates=candidates, checks=checks, scores=scores, selected=selected, images=images, labels=labels
-            ),
+        labels = each(label_views, plan, blocks, [images for _ in blocks])
+        results = StageResults(
+            candidates=candidates, checks=checks, scores=scores, selected=selected, images=images, labels=labels
         )
+        return one(publish, plan, results)

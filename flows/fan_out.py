@@ -1,10 +1,17 @@
-"""One task run for each class shard, on whatever engine the flow runs on."""
+"""Task runs, one by one or one for each class shard, on whatever engine the flow runs on."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
+
+
+def one(task: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a task and returns its result, also where it ended in a state of its own (``Cached``)."""
+    returned = task(*arguments)
+    return returned.result() if isinstance(returned, State) else returned
 
 
 def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[Any]:
@@ -16,7 +23,7 @@ def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[A
     submit = getattr(task, "submit", None)
     rows = list(zip(*columns, strict=True))
     if submit is None or not _has_workers():
-        return [task(plan, *row) for row in rows]
+        return [one(task, plan, *row) for row in rows]
     futures = [submit(plan, *row) for row in rows]
     return [future.result() for future in futures]
 

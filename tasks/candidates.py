@@ -59,7 +59,7 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
     )
     for index in track(list(work.stale), total=len(work.stale), what=f"candidates {shard.name}"):
         work.finish(index, _draw_class(plan, index))
-    return work.result(STAGE)
+    return work.result(STAGE, shard.name)
 
 
 def _unit(plan: RunPlan, index: int) -> Unit | None:

@@ -13,6 +13,7 @@ from rded_core.io.device import num_available_cores, resolve_device, resolve_pre
 from rded_core.io.device_scoring import DeviceScorer
 from rded_core.io.files import file_stamp
 from rded_core.io.observers import Observer, open_observer
+from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.sources import SourceClass
 from rded_core.io.weights import Preprocessing
 
@@ -53,6 +54,7 @@ def load_device_scorers(config: DistillConfig, classes: tuple[SourceClass, ...])
 
 
 @lru_cache(maxsize=1)
+@told_if_full("the network")
 def _make_scorers(
     network: nn.Module,
     preprocessing: Preprocessing,
@@ -77,11 +79,13 @@ def fast_form(network: nn.Module, *, patch_px: int, size: int) -> CanvasNetwork:
 
 
 @lru_cache(maxsize=2)
+@told_if_full("the network")
 def _make_fast(network: nn.Module, patch_px: int, size: int) -> CanvasNetwork:
     return CanvasNetwork(network, patch_px=patch_px, size=size)
 
 
 @lru_cache(maxsize=2)
+@told_if_full("the network")
 def _load(
     spec: str,
     weights: str | None,

@@ -12,6 +12,7 @@ from rded_core.errors import InputError
 from rded_core.io.batches import fit_view
 from rded_core.io.images import RejectedImage
 from rded_core.io.manifest import digest_of
+from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import class_unit
 from rded_core.io.tables import CANDIDATES, iterate_rows
@@ -63,7 +64,7 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
     work = Worklist({0: unit}, lambda _: plan.scope("check"))
     if work.stale:
         work.finish(0, _measure(plan, role, per_class, sorted(records)))
-    result = work.result(STAGE)
+    result = work.result(STAGE, role)
     _judge(plan, role, per_class, work.records[0].facts)
     return result
 
@@ -90,6 +91,7 @@ def sample_per_class(num_candidates: int, num_classes: int) -> int:
     return max(wanted // num_classes, 1)
 
 
+@told_if_full("the check of a network, a few images at a time,")
 def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> dict[str, Any]:
     network = (load_observer if role == "observer" else load_teacher)(plan.config, plan.classes)
     device = device_of(network)

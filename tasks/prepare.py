@@ -124,6 +124,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     run = RunFolder(Path(config.out))
     if config.decoder == "cuda":
         require_jpeg_decoder(resolve_device(config.device))
+    clear_leftovers(run)
     forgotten = read_forgotten(run)
     source = open_source(config.source, classes=config.classes)
     tell_classes(source)
@@ -230,9 +231,7 @@ def describe_network(observer: Observer) -> dict[str, Any]:
 
 
 def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
-    """Clears up after killed runs, writes run.json and says what has changed since the last run here.
-
-    What that means is up to each unit's record.
+    """Writes run.json and says what has changed since the last run here; what that means is up to each unit's record.
 
     Raises:
         InputError: OUT holds a run of other images altogether, so that going on would only replace it.
@@ -248,7 +247,6 @@ def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
         shown = [text if len(text) < MAX_CHANGE_CHARS else text.split(" ")[0] for text in told]
         if shown:
             run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
-    clear_leftovers(run)
     write_run(run, described)
 
 

@@ -102,10 +102,10 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         work = describe_work(plan, results.in_order())
         return {"out": plan.config.out, "dataset": None, "missing": missing, "work": work}
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
-    if work.stale:
-        with told_plainly(plan.run.staged_dataset):
+    with told_plainly(plan.run.staged_dataset):
+        if work.stale:
             work.finish(0, _publish(plan, results, squeezed))
-    drop_old_notes(plan.run, images_digest(plan, squeezed))
+        drop_old_notes(plan.run, images_digest(plan, squeezed))
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
@@ -120,7 +120,7 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
         plan.run,
         STAGE,
         "dataset",
-        settings={"run": plan.identity, "rded": __version__},
+        settings={"settings": plan.identity, "rded": __version__},
         upstream={
             "images": images_digest(plan, squeezed),
             "selection": digest_of([record.upstream["selection"] for record in squeezed.values()]),

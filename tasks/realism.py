@@ -57,7 +57,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> St
         write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
         form = {"observer": _network_form(plan)} if plan.config.selection == "realism" else {}
         work.finish(index, {"usable": len(rows), **form, **_rounding(plan), "rejected": rejected})
-    return work.result(STAGE)
+    return work.result(STAGE, shard.name)
 
 
 def _unit(plan: RunPlan, index: int, candidates: Record | None) -> Unit | None:
@@ -151,6 +151,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
         for _, group in groupby(rows, key=lambda row: row["position"] // CANDIDATES_PER_FORWARD)
     ]
     scorer = load_scorer(plan.config, plan.classes) if plan.config.selection == "realism" else None
+    yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
     def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
         kept, patches, refused = _cut_group(plan, *entry)

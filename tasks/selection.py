@@ -33,7 +33,7 @@ def select(plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: St
     work = Worklist(units, lambda index: plan.scope("select", index), why=scores.why, workers=num_workers(plan.config))
     for index in work.stale:
         work.finish(index, select_class(plan, index))
-    return work.result(STAGE)
+    return work.result(STAGE, shard.name)
 
 
 def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores: Record | None) -> Unit | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.config import DistillConfig
-from rded_core.io.distilled import StoredImages, read_class_images
+from rded_core.io.distilled import read_class_images
 from rded_core.io.files import file_stamp
+from rded_core.io.labelling import TeacherPasses
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
-from rded_core.io.uploads import keep_on_device, take_rows, upload_views
 from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import classify_in_passes, encode_logits, pack_batches, plan_batches, rows_per_pass
-from rded_core.views import ViewRecipe, apply_views, draw_views, join_views
+from rded_core.soft_labels import encode_logits, pack_batches, plan_batches, rows_per_pass
+from rded_core.views import ViewRecipe, draw_views
 from tasks.labels_before import Drawn, LabelsBefore
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
@@ -75,7 +75,7 @@ def label_views(plan: RunPlan, block: range, images: list[StageResult]) -> Stage
     work = Worklist({block.start: unit}, lambda _: plan.scope("label"))
     if work.stale:
         work.finish(block.start, _label(plan, block, unit, squeezed))
-    return work.result(STAGE)
+    return work.result(STAGE, f"epochs {block.start}-{block.stop - 1}")
 
 
 def squeeze_records(images: list[StageResult]) -> dict[int, Record]:
@@ -111,25 +111,27 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
     digest = unit.upstream["images"]
     stored = _stored_images(tars, digest, device_of(load_teacher(config, plan.classes)))
     shas = [sha for record in squeezed.values() for sha in record.facts["sha256"]]
-    before = LabelsBefore.find(unit, dict(zip(stored.images.keys, shas, strict=True)))
+    before = LabelsBefore.find(unit, dict(zip(stored.keys, shas, strict=True)))
     with one_torch_thread():
         write_soft_labels(
             table,
-            _label_block(plan, block, stored.images, before),
-            keys=stored.images.keys,
-            class_indices=stored.images.class_indices,
+            _label_block(plan, block, stored, before),
+            keys=stored.keys,
+            class_indices=stored.class_indices,
             num_classes=len(plan.classes),
             metadata=_metadata(plan, stored.digest),
         )
     reused = {"reused_views": before.reused} if before else {}
-    return {"views": len(stored.images.keys) * len(block), **reused, "bytes": file_stamp(str(table))[1]}
+    return {"views": len(stored.keys) * len(block), **reused, "bytes": file_stamp(str(table))[1]}
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """The distilled images, kept on the labelling device where they fit, and the digest of their pixels."""
+    """The distilled images' names and classes, the passes they are labelled in, and the digest of their pixels."""
 
-    images: StoredImages
+    keys: list[str]
+    class_indices: Tensor
+    passes: TeacherPasses
     digest: str
 
 
@@ -139,7 +141,7 @@ def _stored_images(tars: tuple[tuple[int, Path], ...], digest: str, device: torc
     del digest
     stored = read_class_images(dict(tars))
     pixels = hashlib.sha256(stored.images.numpy().data).hexdigest()
-    return _Stored(replace(stored, images=keep_on_device(stored.images, device)), pixels)
+    return _Stored(stored.keys, stored.class_indices, TeacherPasses(stored.images, device), pixels)
 
 
 def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size: int) -> list[_Planned]:
@@ -153,7 +155,7 @@ def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size
 
 
 def _label_block(
-    plan: RunPlan, block: range, stored: StoredImages, before: LabelsBefore | None
+    plan: RunPlan, block: range, stored: _Stored, before: LabelsBefore | None
 ) -> Iterator[tuple[int, LabelledBatch]]:
     """Yields the block's batches with their epochs, in order.
 
@@ -180,11 +182,9 @@ def _label_block(
         drawn, known = entry
         if known is not None:
             return drawn, known
-        images = take_rows(stored.images, torch.cat([rows for _, _, rows, _ in drawn]), device)
-        views = upload_views(join_views([views for _, _, _, views in drawn]), device)
-        with torch.inference_mode():
-            logits = classify_in_passes(network, apply_views(images, views, mean=mean, std=std), pass_rows)
-            return drawn, encode_logits(logits)
+        batches = [(rows, views) for _, _, rows, views in drawn]
+        logits = stored.passes.label(network, batches, pass_rows, mean=mean, std=std)
+        return drawn, encode_logits(logits)
 
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)

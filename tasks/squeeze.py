@@ -66,7 +66,7 @@ def tile(
             lost[index] = (*lost[index], error.position)
             made = (candidates.records.get(index), scores.records.get(index))
             work.replace(index, _unit(plan, index, _select_without(plan, index, made, lost[index])))
-    return work.result(STAGE)
+    return work.result(STAGE, shard.name)
 
 
 def _unit(plan: RunPlan, index: int, selected: Record) -> Unit:

@@ -17,6 +17,7 @@ from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import file_digest
 from rded_core.io.manifest import Record, digest_of
+from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs
@@ -60,6 +61,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     unit = f"{chosen.name}-{evaluation_name(config, settings, val)}-s{seed}"
     result = run.student(unit)
 
+    @told_if_full("training a student, whose batch is the protocol's,")
     def produce() -> dict[str, Any]:
         record = _Training(config, dataset, protocol, val, epochs, seed).run(
             f"{config.student} on {chosen.name}, seed {seed}"

@@ -4,19 +4,7 @@ from collections import Counter
 from typing import Any
 
 from tasks.prepare import RunPlan
-from tasks.units import StageResult
-
-SHOWN = {
-    "index": "list",
-    "candidates": "draw",
-    "observe": "check",
-    "realism": "score",
-    "selection": "select",
-    "squeeze": "tile",
-    "soft_labels": "label",
-    "publish": "publish",
-}
-"""Stages as ``--redo`` calls them."""
+from tasks.units import STAGE_WORDS, StageResult
 
 
 def describe_work(plan: RunPlan, results: list[StageResult]) -> list[dict[str, Any]]:
@@ -24,7 +12,8 @@ def describe_work(plan: RunPlan, results: list[StageResult]) -> list[dict[str, A
     work: dict[str, dict[str, Any]] = {}
     for result in (plan.index, *results):
         entry = work.setdefault(
-            result.stage, {"stage": SHOWN[result.stage], "reused": 0, "made": 0, "left_out": 0, "why": Counter[str]()}
+            result.stage,
+            {"stage": STAGE_WORDS[result.stage], "reused": 0, "made": 0, "left_out": 0, "why": Counter[str]()},
         )
         for done in result.units.values():
             if done is None:

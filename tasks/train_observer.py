@@ -18,6 +18,7 @@ from rded_core.io.batches import EvaluationViews, labelled_items, training_batch
 from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.files import file_digest, require_new, require_writable
+from rded_core.io.out_of_memory import ELSEWHERE, told_if_full
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.weights import Preprocessing, load_matching, save_network
 from rded_core.networks import build_network
@@ -74,6 +75,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     }
 
 
+@told_if_full("training", f"{ELSEWHERE}, or a smaller --batch-size")
 def _train(
     network: nn.Module, source: Source, val: Source | None, *, config: TrainObserverConfig, device: torch.device
 ) -> Accuracy | None:

@@ -1,6 +1,7 @@
 """Units of work: done once for given inputs, taken from the run folder afterwards."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from prefect.states import Completed
 from rded_core.io.files import file_digest, told_plainly
 from rded_core.io.manifest import (
     NEW,
-    SHA256_CHARS,
     Record,
     damaged_outputs,
     find_record,
@@ -23,6 +23,18 @@ from rded_core.io.manifest import (
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import RunFolder
 from tasks.progress import run_logger
+
+STAGE_WORDS = {
+    "index": "list",
+    "candidates": "draw",
+    "observe": "check",
+    "realism": "score",
+    "selection": "select",
+    "squeeze": "tile",
+    "soft_labels": "label",
+    "publish": "publish",
+}
+"""Stages by the words that people see, which are those of ``--redo``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +167,29 @@ class Worklist:
         record = Record(unit.stage, unit.name, unit_settings(unit.settings), unit.upstream, outputs, facts)
         write_record(unit.path, record)
         self.done[index] = Done(record, self.stale[index])
-        now = time.monotonic()
-        _tell(unit, facts, self.stale[index], now - self._started)
-        self._started = now
 
     @property
     def records(self) -> dict[int, Record]:
         """The records that are there."""
         return {index: done.record for index, done in self.done.items() if done}
 
-    def result(self, stage: str) -> Any:
-        """Ends a task."""
+    def result(self, stage: str, what: str = "") -> Any:
+        """Ends a task, with one line that says what it did."""
+        if self.stale:
+            self._tell(f"{STAGE_WORDS.get(stage, stage)} {what}".strip())
         return self.end_with(StageResult(stage, self.done))
+
+    def _tell(self, what: str) -> None:
+        """Logs how many units were made, why, what came of them, how long it took, and where it lies."""
+        made = [done.record.facts for done in self.done.values() if done and done.reason]
+        counts: Counter[str] = sum((_counts(facts) for facts in made), Counter[str]())
+        why = Counter(reason for reason in self.stale.values() if reason != NEW)
+        reasons = ", ".join(f"{count} x {reason}" if count > 1 else reason for reason, count in why.most_common(3))
+        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+        again = f" ({reasons})" if reasons else ""
+        folder = next(iter(self.units.values())).path.parent
+        seconds = time.monotonic() - self._started
+        run_logger().info("%s: %d made%s: %s, %.1f s, %s", what, len(made), again, shown or "done", seconds, folder)
 
     def end_with(self, result: Any) -> Any:
         """Ends a task: with a state named ``Cached`` where nothing was made; without Prefect, just with the result."""
@@ -180,14 +203,11 @@ def run_unit(unit: Unit, produce: Callable[[], dict[str, Any]], *, scope: Scope 
     work = Worklist({0: unit}, lambda _: scope, why=lambda _: why)
     if work.stale:
         work.finish(0, produce())
+        work.result(unit.stage, unit.name)
     return work.done[0]
 
 
-def _tell(unit: Unit, facts: dict[str, Any], reason: str, seconds: float) -> None:
-    shown = ", ".join(
-        f"{name} {f'{value:.4g}' if isinstance(value, float) else value}"
-        for name, value in facts.items()
-        if isinstance(value, int | float) or (isinstance(value, str) and len(value) < SHA256_CHARS)
-    )
-    why = "" if reason == NEW else f" ({reason})"
-    run_logger().info("%s %s%s: %s, %.1f s", unit.stage, unit.name, why, shown or "done", seconds)
+def _counts(facts: dict[str, Any]) -> Counter[str]:
+    """Picks what a record's facts count: whole numbers, and rejected images by reason."""
+    counts = Counter({name: value for name, value in facts.items() if type(value) is int})
+    return counts + Counter(f"rejected ({reason})" for reason, _ in facts.get("rejected", ()))

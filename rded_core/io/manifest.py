@@ -79,7 +79,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def write_record(path: Path, record: Record) -> None:
     """Writes a record atomically; call it only after the outputs are in place."""
-    write_text(path, seal(asdict(record)))
+    write_text(path, seal(json.loads(json.dumps(asdict(record), sort_keys=True))))
 
 
 def read_record(path: Path) -> Record:
@@ -132,7 +132,7 @@ def what_changed(record: Record, settings: dict[str, Any], upstream: dict[str, s
         if before != now:
             return _describe_change(name, before, now)
     changed = [name for name, digest in (upstream or {}).items() if record.upstream.get(name) != digest]
-    if changed or (upstream is not None and record.upstream.keys() != upstream.keys()):
+    if changed or (upstream is not None and record.upstream.keys() - upstream.keys()):
         return f"{changed[0] if changed else 'inputs'} changed"
     return ""
 

@@ -37,8 +37,8 @@ def read_run(run: RunFolder) -> dict[str, Any]:
         else:
             return described
     raise InputError(
-        f"{run.run_json} is damaged, and so is its copy ({reasons[0]}); choose another --out, or delete both to have "
-        "this run's settings taken from the command line"
+        f"{run.run_json} and its copy are damaged, or of an older rded ({reasons[0]}); choose another --out, or delete "
+        "both to take up what is there with the settings of the command line"
     )
 
 
@@ -82,7 +82,7 @@ def identity_digest(described: dict[str, Any]) -> str:
 def require_published(run: RunFolder, described: dict[str, Any]) -> None:
     """Raises InputError where the dataset is not what run.json says: begun under other settings, and not done."""
     record, _ = find_record(run.record("publish", "dataset"))
-    if record is None or record.settings.get("run") != identity_digest(described):
+    if record is None or record.settings.get("settings") != identity_digest(described):
         raise InputError(
             f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
             "be comparable; run rded distill again, or give --controls none"

@@ -1,9 +1,15 @@
 """Tensors on their way to a device."""
 
+import logging
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from rded_core.io.out_of_memory import Full, attempt, release
 from rded_core.views import Views
+
+logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 4 * 2**30
 """Images up to this size are put on the device whole, once; larger sets stay in memory and go there batch by batch."""
@@ -22,8 +28,15 @@ def upload_views(views: Views, device: torch.device) -> Views:
 
 
 def keep_on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Puts a whole set of images on a device where it is small enough to stay; else returns it as it is."""
-    return images.to(device) if images.nbytes <= KEPT_BYTES else images
+    """Puts a whole set of images on a device where it is small enough to stay, and fits; else returns it as it is."""
+    if images.nbytes > KEPT_BYTES:
+        return images
+    kept = attempt(partial(images.to, device))
+    if not isinstance(kept, Full):
+        return kept
+    release(device)
+    logger.warning("the memory of %s is full%s: images go there batch by batch", device, kept.reason)
+    return images
 
 
 def take_rows(images: Tensor, rows: Tensor, device: torch.device) -> Tensor:

@@ -21,7 +21,7 @@ from deployments.cli import main
 
 rded_core.io.preflight.look_before = lambda config: None  # no path here exists
 
-def accept(config):
+def accept(config, **rerun):
     sys.exit({ACCEPTED})
 
 for name in ("distill", "evaluate", "train_observer"):
@@ -64,6 +64,9 @@ FLAGS: list[tuple[tuple[str, ...], str]] = [
     ((*DISTILL, "--factor", "0"), "factor must be 1 to 16"),
     ((*DISTILL, "--factor", "5", "--size", "32"), "patches of at least 8 px, got 5 at size 32"),
     ((*DISTILL, "--size", "4"), "size must be >= 8"),
+    ((*DISTILL, "--max-rejected", "101%"), r"max_rejected must lie in 0..1 \(or 0%..100%\), got 1.01"),
+    ((*DISTILL, "--max-rejected", "few"), "'few' is no number"),
+    ((*DISTILL, "--redo", "score,polish"), "redo must be one of draw, check, score, select, .*; got 'polish'"),
     ((*DISTILL, "--crop-scale-min", "0"), r"crop_scale_min must lie in \(0, 1\], got 0.0"),
     ((*DISTILL, "--crop-scale-min", "1.5"), "crop_scale_min must lie in"),
     ((*DISTILL, "--crop-scale-min", "nan"), "crop_scale_min must lie in"),
@@ -107,7 +110,14 @@ FILES: list[tuple[str, str]] = [
     ('{"crop_scale_min": "small"}', "crop_scale_min"),
 ]
 
-ACCEPTED_LINES = [DISTILL, EVALUATE, TRAIN, (*DISTILL, "--no-flip", "--classes", "a,b", "--crop-scale-min", "1")]
+ACCEPTED_LINES = [
+    DISTILL,
+    EVALUATE,
+    TRAIN,
+    (*DISTILL, "--no-flip", "--classes", "a,b", "--crop-scale-min", "1"),
+    (*DISTILL, "--max-rejected", "1%", "--crop-scale-min", "8%"),
+    (*DISTILL, "--only-classes", "a,b", "--redo", "score,label"),
+]
 
 Outcomes = dict[tuple[str, ...], tuple[int, str]]
 

@@ -165,10 +165,14 @@ def test_out_that_holds_other_files(distil_with: Expect, tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
 
-def test_out_of_another_run(expect_error: Expect, finished_run: Path, tmp_path: Path) -> None:
+def test_out_of_other_images(expect_error: Expect, finished_run: Path, image_folder: Path, tmp_path: Path) -> None:
+    for path in list(image_folder.iterdir()):
+        path.rename(image_folder / f"other {path.name}")
+    (tmp_path / "classes.txt").write_text("other 1\nother 10\nother 2\n")
     run = shutil.copytree(finished_run, tmp_path / "copy")
-    pattern = r"already holds another run \(config.seed was 0, now 5\); choose another --out"
-    expect_error(pattern, "distill", "--config", run / "run.json", "--out", run, "--seed", 5)
+    pattern = r"holds a run of other images \(.*\); choose another --out"
+    flags = ("--observer-classes", tmp_path / "classes.txt")
+    expect_error(pattern, "distill", image_folder, "--config", run / "run.json", "--out", run, *flags)
     sums = "dataset/SHA256SUMS"
     assert (run / sums).read_text() == (finished_run / sums).read_text()
 

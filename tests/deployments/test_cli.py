@@ -80,7 +80,7 @@ ARGUMENTS = ("distill", "torchvision:CIFAR10", "--observer", "rded:convnet3", "-
 
 
 def test_interruption_says_how_to_go_on(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: DistillConfig) -> None:
+    def interrupt(_: DistillConfig, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flows.distill.distill", interrupt)
@@ -90,7 +90,7 @@ def test_interruption_says_how_to_go_on(run_cli: RunCli, monkeypatch: pytest.Mon
 
 
 def test_defect_keeps_its_traceback(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: DistillConfig) -> None:
+    def fail(_: DistillConfig, **__: object) -> None:
         raise RuntimeError("a defect")
 
     monkeypatch.setattr("flows.distill.distill", fail)
@@ -103,7 +103,7 @@ def test_flags_win_over_the_config_file(
 ) -> None:
     seen: list[DistillConfig] = []
 
-    def record(config: DistillConfig) -> None:
+    def record(config: DistillConfig, **__: object) -> None:
         seen.append(config)
         raise KeyboardInterrupt
 

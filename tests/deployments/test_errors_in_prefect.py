@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rded_core.config import DistillConfig
+
 RunCli = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
@@ -36,11 +38,11 @@ def test_mistake_found_in_the_middle(
 
 
 def test_mistake_found_in_a_flow_below(
-    run_cli: RunCli, finished_run: Path, shared_source: Path, tmp_path: Path
-) -> None:
+    run_cli: RunCli, image_folder: Path, shared_source: Path, tmp_path: Path, make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+) -> None:  # fmt: skip
     """The control's flow, inside evaluate's, finds that the source is gone."""
-    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    described = (run / "run.json").read_text()
-    (run / "run.json").write_text(described.replace(str(shared_source), str(tmp_path / "gone")))
-    result = run_cli("evaluate", run, "--val", shared_source, "--student", "convnet3", "--seeds", 1)
-    _check(result, f"no such folder: {tmp_path / 'gone'}")
+    run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
+    shutil.rmtree(image_folder)
+    result = run_cli("evaluate", tmp_path / "run", "--val", shared_source, "--student", "convnet3", "--seeds", 1)
+    _check(result, f"no such folder: {image_folder}")

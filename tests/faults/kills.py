@@ -34,14 +34,21 @@ class Point:
 
     @property
     def stage(self) -> str:
-        return stage_of(self.event.split(" ", 1)[1])
+        return stage_of_event(self.event)
+
+
+def stage_of_event(event: str) -> str:
+    """Names the stage of a file operation; what is removed from the staged dataset was the old one, set aside."""
+    operation, path = event.split(" ", 1)
+    stage = stage_of(path)
+    return "publish: swap" if operation in REMOVALS and stage == "publish: assemble" else stage
 
 
 def draw_points(events: list[str], count: int, rng: random.Random) -> list[Point]:
     """Draws points so that no stage is left out: stages in turn, an event of the stage at random."""
     by_stage: dict[str, list[int]] = {}
     for rank, event in enumerate(events):
-        by_stage.setdefault(stage_of(event.split(" ", 1)[1]), []).append(rank)
+        by_stage.setdefault(stage_of_event(event), []).append(rank)
     stages = list(by_stage)
     rng.shuffle(stages)
     points: list[Point] = []

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from rded_core.canvas import CanvasNetwork
 from rded_core.config import DistillConfig
 from rded_core.io.distilled import DistilledDataset, read_images
 from rded_core.io.observers import open_observer
@@ -95,7 +96,9 @@ def test_lineage_has_one_scored_row_a_patch_best_first(finished_run: Path) -> No
 def test_best_crop_of_each_candidate_is_kept(finished_run: Path) -> None:
     best: dict[str, float] = {}
     for table in sorted((finished_run / "work" / "realism").glob("*.parquet")):
-        best.update({row["source_uri"]: max(row["scores_nats"]) for row in pq.read_table(table).to_pylist()})
+        candidates = pq.read_table(finished_run / "work" / "candidates" / table.name).to_pylist()
+        names = {row["position"]: row["source_uri"] for row in candidates}
+        best.update({names[row["position"]]: max(row["scores_nats"]) for row in pq.read_table(table).to_pylist()})
     assert len(best) == 3 * 10
     rows = _lineage(finished_run / "dataset")
     assert all(row["score_nats"] == best[row["source_uri"]] for row in rows)
@@ -195,7 +198,7 @@ def test_bfloat16_scores_give_float32s_images(
     tar = "images/train-000000.tar"
     assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
     records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "work" / "realism").glob("*.json")]
-    assert [record["facts"]["precision"] for record in records] == ["bfloat16"] * 2
+    assert [record["facts"]["precision"] for record in records] == ["bfloat16"] * 3
     assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "bfloat16"
 
 
@@ -210,6 +213,34 @@ def test_two_devices_share_the_classes_and_change_no_byte(
     dataset = run_undecorated(make_config(tmp_path / "run", precision="bfloat16", label_epochs=1))
     tar = "images/train-000000.tar"
     assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
+
+
+def test_memory_that_is_full_changes_no_image_and_no_label(
+    finished_run: Path,
+    make_config: MakeConfig,
+    run_undecorated: RunUndecorated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    forward = CanvasNetwork.forward
+
+    def refusing(self: CanvasNetwork, patches: torch.Tensor) -> torch.Tensor:
+        if len(patches) > 12:
+            raise torch.OutOfMemoryError("full")
+        return forward(self, patches)
+
+    monkeypatch.setattr(CanvasNetwork, "forward", refusing)
+    dataset = run_undecorated(make_config(tmp_path / "run", precision="bfloat16"))
+    assert "scoring in passes of 4 candidates instead of 8" in caplog.text
+    assert "labelling in passes of 10 rows instead of 20" in caplog.text
+    tar = "images/train-000000.tar"
+    assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
+    for name in sorted(name for name in FILES if name.startswith("soft_labels/")):
+        found, expected = (pq.read_table(root / name).to_pydict() for root in (dataset, finished_run / "dataset"))
+        logits, wanted = (np.array(table.pop("logits"), dtype=np.float64) for table in (found, expected))
+        np.testing.assert_allclose(logits, wanted, rtol=2**-10, atol=1e-5, err_msg="more than float16's last bit")
+        assert found == expected, name
 
 
 @pytest.mark.gpu

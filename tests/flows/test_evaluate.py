@@ -11,6 +11,7 @@ import pytest
 from flows.evaluate import evaluate
 from rded_core.config import EvaluateConfig
 from rded_core.errors import InputError
+from rded_core.io.paths import class_unit
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")
 
@@ -55,9 +56,11 @@ def test_control_takes_over_the_candidates(evaluated: tuple[Path, dict[str, Any]
         "selection",
         "squeeze",
         "soft_labels",
+        "publish",
+        "run.json",
     }
-    drawn = {row["source_sha256"] for row in _rows(work / "realism")}
-    assert {row["source_sha256"] for row in _rows(work / "controls" / "random" / "work" / "realism")} == drawn
+    drawn = [row["position"] for row in _rows(work / "realism")]
+    assert [row["position"] for row in _rows(work / "controls" / "random" / "work" / "realism")] == drawn
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -125,11 +128,11 @@ def test_control_of_a_source_that_has_changed_is_refused(
     image_folder: Path, make_config: Any, run_undecorated: Any, tmp_path: Path
 ) -> None:
     run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
-    index = (tmp_path / "run" / "work" / "index" / "c00000-00001.parquet").read_bytes()
+    index = (tmp_path / "run" / "work" / "index" / f"{class_unit('1')}.parquet").read_bytes()
     shutil.copy(image_folder / "1" / "000.jpg", image_folder / "1" / "new.jpg")
     with pytest.raises(InputError, match=r"source changed since .*run was distilled.*--controls none"):
         evaluate.fn(_config(tmp_path / "run", image_folder))
-    assert (tmp_path / "run" / "work" / "index" / "c00000-00001.parquet").read_bytes() == index
+    assert (tmp_path / "run" / "work" / "index" / f"{class_unit('1')}.parquet").read_bytes() == index
 
 
 @pytest.mark.usefixtures("plain_flows")

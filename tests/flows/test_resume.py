@@ -10,7 +10,8 @@ from flows.distill import distill
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage
-from rded_core.io.sources import SourceItem
+from rded_core.io.paths import class_unit
+from rded_core.io.sources import SourceItem, read_item
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]
@@ -26,27 +27,29 @@ def _sums(run: Path) -> str:
 
 
 def _written(run: Path) -> dict[str, int]:
-    """Maps each file of ``work/`` to when it was last written."""
+    """Maps each file of ``work/`` to when it was last written, but for run.json, which names the folder."""
     work = run / "work"
-    return {path.relative_to(work).as_posix(): path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+    files = (path for path in work.rglob("*") if path.is_file() and path != work / "run.json")
+    return {path.relative_to(work).as_posix(): path.stat().st_mtime_ns for path in files}
 
 
 def test_only_the_lost_unit_is_made_again(copied_run: Path, finished_run: Path, make_config: MakeConfig) -> None:
-    (copied_run / "work" / "selection" / "c00000-00001.parquet").unlink()
+    (copied_run / "work" / "selection" / f"{class_unit('10')}.parquet").unlink()
     shutil.rmtree(copied_run / "dataset")
     before = _written(copied_run)
     distill(make_config(copied_run))
     assert _sums(copied_run) == _sums(finished_run)
     changed = {name for name, time_ns in _written(copied_run).items() if before.get(name) != time_ns}
-    assert changed == {"selection/c00000-00001.parquet", "selection/c00000-00001.json"}
+    unit = class_unit("10")
+    assert changed == {f"selection/{unit}.parquet", f"selection/{unit}.json", "publish/dataset.json"}
 
 
 @pytest.mark.parametrize(
     "damaged",
     [
-        "candidates/c00002-00002.tar",
-        "realism/c00000-00001.parquet",
-        "squeeze/c00002-00002.tar",
+        f"candidates/{class_unit('2')}.tar",
+        f"realism/{class_unit('10')}.parquet",
+        f"squeeze/{class_unit('2')}.tar",
         "soft_labels/epochs-000010-000011.parquet",
     ],
 )
@@ -62,6 +65,7 @@ def test_damaged_output_is_noticed_and_made_again(
     assert _sums(copied_run) == _sums(finished_run)
     changed = {name for name, time_ns in _written(copied_run).items() if before.get(name) != time_ns}
     assert damaged in changed
+    changed.discard("publish/dataset.json")  # label tables lie in the dataset under the same inode
     assert {name.rpartition(".")[0] for name in changed} == {damaged.rpartition(".")[0]}, "no other unit"
 
 
@@ -73,7 +77,7 @@ def test_run_goes_on_under_other_neutral_settings(
     assert _sums(copied_run) == _sums(finished_run)
 
 
-def test_images_that_vanish_while_they_are_drawn(
+def test_a_source_that_is_gone_while_it_is_drawn_stops_the_run(
     make_config: MakeConfig, run_undecorated: RunUndecorated, finished_run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -86,12 +90,51 @@ def test_images_that_vanish_while_they_are_drawn(
         patch.setattr("tasks.candidates.read_item", vanish)
         with pytest.raises(InputError, match=r"12 of 12 images of class '1' cannot be read any more .*run again"):
             run_undecorated(config)
-    with monkeypatch.context() as patch:
-        patch.setattr("tasks.realism.read_item", vanish)
-        with pytest.raises(InputError, match=r"cannot be read any more .*run again"):
-            run_undecorated(config)
     run_undecorated(config)
     assert _sums(tmp_path / "run") == _sums(finished_run)
+
+
+def _break_reading(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> None:
+    """Makes images with these names unreadable for as long as the patch lasts."""
+
+    def read(item: SourceItem) -> bytes:
+        if item.key in broken:
+            raise RejectedImage("missing", "a flaky mount")
+        return read_item(item)
+
+    monkeypatch.setattr("tasks.candidates.read_item", read)
+
+
+def test_images_that_cannot_be_read_for_a_while_are_counted_and_tried_again(
+    make_config: MakeConfig, run_undecorated: RunUndecorated, finished_run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config = make_config(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        _break_reading(patch, {"10/003.jpg", "10/004.jpg"})
+        run_undecorated(config)
+    report = (tmp_path / "run" / "dataset" / "report" / "index.html").read_text()
+    assert "source images rejected: 2 missing" in report
+    assert "10/003.jpg (missing)" in report
+    run_undecorated(config)
+    assert _sums(tmp_path / "run") == _sums(finished_run), "they are there again"
+
+
+def test_more_rejected_images_than_allowed_stop_the_run_and_lose_nothing(
+    make_config: MakeConfig, run_undecorated: RunUndecorated, image_folder: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        (image_folder / "1" / f"bad{number}.jpg").write_bytes(b"no picture")
+    config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=16, max_rejected=0.05)
+    with pytest.raises(
+        InputError,
+        match=r"4 of 40 source images cannot be used \(4 not_an_image; the first: 1/bad\d.jpg\), more than "
+        r"--max-rejected 5%; mend the source, or allow more, then run again",
+    ):
+        run_undecorated(config)
+    drawn = _written(tmp_path / "run")
+    run_undecorated(make_config(tmp_path / "run", source=str(image_folder), num_candidates=16, max_rejected=0.1))
+    assert drawn.items() <= _written(tmp_path / "run").items()
 
 
 def test_run_goes_on_from_another_folder(

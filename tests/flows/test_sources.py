@@ -115,7 +115,7 @@ def test_class_whose_images_do_not_decode_stops_the_run(
 ) -> None:
     for path in sorted((image_folder / "10").iterdir())[:5]:
         path.write_bytes(path.read_bytes()[:700])
-    config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=12)
+    config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=12, max_rejected=1.0)
     with pytest.raises(InputError, match=r"class '10' has 7 usable images.*largest --ipc possible is 1"):
         run_undecorated(config)
     assert not (tmp_path / "run" / "dataset").exists()
@@ -126,7 +126,7 @@ def test_class_without_a_usable_image_does_not_point_to_allow_fewer(
 ) -> None:
     for path in (image_folder / "10").iterdir():
         path.write_text("no picture")
-    config = make_config(tmp_path / "run", source=str(image_folder), allow_fewer=True, force=True)
+    config = make_config(tmp_path / "run", source=str(image_folder), allow_fewer=True, force=True, max_rejected=1.0)
     with pytest.raises(InputError, match="class '10' has 0 usable images") as raised:
         run_undecorated(config)
     assert "give --allow-fewer" not in str(raised.value), "it was given already"

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from rded_core.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.errors import InputError
-from rded_core.io import device_scoring
-from rded_core.io.device_scoring import DeviceScorer, Packed, ScoredClass
+from rded_core.io import device_decoding
+from rded_core.io.device_decoding import Packed
+from rded_core.io.device_scoring import DeviceScorer, ScoredClass
 from rded_core.io.images import RejectedImage, encode_image
 from rded_core.io.weights import Preprocessing
 from rded_core.networks import build_network
@@ -90,7 +91,7 @@ def test_rounding_is_there_and_is_kept_where_it_does_not_matter(network: nn.Modu
 
 def test_large_images_are_cut_where_they_are_decoded(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = _score(network, CLASSES[:2], torch.float32)
-    monkeypatch.setattr(device_scoring, "MAX_SIDE_PX", 40)
+    monkeypatch.setattr(device_decoding, "MAX_SIDE_PX", 40)
     for found, before in zip(_score(network, CLASSES[:2], torch.float32), expected, strict=True):
         torch.testing.assert_close(found.scores, before.scores, rtol=3e-6, atol=3e-6)
 

@@ -4,12 +4,22 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, write_atomically, write_text
+from rded_core.io import files
+from rded_core.io.files import (
+    clear_folder,
+    file_digest,
+    link_or_copy,
+    restore_swapped,
+    swap_folder,
+    write_atomically,
+    write_text,
+)
 
 CRASH = """
 import os, sys
@@ -127,8 +137,19 @@ def test_a_cleared_folder_is_there_and_empty(tmp_path: Path) -> None:
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["f", "g", "g/h"]
 
 
+def no_exchange(first: Path, second: Path) -> bool:
+    """Stands for a file system that cannot exchange folders."""
+    del first, second
+    return False
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
 @pytest.mark.parametrize("before", [{}, {"old.txt": "old", "both.txt": "old"}])
-def test_swapping_puts_the_new_folder_in_place(tmp_path: Path, before: dict[str, str]) -> None:
+def test_swapping_puts_the_new_folder_in_place(
+    tmp_path: Path, before: dict[str, str], can_exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(files, "_exchange", no_exchange)
     for name, text in before.items():
         write_text(tmp_path / "place" / name, text)
     write_text(tmp_path / "work" / "new" / "both.txt", "new")
@@ -143,6 +164,39 @@ def test_a_swap_whose_new_folder_is_missing_loses_nothing(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="new"):
         swap_folder(tmp_path / "new", tmp_path / "place")
     assert "old" in tree(tmp_path).values()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges folders at one stroke")
+def test_a_reader_always_finds_a_folder(tmp_path: Path) -> None:
+    write_text(tmp_path / "place" / "x.txt", "0")
+    misses: list[int] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            if not (tmp_path / "place").is_dir():
+                misses.append(1)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for number in range(200):
+        write_text(tmp_path / "new" / "x.txt", str(number))
+        swap_folder(tmp_path / "new", tmp_path / "place")
+    done.set()
+    reader.join()
+    assert not misses
+    assert tree(tmp_path) == {"place/x.txt": "199"}
+
+
+def test_a_crash_between_two_renames_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_exchange", no_exchange)
+    write_text(tmp_path / "place" / "x.txt", "old")
+    with pytest.raises(OSError, match="new"):
+        swap_folder(tmp_path / "new", tmp_path / "place")
+    assert not (tmp_path / "place").exists()
+    restore_swapped(tmp_path / "new", tmp_path / "place")
+    restore_swapped(tmp_path / "new", tmp_path / "place")
+    assert tree(tmp_path) == {"place/x.txt": "old"}
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

@@ -56,13 +56,13 @@ def test_saved_observers_come_back_whole(tmp_path: Path) -> None:
     assert "same order" in observer.head_note
     assert not observer.network.training
     assert not any(parameter.requires_grad for parameter in observer.network.parameters())
-    torch.testing.assert_close(observer.network(images()), network(images()))
+    torch.testing.assert_close(observer.classifier(images()), network(images()))
 
 
 def test_the_head_is_brought_into_the_sources_order(tmp_path: Path) -> None:
     network = trained(4)
     observer = open_convnet(save(network, tmp_path / "o.safetensors", ["2", "x", "1", "10"]))
-    torch.testing.assert_close(observer.network(images()), network(images())[:, [2, 3, 0]])
+    torch.testing.assert_close(observer.classifier(images()), network(images())[:, [2, 3, 0]])
     assert not observer.network.training
 
 
@@ -71,22 +71,29 @@ def test_a_class_list_overrules_the_file(tmp_path: Path) -> None:
     weights = save(network, tmp_path / "o.safetensors", ["1", "10", "2"])
     (tmp_path / "classes.txt").write_text("10\n2\n1\n")
     observer = open_convnet(weights, class_list=str(tmp_path / "classes.txt"))
-    torch.testing.assert_close(observer.network(images()), network(images())[:, [2, 0, 1]])
+    torch.testing.assert_close(observer.classifier(images()), network(images())[:, [2, 0, 1]])
 
 
-def test_the_digest_is_of_weights_columns_and_preprocessing(tmp_path: Path) -> None:
+def test_all_outputs_stay_for_scoring(tmp_path: Path) -> None:
+    network = trained(4)
+    observer = open_convnet(save(network, tmp_path / "o.safetensors", ["2", "x", "1", "10"]))
+    torch.testing.assert_close(observer.network(images()), network(images()))
+    assert observer.outputs == (2, 3, 0)
+
+
+def test_the_digest_is_of_weights_and_preprocessing_whatever_the_sources_classes(tmp_path: Path) -> None:
     network = trained()
     weights = save(network, tmp_path / "o.safetensors", ["1", "10", "2"])
     digest = open_convnet(weights).digest
-    assert open_convnet(weights).digest == digest
     torch.save(network.state_dict(), tmp_path / "o.pth")
     plain = open_convnet(str(tmp_path / "o.pth")).digest  # without the file's notes: ImageNet's mean and std
-    reordered = open_convnet(weights, name_classes(("2", "1", "10"))).digest
-    subset = open_convnet(weights, name_classes(("1", "10"))).digest
+    for classes, outputs in ((("2", "1", "10"), (2, 0, 1)), (("1", "10"), (0, 1))):
+        observer = open_convnet(weights, name_classes(classes))
+        assert (observer.digest, observer.outputs) == (digest, outputs)
     with torch.no_grad():
         next(network.parameters()).view(-1)[0] += 1e-3
     nudged = open_convnet(save(network, tmp_path / "n.safetensors", ["1", "10", "2"])).digest
-    assert len({digest, plain, reordered, subset, nudged}) == 5
+    assert len({digest, plain, nudged}) == 3
 
 
 def test_a_class_the_observer_does_not_know_is_an_error(tmp_path: Path) -> None:
@@ -102,7 +109,7 @@ def test_torchvision_networks_load_plain_state_dicts(tmp_path: Path) -> None:
     observer = open_observer("torchvision:resnet18", str(tmp_path / "w.pth"), classes=CLASSES, size=16)
     assert observer.preprocessing == Preprocessing()
     assert "names no classes" in observer.head_note
-    torch.testing.assert_close(observer.network(images()), network(images()))
+    torch.testing.assert_close(observer.classifier(images()), network(images()))
 
 
 def test_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
@@ -179,7 +186,7 @@ def factory_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_factories_bring_their_own_preprocessing_and_classes(factory_module: str) -> None:
     observer = open_observer(f"{factory_module}:Sums", None, classes=CLASSES, size=16)
     assert observer.preprocessing == Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    torch.testing.assert_close(observer.network(images()), images().sum(dim=(2, 3))[:, [1, 2, 0]])
+    torch.testing.assert_close(observer.classifier(images()), images().sum(dim=(2, 3))[:, [1, 2, 0]])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +204,7 @@ def test_timm_networks_load_weights_files(tmp_path: Path) -> None:
     observer = open_observer("timm:test_resnet", str(tmp_path / "w.pth"), classes=CLASSES, size=32)
     assert observer.preprocessing.mean == tuple(network.pretrained_cfg["mean"])
     shown = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(observer.network(shown), network(shown))
+    torch.testing.assert_close(observer.classifier(shown), network(shown))
 
 
 def test_timm_without_weights_or_network_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

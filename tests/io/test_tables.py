@@ -15,9 +15,8 @@ from rded_core.io.tables import (
     LINEAGE,
     SCORES,
     SELECTED,
-    count_by_class,
+    iterate_rows,
     read_rows,
-    read_rows_by_class,
     soft_label_schema,
     write_columns,
     write_rows,
@@ -81,7 +80,7 @@ def test_soft_label_columns_are_those_promised() -> None:
 
 
 def test_selected_rows_hold_their_lineage() -> None:
-    assert SELECTED.names[: len(LINEAGE)] == LINEAGE.names
+    assert set(LINEAGE.names) - set(SELECTED.names) == {"key", "class_index"}
 
 
 @pytest.mark.parametrize("schema", [INDEX, CANDIDATES, SCORES, LINEAGE, SELECTED])
@@ -135,38 +134,21 @@ def test_a_missing_column_is_an_error(tmp_path: Path) -> None:
 
 
 def test_fewer_columns_may_be_read(tmp_path: Path) -> None:
-    row = row_of(SELECTED, 3)
-    write_rows(tmp_path / "t.parquet", [row], SELECTED)
-    assert read_rows(tmp_path / "t.parquet", LINEAGE) == [{name: row[name] for name in LINEAGE.names}]
+    row = row_of(CANDIDATES, 3)
+    write_rows(tmp_path / "t.parquet", [row], CANDIDATES)
+    fewer = pa.schema([field for field in CANDIDATES if field.name != "path"])
+    assert read_rows(tmp_path / "t.parquet", fewer) == [{name: row[name] for name in fewer.names}]
 
 
 def test_columns_give_the_bytes_of_the_same_rows(tmp_path: Path) -> None:
-    rows = [
-        {"class_index": n // 3, "key": f"k{n}", "path": "p", "offset": n, "num_bytes": -1, "in_tar": n % 2 == 0}
-        for n in range(7)
-    ]
+    rows = [row_of(INDEX, number) for number in range(7)]
     write_rows(tmp_path / "rows.parquet", rows, INDEX)
     write_columns(tmp_path / "columns.parquet", {name: [row[name] for row in rows] for name in INDEX.names}, INDEX)
     assert (tmp_path / "columns.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("together", [1, 2, 100])
-def test_rows_of_one_class_keep_their_order(tmp_path: Path, together: int) -> None:
-    rows = [
-        {"class_index": n % 3, "key": f"k{n}", "path": "p", "offset": n, "num_bytes": -1, "in_tar": False}
-        for n in range(11)
-    ]
+def test_rows_are_handed_out_in_order(tmp_path: Path, together: int) -> None:
+    rows = [row_of(INDEX, number) for number in range(11)]
     write_rows(tmp_path / "t.parquet", rows, INDEX)
-    found = {
-        index: list(group)
-        for index, group in read_rows_by_class(tmp_path / "t.parquet", INDEX, range(4), together=together)
-    }
-    assert found == {index: [row for row in rows if row["class_index"] == index] for index in range(4)}
-
-
-def test_rows_are_counted_by_class(tmp_path: Path) -> None:
-    rows = [{**row_of(SCORES, n), "class_index": index} for n, index in enumerate((3, 5, 3, 3))]
-    write_rows(tmp_path / "t.parquet", rows, SCORES)
-    assert count_by_class(tmp_path / "t.parquet") == {3: 3, 5: 1}
-    write_rows(tmp_path / "t.parquet", [], SCORES)
-    assert count_by_class(tmp_path / "t.parquet") == {}
+    assert list(iterate_rows(tmp_path / "t.parquet", INDEX, together=together)) == rows

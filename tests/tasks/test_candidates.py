@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rded_core.config import DistillConfig
 from rded_core.io.manifest import Record
+from rded_core.io.paths import class_unit
 from rded_core.io.sources import SourceItem
 from rded_core.io.tables import CANDIDATES, read_rows
 from tasks.candidates import draw_candidates
@@ -15,17 +16,18 @@ from tasks.prepare import RunPlan, prepare
 MakeConfig = Callable[..., DistillConfig]
 
 
-def _draw(config: DistillConfig) -> tuple[RunPlan, list[Record]]:
+def _draw(config: DistillConfig) -> tuple[RunPlan, dict[int, Record]]:
     plan = prepare.fn(config)
-    return plan, [draw_candidates.fn(plan, shard) for shard in plan.shards]
+    drawn = [draw_candidates.fn(plan, shard) for shard in plan.shards]
+    return plan, {index: record for result in drawn for index, record in result.records.items()}
 
 
 def _keys(plan: RunPlan) -> dict[int, list[str]]:
     keys: dict[int, list[str]] = {}
-    for shard in plan.shards:
-        for row in read_rows(plan.run.table("candidates", shard.name), CANDIDATES):
-            keys.setdefault(row["class_index"], []).append(row["key"])
-            assert row["position"] == len(keys[row["class_index"]]) - 1
+    for label in plan.classes:
+        rows = read_rows(plan.run.table("candidates", class_unit(label.folder)), CANDIDATES)
+        assert [row["position"] for row in rows] == list(range(len(rows)))
+        keys[label.index] = [row["key"] for row in rows]
     return keys
 
 
@@ -35,8 +37,8 @@ def test_unreadable_header_is_replaced_by_the_next(image_folder: Path, make_conf
     plan, records = _draw(make_config(tmp_path / "run", source=str(image_folder), num_candidates=12))
     keys = _keys(plan)
     assert sorted(keys[1]) == [f"10/{number:03d}.jpg" for number in range(12)]
-    rejected = {index: counts for record in records for index, counts in record.facts["rejected"].items()}
-    assert rejected == {"1": [("empty", "10/empty.jpg"), ("not_an_image", "10/text.png")]}
+    rejected = {index: record.facts["rejected"] for index, record in records.items()}
+    assert rejected == {0: [], 1: [("empty", "10/empty.jpg"), ("not_an_image", "10/text.png")], 2: []}
 
 
 def test_more_candidates_keep_the_first_ones(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.utilities.collections import visit_collection
@@ -25,33 +26,55 @@ def test_run_json_holds_what_the_result_depends_on(make_config: MakeConfig, tmp_
     assert len(described["observer"]["digest"]) == len(described["source"]["digest"]) == 64
 
 
-@pytest.mark.parametrize(("name", "value"), [("seed", 3), ("ipc", 1), ("image_format", "webp"), ("flip", False)])
-def test_out_of_another_run_is_refused(make_config: MakeConfig, tmp_path: Path, name: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 3}, "seed 0 -> 3"),
+        ({"ipc": 1, "flip": False}, "ipc 2 -> 1, flip True -> False"),
+        ({"classes": ("1", "2")}, "classes None -> ['1', '2'], source.digest"),
+        ({"workers": 1, "classes_per_shard": 1, "max_rejected": 0.5}, None),
+    ],
+)
+def test_other_settings_in_the_same_out_are_told(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], told: str | None
+) -> None:
+    prepare.fn(make_config(tmp_path / "run"))
+    config = make_config(tmp_path / "run", **changes)
+    with caplog.at_level("INFO", logger="rded"):
+        prepare.fn(config)
+    found = [record.getMessage() for record in caplog.records if "changed since" in record.getMessage()]
+    assert found == ([f"changed since the last run in {tmp_path / 'run'}: {told}"] if told else [])
+    for path in (tmp_path / "run" / "run.json", tmp_path / "run" / "work" / "run.json"):
+        described = json.loads(path.read_text())["config"]
+        assert DistillConfig(**{**described, "classes": described["classes"] and tuple(described["classes"])}) == config
+
+
+def test_out_of_other_images_is_refused(make_config: MakeConfig, image_folder: Path, tmp_path: Path) -> None:
+    """Going on would only replace, class by class, what somebody distilled of something else."""
     prepare.fn(make_config(tmp_path / "run"))
     before = (tmp_path / "run" / "run.json").read_bytes()
-    with pytest.raises(InputError, match=rf"already holds another run \(config.{name} was .*choose another --out"):
-        prepare.fn(make_config(tmp_path / "run", **{name: value}))
+    for name in ("1", "10", "2"):
+        (image_folder / name).rename(image_folder / f"other {name}")
+    (tmp_path / "classes.txt").write_text("other 1\nother 10\nother 2\n")
+    config = make_config(tmp_path / "run", source=str(image_folder), observer_classes=str(tmp_path / "classes.txt"))
+    with pytest.raises(InputError, match=r"holds a run of other images \(.*source\); choose another --out"):
+        prepare.fn(config)
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
-def test_run_of_another_algorithm_version_is_named_as_such(make_config: MakeConfig, tmp_path: Path) -> None:
-    prepare.fn(make_config(tmp_path / "run"))
-    path = tmp_path / "run" / "run.json"
-    described = json.loads(path.read_text())
-    path.write_text(json.dumps({**described, "algorithm_version": 1}))
-    with pytest.raises(InputError, match=r"holds a run of another rded \(algorithm version 1, now \d+\); choose"):
-        prepare.fn(make_config(tmp_path / "run"))
+def test_a_moved_source_is_the_same_run(
+    make_config: MakeConfig, image_folder: Path, tmp_path: Path, run_undecorated: Callable[..., Path]
+) -> None:
+    dataset = run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
+    sums = (dataset / "SHA256SUMS").read_bytes()
+    scored = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "work" / "realism").iterdir()}
+    image_folder.rename(tmp_path / "elsewhere")
+    run_undecorated(make_config(tmp_path / "run", source=str(tmp_path / "elsewhere")))
+    assert (dataset / "SHA256SUMS").read_bytes() == sums
+    assert {path: path.stat().st_mtime_ns for path in scored} == scored
 
 
-def test_changed_source_is_another_run(make_config: MakeConfig, image_folder: Path, tmp_path: Path) -> None:
-    config = make_config(tmp_path / "run", source=str(image_folder))
-    prepare.fn(config)
-    (image_folder / "1" / "000.jpg").unlink()
-    with pytest.raises(InputError, match=r"another run \(source.digest"):
-        prepare.fn(config)
-
-
-def test_retrained_weights_in_the_same_file_are_another_run(
+def test_retrained_weights_in_the_same_file_are_another_observer(
     make_config: MakeConfig, save_untrained: Callable[..., Path], trained_weights: Path, tmp_path: Path
 ) -> None:
     """A worker that serves several runs must not keep a network whose file has changed."""
@@ -60,15 +83,22 @@ def test_retrained_weights_in_the_same_file_are_another_run(
     config = make_config(tmp_path / "run", weights=str(weights))
     first = prepare.fn(config).observer
     weights.write_bytes(save_untrained().read_bytes())
-    with pytest.raises(InputError, match=r"another run \(observer.digest"):
-        prepare.fn(config)
-    assert prepare.fn(make_config(tmp_path / "other", weights=str(weights))).observer != first
+    assert prepare.fn(config).observer != first
 
 
-def test_half_written_run_json_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_damaged_run_json_is_restored_from_its_copy(make_config: MakeConfig, tmp_path: Path) -> None:
+    prepare.fn(make_config(tmp_path / "run"))
+    path = tmp_path / "run" / "run.json"
+    whole = path.read_bytes()
+    path.write_text('{"config": ')
+    prepare.fn(make_config(tmp_path / "run"))
+    assert path.read_bytes() == whole
+
+
+def test_damaged_run_json_without_a_copy_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"config": ')
-    with pytest.raises(InputError, match=r"run.json is damaged .*choose another --out"):
+    with pytest.raises(InputError, match=r"run.json and its copy are damaged.*choose another --out"):
         prepare.fn(make_config(tmp_path / "run"))
 
 

@@ -1,25 +1,27 @@
-"""Units of work: done once for given inputs, and never half."""
+"""Units of work: done once for given inputs, never half, and with the reason why they are done again."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rded_core.io.manifest import Record
+from rded_core.io.manifest import NEW
 from rded_core.io.paths import RunFolder
-from tasks.units import run_unit
+from tasks.units import Done, Scope, StageResult, Unit, Worklist, run_unit
 
 
 class _Work:
     """Counts how often it is done; the file says which time."""
 
     def __init__(self, root: Path) -> None:
-        self.run, self.times = RunFolder(root), 0
-        self.output = self.run.table("stage", "unit")
+        run = RunFolder(root)
+        self.times, self.output = 0, run.table("stage", "unit")
+        self.unit = Unit(run, "stage", "unit", {"n": 1}, {"data": "a"}, (self.output,))
 
-    def __call__(self, **changes: Any) -> Record:
-        given: dict[str, Any] = {"settings": {"n": 1}, "upstream": ["a"], **changes}
-        return run_unit(self.run, "stage", "unit", outputs=[self.output], produce=self._produce, **given)
+    def __call__(self, scope: Scope = Scope(), why: str = "", **changes: Any) -> Done | None:  # noqa: B008
+        return run_unit(replace(self.unit, **changes), self._produce, scope=scope, why=why)
 
     def _produce(self) -> dict[str, Any]:
         self.times += 1
@@ -33,43 +35,95 @@ def work(tmp_path: Path) -> _Work:
     return _Work(tmp_path)
 
 
+def _reason(done: Done | None) -> str:
+    assert done is not None
+    return done.reason
+
+
 def test_same_inputs_are_done_once(work: _Work) -> None:
-    assert work() == work()
+    assert _reason(work()) == NEW
+    assert _reason(work()) == ""
     assert work.times == 1
 
 
-@pytest.mark.parametrize("changes", [{"settings": {"n": 2}}, {"settings": {}}, {"upstream": ["b"]}, {"upstream": []}])
-def test_other_inputs_are_done_again(work: _Work, changes: dict[str, Any]) -> None:
-    first = work()
-    assert work(**changes).facts == {"kept": 2}
-    assert work(**changes).inputs != first.inputs
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"settings": {"n": 2}}, "n 1 -> 2"),
+        ({"settings": {}}, "n 1 -> None"),
+        ({"upstream": {"data": "b"}}, "data changed"),
+        ({"upstream": {}}, "inputs changed"),
+        ({"still_true": lambda record: f"only {record.facts['kept']} kept"}, "only 1 kept"),
+    ],
+)
+def test_other_inputs_are_done_again(work: _Work, changes: dict[str, Any], expected: str) -> None:
+    work()
+    assert _reason(work(**changes)) == expected
     assert work.times == 2
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("other bytes")])
-def test_lost_or_changed_output_is_made_again(work: _Work, damage: Any) -> None:
+def test_the_stage_before_knows_better_why_its_data_changed(work: _Work) -> None:
+    work()
+    assert _reason(work(upstream={"data": "b"}, why="3 new images")) == "3 new images"
+    assert _reason(work(upstream={"data": "b"}, settings={"n": 2}, why="3 new images")) == "n 1 -> 2"
+
+
+def _overwrite(path: Path) -> None:
+    path.write_text("other bytes")
+
+
+@pytest.mark.parametrize(("damage", "expected"), [(Path.unlink, "output missing"), (_overwrite, "output damaged")])
+def test_lost_or_changed_output_is_made_again(work: _Work, damage: Callable[[Path], None], expected: str) -> None:
     work()
     damage(work.output)
-    assert work().facts == {"kept": 2}
+    assert _reason(work()) == expected
     assert work.output.read_text() == "time 2"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"stage": "stage"'])
 def test_damaged_record_counts_as_none(work: _Work, text: str) -> None:
     work()
-    work.run.record("stage", "unit").write_text(text)
+    work.unit.path.write_text(text)
+    assert _reason(work()) == "record damaged"
+
+
+def test_what_is_asked_for_is_done_again(work: _Work) -> None:
     work()
-    assert work.times == 2
+    assert _reason(work(Scope(redo=True))) == "asked for"
+    assert _reason(work()) == ""
 
 
-def test_failure_leaves_no_record(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
+def test_a_frozen_unit_is_left_as_it_is(work: _Work) -> None:
+    frozen = Scope(frozen=True)
+    assert work(frozen) is None, "nothing is there"
+    first = work()
+    assert first is not None
+    left = work(frozen, upstream={"data": "b"})
+    assert left is not None and left.record == first.record and not left.reason
+    assert work(frozen, settings={"n": 2}) is None, "it was made under other settings"
+    work.output.unlink()
+    assert work(frozen) is None
+    assert work.times == 1
 
+
+def test_failure_leaves_no_record(work: _Work) -> None:
     def fail() -> dict[str, Any]:
-        run.table("stage", "unit").parent.mkdir(parents=True)
-        run.table("stage", "unit").write_text("half")
+        work.output.parent.mkdir(parents=True)
+        work.output.write_text("half")
         raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
-        run_unit(run, "stage", "unit", settings={}, upstream=[], outputs=[run.table("stage", "unit")], produce=fail)
-    assert not run.record("stage", "unit").exists()
+        run_unit(work.unit, fail)
+    assert not work.unit.path.exists()
+
+
+def test_a_worklist_does_what_is_stale_and_passes_over_what_cannot_be_made(work: _Work) -> None:
+    work()
+    other = replace(work.unit, name="other", outputs=())
+    todo = Worklist({0: work.unit, 1: other, 2: None}, workers=2)
+    assert todo.stale == {1: NEW}
+    todo.finish(1, {"seen": 1})
+    result = todo.result("stage")
+    assert isinstance(result, StageResult), "outside Prefect a task returns what it did"
+    assert sorted(result.records) == [0, 1]
+    assert (result.units[2], result.why(0), result.why(1), result.why(2)) == (None, "", NEW, "")

@@ -1,0 +1,100 @@
+"""One writer at a time in a run folder, whatever becomes of it."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rded_core.errors import InputError
+from rded_core.io import locks
+from rded_core.io.locks import only_writer
+from rded_core.io.paths import RunFolder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rded_core.io.locks import only_writer
+from rded_core.io.paths import RunFolder
+
+with only_writer(RunFolder(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def _hold(out: Path) -> "subprocess.Popen[str]":
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_nothing_is_left_when_nobody_writes(tmp_path: Path) -> None:
+    for _ in range(2):
+        with only_writer(RunFolder(tmp_path / "out")):
+            assert (tmp_path / "out" / ".lock").is_file()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with _hold(tmp_path) as holder:
+        with (
+            pytest.raises(InputError, match=rf"is being written by process {holder.pid} on \S+ since .*; wait until"),
+            only_writer(RunFolder(tmp_path)),
+        ):
+            pytest.fail("two writers")
+        holder.kill()
+    assert (tmp_path / ".lock").is_file(), "a crash leaves the file"
+    with only_writer(RunFolder(tmp_path)):
+        assert f"process {holder.pid}" not in (tmp_path / ".lock").read_text()
+
+
+def test_a_control_waits_for_its_owners_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "POLL_S", 0.01)
+    owner = RunFolder(tmp_path)
+    (tmp_path / "run.json").touch()
+    order: list[str] = []
+
+    def make_control() -> None:
+        with only_writer(RunFolder(owner.control("random")), wait=True):
+            order.append("control")
+
+    with only_writer(owner):
+        other = threading.Thread(target=make_control)
+        other.start()
+        time.sleep(0.1)
+        order.append("owner")
+    other.join(timeout=10)
+    assert order == ["owner", "control"]
+    assert not (tmp_path / "work" / "controls" / "random" / ".lock").exists()
+
+
+def test_many_writers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is removed by each and made anew by the next: none may hold one that is gone."""
+    monkeypatch.setattr(locks, "POLL_S", 0.001)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def write() -> None:
+        for _ in range(20):
+            with only_writer(RunFolder(tmp_path), wait=True):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 120
+    assert max(most) == 1
+
+
+def test_an_out_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"), only_writer(RunFolder(tmp_path / "file" / "out")):
+        pytest.fail("held what cannot be")

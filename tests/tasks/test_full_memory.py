@@ -1,0 +1,51 @@
+"""Work that no smaller pass can save ends in one line, whatever room it lies in: the check, students, an observer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import tasks.observe
+import tasks.students
+import tasks.train_observer
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.paths import DatasetFolder, RunFolder
+
+TOLD = r"does not fit the device's memory \(it was asked for 2.00 GiB more\); free memory on the device, or give .*cpu"
+
+
+def _full(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+
+def test_the_check_of_the_observer(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks.observe, "classify", _full)
+    with pytest.raises(InputError, match=f"the check of a network, a few images at a time, {TOLD}"):
+        run_undecorated(make_config(tmp_path / "run"))
+
+
+def test_a_student(finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.students, "train_epoch", _full)
+    folder = DatasetFolder(finished_run / "dataset")
+    assert len(DistilledDataset(folder))
+    config = EvaluateConfig(dataset=str(finished_run), val=str(shared_source), student="convnet3", device="cpu")
+    chosen = tasks.students.TrainingSet("distilled", folder)
+    with pytest.raises(InputError, match=f"training a student, whose batch is the protocol's, {TOLD}"):
+        tasks.students.train_student.fn(config, RunFolder(tmp_path), chosen, 0)
+    assert not list(tmp_path.rglob("*.json")), "nothing is recorded"
+
+
+def test_an_observer(shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.train_observer, "train_epoch", _full)
+    out = str(tmp_path / "observer.safetensors")
+    config = TrainObserverConfig(source=str(shared_source), arch="convnet3", size=32, out=out, device="cpu")
+    with pytest.raises(InputError, match=f"training {TOLD}, or a smaller --batch-size"):
+        tasks.train_observer.train_observer.fn(config)
