@@ -86,6 +86,17 @@ def test_largest_file_is_limited(make_command: MakeCommand, expected: Outcome, t
     check_finished(command.out, expected)
 
 
+@pytest.mark.slow
+def test_failed_write_is_one_line_with_prefect_too(
+    make_command: MakeCommand, expected: Outcome, prefect_server: dict[str, str], tmp_path: Path
+) -> None:
+    child = make_command(tmp_path / "run", environment=prefect_server).start(max_file_bytes=24_000)
+    error_line(child, child.wait(), r"cannot write \S+: File too large; .*then run the same command again")
+    check_nothing_half(tmp_path / "run")
+    make_command(tmp_path / "run").finish()
+    check_finished(tmp_path / "run", expected)
+
+
 def disturb(command: Command, undisturbed: Undisturbed, stage: str, share: float, fault: Callable[[], object]) -> Child:
     """Starts a command and lets something happen when a stage has come so far; root obeys permissions meanwhile."""
     ranks = {path: rank for path, rank in ranks_of(undisturbed[1]).items() if stage_of(path) == stage}

@@ -117,10 +117,9 @@ def test_old_dataset_stays_until_the_new_one_is_whole(
     make_command: MakeCommand, make_change: MakeChange, tmp_path: Path
 ) -> None:
     change, tally = make_change("labels"), Tally()
-    points = [
-        _take(change.events, "before", "work/dataset/SHA256SUMS"),
-        _take(change.events, "after", "rename dataset"),
-    ]
+    exchanged = next(event for event in change.events if event.startswith("unlink work/dataset"))
+    moments = [("after", "replace work/dataset/SHA256SUMS"), ("before", exchanged)]
+    points = [_take(change.events, *moment) for moment in moments]
     change.live(make_command, tmp_path / "run", points, tally)
     assert tally.kills == {"publish: assemble": 1, "publish: swap": 1}
     assert not tally.absent
