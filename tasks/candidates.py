@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from prefect import task
 
 from rded_core.errors import InputError
+from rded_core.io.files import REMEDY
 from rded_core.io.images import RejectedImage, read_header
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered
@@ -79,7 +80,7 @@ def _unit(plan: RunPlan, index: int) -> Unit | None:
         },
         upstream={"images": listed.outputs_digest()},
         outputs=(table, tar) if plan.needs_tars else (table,),
-        still_true=_nothing if plan.scope("draw", index).frozen else _missing,
+        still_true=_nothing if plan.scope("draw", index).frozen else count_missing,
     )
 
 
@@ -87,7 +88,7 @@ def _nothing(_: Record) -> str:
     return ""
 
 
-def _missing(record: Record) -> str:
+def count_missing(record: Record) -> str:
     """Says whether images could not be read: they may be there again, and cost only another look."""
     count = sum(reason == "missing" for reason, _ in record.facts["rejected"])
     return f"{count} image{'s' * (count > 1)} could not be read" if count else ""
@@ -136,12 +137,14 @@ def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Ite
 def _check_drawn(plan: RunPlan, index: int, usable: int, rejected: Rejected) -> None:
     """Raises InputError before anything is recorded: a source that has gone away is not a source with bad images."""
     missing = [uri for reason, uri in rejected if reason == "missing"]
-    if missing and not usable:
+    short = usable < plan.config.candidates_per_class and not plan.config.allow_fewer
+    if missing and (short or not usable):
+        tried, folder = usable + len(rejected), plan.classes[index].folder
         raise InputError(
-            f"{len(missing)} of {len(rejected)} images of class {plan.classes[index].folder!r} cannot be read any more "
-            f"({missing[0]}); check that {plan.config.source} is there and complete, then run again"
+            f"{len(missing)} of {tried} images of class {folder!r} cannot be read any more ({missing[0]}); check that "
+            f"{plan.config.source} is there and complete, then run again"
         )
-    if usable < plan.config.candidates_per_class and not plan.config.allow_fewer:
+    if short:
         raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config)
 
 
@@ -194,10 +197,17 @@ def read_candidate(run: RunFolder, unit: str, row: Row, *, verify: bool = False)
 
     Raises:
         RejectedImage: ``missing`` where it has gone, ``changed`` where it is not what was drawn.
+        InputError: the same of the class's own tar: that says nothing of the source.
     """
-    data = read_item(item_of(row if row["path"] else {**row, "path": _tar_path(str(run.root), unit)}))
-    if (verify or row["path"]) and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-        raise RejectedImage("changed", row["source_uri"])
+    place = row if row["path"] else {**row, "path": _tar_path(str(run.root), unit)}
+    try:
+        data = read_item(item_of(place))
+        if (verify or row["path"]) and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
+            raise RejectedImage("changed", row["source_uri"])
+    except RejectedImage as error:
+        if row["path"]:
+            raise
+        raise InputError(f"{place['path']} is {error.reason} since it was written; {REMEDY}") from error
     return data
 
 

@@ -16,12 +16,12 @@ from rded_core.config import DistillConfig, Redo, Rerun
 from rded_core.errors import InputError
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device_jpegs import require_jpeg_decoder
-from rded_core.io.files import restore_swapped
 from rded_core.io.forgotten import Forgotten, read_forgotten
 from rded_core.io.locks import only_writer
 from rded_core.io.observers import Observer
 from rded_core.io.paths import RunFolder, class_shards, class_unit
 from rded_core.io.run_records import (
+    clear_leftovers,
     holds_run,
     identity_digest,
     read_run,
@@ -133,7 +133,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     run = RunFolder(Path(config.out))
     if config.decoder == "cuda":
         require_jpeg_decoder(resolve_device(config.device))
-    restore_swapped(run.staged_dataset, run.dataset)
+    clear_leftovers(run)
     forgotten = read_forgotten(run)
     source = open_source(config.source, classes=config.classes)
     tell_classes(source)

@@ -15,15 +15,15 @@ from prefect import task
 from rded_core import __version__
 from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
-from rded_core.io.distilled import read_images
+from rded_core.io.distilled import read_images, read_samples
 from rded_core.io.distilled_samples import encode_sample
-from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder
+from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, told_plainly
 from rded_core.io.findings import Findings
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
-from rded_core.io.shards import Sample, read_shard, write_shard
+from rded_core.io.shards import Sample, write_shard
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
 from tasks.labels_before import drop_old_notes, key_images, note_images
 from tasks.policies import STAGE_POLICY
@@ -103,9 +103,11 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         work = describe_work(plan, results.in_order())
         return {"out": plan.config.out, "dataset": None, "missing": missing, "work": work}
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
-    if work.stale:
-        work.finish(0, _publish(plan, results, squeezed))
-    note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
+    with told_plainly(plan.run.staged_dataset):
+        if work.stale:
+            work.finish(0, _publish(plan, results, squeezed))
+        note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
+        drop_old_notes(plan.run, images_digest(plan, squeezed))
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
@@ -179,7 +181,6 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     }
     keep_foreign(DatasetFolder(plan.run.dataset), folder)
     swap_folder(folder.root, plan.run.dataset)
-    drop_old_notes(plan.run, images_digest(plan, squeezed))
     return facts
 
 
@@ -208,7 +209,8 @@ def _images_of(plan: RunPlan, index: int) -> Iterator[tuple[Sample, list[dict[st
     label = plan.classes[index]
     name = class_unit(label.folder)
     selected = groupby(read_rows(plan.run.table("selection", name), SELECTED), key=itemgetter("number"))
-    for (_, files), (number, group) in zip(read_shard(plan.run.tar("squeeze", name)), selected, strict=True):
+    stored = read_samples([plan.run.tar("squeeze", name)])
+    for (_, _, files), (number, group) in zip(stored, selected, strict=True):
         key = image_key(index, number)
         rows: list[dict[str, Any]] = [{**row, "key": key, "class_index": index} for row in group]
         yield encode_sample(key, files, label=label, source_uris=[row["source_uri"] for row in rows]), rows

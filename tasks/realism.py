@@ -23,7 +23,7 @@ from rded_core.io.paths import ClassShard, class_unit
 from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
-from tasks.candidates import Rejected, read_candidate
+from tasks.candidates import Rejected, count_missing, read_candidate
 from tasks.networks import load_device_scorers, load_observer, load_scorer, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -71,7 +71,8 @@ def _unit(plan: RunPlan, index: int, candidates: Record | None) -> Unit | None:
 
     def still_true(record: Record) -> str:
         exact = record.facts.get("exact_ranks", config.candidates_per_class)
-        return "" if exact >= config.candidates_per_class else f"only the best {exact} scores are float32's"
+        rounded = "" if exact >= config.candidates_per_class else f"only the best {exact} scores are float32's"
+        return rounded or ("" if plan.scope("score", index).frozen else count_missing(record))
 
     return Unit(
         plan.run,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rded_core.config import DistillConfig
 from rded_core.io.distilled import read_class_images
+from rded_core.io.files import file_stamp
 from rded_core.io.labelling import TeacherPasses
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
@@ -120,7 +121,7 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
             metadata=_metadata(plan, stored.digest),
         )
     reused = {"reused_views": before.reused} if before else {}
-    return {"views": len(stored.keys) * len(block), **reused, "bytes": table.stat().st_size}
+    return {"views": len(stored.keys) * len(block), **reused, "bytes": file_stamp(str(table))[1]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from prefect import task
 from torch import Tensor
 
 from rded_core.crops import cut_patch
+from rded_core.io.files import file_stamp
 from rded_core.io.images import RejectedImage, decode_image, encode_image, image_suffix
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
@@ -107,7 +108,7 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
             tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
             digests: list[str] = []
             write_shard(tar, _digested((sample for _, sample in samples), digests))
-            yield index, {"images": len(digests), "bytes": tar.stat().st_size, "sha256": digests}
+            yield index, {"images": len(digests), "bytes": file_stamp(str(tar))[1], "sha256": digests}
 
 
 def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]:

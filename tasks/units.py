@@ -10,7 +10,7 @@ from typing import Any
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from rded_core.io.files import file_digest
+from rded_core.io.files import file_digest, told_plainly
 from rded_core.io.manifest import (
     NEW,
     Record,
@@ -162,7 +162,8 @@ class Worklist:
     def finish(self, index: int, facts: dict[str, Any]) -> None:
         """Records a unit whose outputs are in place."""
         unit = self.units[index]
-        outputs = {output.name: file_digest(output) for output in unit.outputs}
+        with told_plainly(unit.path):
+            outputs = {output.name: file_digest(output) for output in unit.outputs}
         record = Record(unit.stage, unit.name, unit_settings(unit.settings), unit.upstream, outputs, facts)
         write_record(unit.path, record)
         self.done[index] = Done(record, self.stale[index])

@@ -42,7 +42,7 @@ def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImag
     Raises:
         InputError: a shard or an image is damaged, or the images differ in size.
     """
-    entries = ((tar, key, *_class_and_image(tar, key, files)) for tar, key, files in _samples(tars))
+    entries = ((tar, key, *_class_and_image(tar, key, files)) for tar, key, files in read_samples(tars))
     return stack_images(entry for entry in entries if max_class is None or entry[2] < max_class)
 
 
@@ -73,7 +73,8 @@ def stack_images(entries: Iterable[tuple[Path, str, int, bytes]]) -> StoredImage
     return StoredImages(keys, torch.stack(images).contiguous(), torch.tensor(classes))
 
 
-def _samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
+def read_samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
+    """Yields tar, key and files of every sample; raises InputError where a tar is missing or damaged."""
     for tar in tars:
         try:
             for key, files in read_shard(tar):
@@ -91,7 +92,7 @@ def read_class_images(tars: Mapping[int, Path]) -> StoredImages:
     return stack_images(
         (tar, image_key(index, number), index, next(iter(files.values())))
         for index, tar in tars.items()
-        for number, (_, _, files) in enumerate(_samples([tar]))
+        for number, (_, _, files) in enumerate(read_samples([tar]))
     )
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from rded_core.errors import InputError
@@ -22,24 +22,44 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        remove_abandoned(path.parent, re.escape(path.name))
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; check the folder and its free space"
-        ) from error
+        raise InputError(f"cannot write {path}: {reason_of(error)}; {REMEDY}") from error
     finally:
         with contextlib.suppress(OSError):  # a folder that cannot be written has nothing to remove
             temporary.unlink()
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Removes temporary files for `path` that processes left which are no more."""
-    for entry in path.parent.iterdir():
-        match = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", entry.name)
+REMEDY = "check the folder and its free space, then run the same command again"
+
+
+def reason_of(error: OSError) -> str:
+    """Returns why a file operation failed, in the system's words (pyarrow has longer ones, which name the file too)."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+@contextlib.contextmanager
+def told_plainly(path: Path) -> Generator[None]:
+    """Makes an InputError of a file operation that fails inside a block; names its file, or else `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read or write {error.filename or path}: {reason_of(error)}; {REMEDY}") from error
+
+
+def is_temporary(path: Path) -> bool:
+    """Tells by its name whether a file is one that `write_atomically` was writing."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
+
+
+def remove_abandoned(folder: Path, name: str = ".+") -> None:
+    """Removes temporary files in a folder that processes left which are no more; `name` matches what they were for."""
+    for entry in folder.iterdir():
+        match = re.fullmatch(rf"\.{name}\.(\d+)\.tmp", entry.name)
         if match and not _is_running(int(match[1])):
             entry.unlink(missing_ok=True)
 
@@ -86,7 +106,8 @@ def kind_of(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot look at {path}: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot look at {path}: {reason}; check the path and its permissions") from error
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
@@ -121,8 +142,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def clear_folder(path: Path) -> None:
-    """Removes a folder of ours (never a user's) and makes it anew, empty."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Removes a folder of ours (never a user's) and makes it anew, empty; raises OSError where it cannot."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
 
 
@@ -147,6 +169,14 @@ def restore_swapped(new: Path, place: Path) -> None:
     """Puts back the folder that `swap_folder` had set aside when it was killed."""
     if not place.exists() and _set_aside(new).exists():
         _set_aside(new).rename(place)
+
+
+def end_swap(new: Path, place: Path) -> None:
+    """Ends a swap that was cut short: one folder stays at `place`, and what else there was is removed."""
+    restore_swapped(new, place)
+    for left in (new, _set_aside(new)):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(left)
 
 
 def _set_aside(new: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import require_writable
+from rded_core.io.files import REMEDY, require_writable
 from rded_core.io.paths import RunFolder
 
 POLL_S = 1.0
@@ -43,9 +43,9 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
     stream = _acquire(path, wait=wait)
     held = _HELD.set(_HELD.get() | {path.resolve()})
     try:
-        stream.truncate(0)
-        stream.write(_who())
-        stream.flush()
+        with contextlib.suppress(OSError):  # on a full disk; the first file that matters says so
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), _who().encode())
         yield
     finally:
         _HELD.reset(held)
@@ -87,7 +87,7 @@ def _open(path: Path) -> IO[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; check the folder and its free space") from error
+        raise InputError(f"cannot write {path}: {error.strerror}; {REMEDY}") from error
 
 
 def _is_at(path: Path, stream: IO[Any]) -> bool:

@@ -122,6 +122,12 @@ class RunFolder:
         owner = RunFolder(self.root.parents[2])
         return owner if owner.run_json.is_file() or owner.run_json_copy.is_file() else None
 
+    def written_folders(self) -> list[Path]:
+        """Lists the folders that files of this run are written to."""
+        work = self.root / "work"
+        apart = ("controls", self.staged_dataset.name)
+        return [path for path in (self.root, work, *work.glob("*")) if path.is_dir() and path.name not in apart]
+
     def stage(self, stage: str) -> Path:
         """Folder of a stage's outputs and records."""
         owner = self.owner if stage in SHARED_STAGES else None

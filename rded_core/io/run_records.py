@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import kind_of, require_writable, write_text
+from rded_core.io.files import (
+    end_swap,
+    is_temporary,
+    kind_of,
+    remove_abandoned,
+    require_writable,
+    told_plainly,
+    write_text,
+)
 from rded_core.io.manifest import DamagedRecord, Record, digest_of, find_record, read_sealed, seal
 from rded_core.io.paths import RunFolder
 
@@ -66,6 +74,14 @@ def write_run(run: RunFolder, described: dict[str, Any]) -> None:
             write_text(path, text)
 
 
+def clear_leftovers(run: RunFolder) -> None:
+    """Removes what killed runs left half written, and ends a swap that one was killed in; for the only writer."""
+    with told_plainly(run.root):
+        end_swap(run.staged_dataset, run.dataset)
+        for folder in run.written_folders():
+            remove_abandoned(folder)
+
+
 def run_identity(described: dict[str, Any]) -> dict[str, Any]:
     """Picks what makes two runs the same run: everything the result depends on, by name."""
     fields = {f"config.{name}": value for name, value in described["config"].items() if name not in NEUTRAL_FIELDS}
@@ -98,10 +114,16 @@ def require_free(run: RunFolder) -> None:
 
     A list of images to forget may be there before the run.
     """
-    ours = {run.lock, run.forgotten}
-    if kind_of(run.root) == "folder" and not holds_run(run) and any(set(run.root.iterdir()) - ours):
-        raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
+    with told_plainly(run.root):
+        if kind_of(run.root) == "folder" and not holds_run(run) and _holds_others(run):
+            raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
     require_writable(run.root)
+
+
+def _holds_others(run: RunFolder) -> bool:
+    """Tells whether a folder holds any file but what is left of a run that was killed before its first was whole."""
+    files = (path for path in run.root.rglob("*") if not path.is_dir())
+    return any(path not in (run.lock, run.forgotten) and not is_temporary(path) for path in files)
 
 
 def require_apart(out: Path, source: str) -> None:

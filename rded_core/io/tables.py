@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.files import write_atomically
+from rded_core.io.files import REMEDY, reason_of, write_atomically
 from rded_core.io.parallel import map_ordered
 
 SCHEMA_VERSION = 1
@@ -176,6 +176,8 @@ def _read_table(path: Path, columns: list[str]) -> pa.Table:
                 raise pa.ArrowInvalid(f"{table.num_rows} rows are there of {claimed_rows(opened.metadata)}")
             return table
     except (pa.ArrowException, OSError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(f"cannot read {path}: {reason_of(error)}; {REMEDY}") from error
         raise InputError(f"{path} cannot be read: {first_line(error)}; delete it to have it made again") from error
 
 
