@@ -64,11 +64,6 @@ def remove_abandoned(folder: Path, name: str = ".+") -> None:
             entry.unlink(missing_ok=True)
 
 
-def is_temporary(path: Path) -> bool:
-    """Tells whether a name is one that `write_atomically` writes under."""
-    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
-
-
 def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
