@@ -9,11 +9,13 @@ from rded_core.errors import InputError
 from rded_core.io.files import file_digest
 from rded_core.io.forgotten import Forgotten
 from rded_core.io.known_images import tables_of
-from rded_core.io.leftovers import drop_folder, drop_unfinished, drop_unit, units_of
+from rded_core.io.leftovers import drop_folder, drop_unit, units_of
 from rded_core.io.lineage import find_sources, find_uses
 from rded_core.io.manifest import Record, damaged_outputs, find_record, write_record
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
+from rded_core.io.run_files import CLASS_STAGES
+from rded_core.io.run_records import clear_leftovers
 from rded_core.io.shards import Sample, read_shard, write_shard
 from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
 from tasks.candidates import content_of, into_tar, member_name
@@ -23,10 +25,6 @@ from tasks.prepare import RunPlan
 Row = dict[str, Any]
 
 IMAGE_STAGES = ("selection", "squeeze")
-CLASS_STAGES = ("index", "candidates", "realism", *IMAGE_STAGES)
-"""Stages with a unit for each class, in order."""
-
-ALL_STAGES = (*CLASS_STAGES, "observe", "soft_labels", "publish")
 
 
 def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
@@ -45,7 +43,7 @@ def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
         The names of the controls that were removed.
     """
     folders = {class_unit(label.folder): label.folder for label in plan.classes}
-    drop_unfinished(plan.run, ALL_STAGES)
+    clear_leftovers(plan.run)
     units = units_of(plan.run, CLASS_STAGES)
 
     def work(unit: str) -> None:
@@ -55,7 +53,7 @@ def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
         pass
     removed: list[str] = []
     for control in plan.run.controls():
-        drop_unfinished(control, ALL_STAGES)
+        clear_leftovers(control)
         if _may_name(control, forgotten, uris):
             drop_folder(control.root)
             removed.append(control.root.name)
@@ -160,7 +158,7 @@ def _hits(table: Path, forgotten: Forgotten) -> list[Row]:
 
 def clean_up(run: RunFolder) -> None:
     """Removes what distilling left: the old dataset, and labels of old images for epochs that are recorded no more."""
-    drop_unfinished(run, ALL_STAGES)
+    clear_leftovers(run)
     published, _ = find_record(run.record("publish", "dataset"))
     current = published.upstream["images"] if published else None
     for unit in units_of(run, ["soft_labels"]):

@@ -1,15 +1,11 @@
-"""Files of ours that are to be gone: a unit's, abandoned temporary ones, folders of work that nobody finished."""
+"""Files of ours that are to be gone: a unit's, or a whole folder."""
 
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.paths import RunFolder
-
-TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
-"""Names that `write_atomically` gives while it writes."""
 
 
 def units_of(run: RunFolder, stages: Iterable[str]) -> list[str]:
@@ -43,19 +39,6 @@ def drop_folder(path: Path) -> None:
         return
     except OSError as error:
         raise _cannot(path, error) from error
-
-
-def drop_unfinished(run: RunFolder, stages: Iterable[str]) -> None:
-    """Removes what killed processes left: temporary files of stages, and datasets that never took their place.
-
-    Only for who holds the lock: nobody else writes there.
-    """
-    for stage in stages:
-        for path in run.stage(stage).glob(".*.tmp"):
-            if TEMPORARY.fullmatch(path.name):
-                _remove(path)
-    for folder in (run.staged_dataset, run.replaced_dataset):
-        drop_folder(folder)
 
 
 def _remove(path: Path) -> None:

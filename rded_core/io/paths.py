@@ -100,11 +100,6 @@ class RunFolder:
         """Where the dataset is put together before it takes the old one's place."""
         return self.root / "work" / "dataset"
 
-    @property
-    def replaced_dataset(self) -> Path:
-        """Where the old dataset lies for the moment in which the new one takes its place."""
-        return self.root / "work" / "dataset.old"
-
     def record(self, stage: str, unit: str) -> Path:
         return self.stage(stage) / f"{unit}.json"
 
