@@ -124,8 +124,8 @@ app.command("train-observer", help="Train an observer (or teacher) on your image
 lineage.register(app)
 
 
-app.command("verify")(verify)
-app.command("repair")(repair)
+app.command("verify", short_help="Check every file, and name each fault.")(verify)
+app.command("repair", short_help="Make again what is damaged or missing.")(repair)
 
 
 @app.command("demo")

@@ -41,6 +41,11 @@ def find_checked(path: str) -> RunFolder | DatasetFolder:
     dataset = DatasetFolder(root)
     if any(file.is_file() for file in (dataset.sums, dataset.recipe, dataset.classes)):
         return dataset
+    if RunFolder(root).stage("candidates").is_dir():
+        raise InputError(
+            f"{path} has lost run.json and its copy in work/, so nothing tells what it was to be; put one back from a "
+            "backup, or distil again into another --out"
+        )
     raise InputError(
         f"neither a run nor a dataset of rded: {path}; give the --out folder of rded distill, or a dataset"
     )

@@ -145,6 +145,14 @@ def test_unfinished_run_is_no_fault(run: Path, run_cli: RunCli) -> None:
     assert "is not finished: rded distill --config" in out
 
 
+def test_run_without_its_description_is_told_from_a_stranger(run: Path, run_cli: RunCli) -> None:
+    for path in (run / "run.json", run / "work" / "run.json"):
+        path.unlink()
+    code, _, err = run_cli("verify", run)
+    assert code == 2
+    assert "has lost run.json and its copy" in err
+
+
 def test_missing_record_of_the_check_is_missed(run: Path, run_cli: RunCli) -> None:
     (run / "work" / "observe" / "observer.json").unlink()
     code, out, _ = run_cli("verify", run)
