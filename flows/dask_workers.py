@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Self
 
 from distributed import Client, KilledWorker, Worker, WorkerPlugin
@@ -74,7 +75,7 @@ class DaskWorkers(DaskTaskRunner):
     def check(self) -> None:
         """Raises RunStopped where the cluster has had no worker for minutes."""
         now = time.monotonic()
-        if self.client.scheduler_info()["workers"] or not self._seen_s:
+        if self.client.nthreads() or not self._seen_s:
             self._seen_s = now
         if now - self._seen_s > NO_WORKER_S:
             raise RunStopped(f"no Dask worker for {NO_WORKER_S:.0f} s; the same command again goes on where it stopped")
@@ -95,11 +96,20 @@ class _SetUp(WorkerPlugin):
 
 
 def require_cluster(address: str) -> None:
-    """Raises InputError where no Dask scheduler with workers can be reached at an address."""
+    """Raises InputError where no Dask scheduler is at an address, or its workers cannot run this project's tasks."""
     try:
         with Client(address, timeout=CONNECT_S, set_as_default=False) as client:
-            workers: dict[str, Any] = client.scheduler_info()["workers"]
+            threads = client.nthreads()
+            if threads:
+                client.run(import_module, __name__)
+    except ImportError as error:
+        raise InputError(
+            f"the Dask workers at {address} cannot import rded ({error}); start them with its checkout in PYTHONPATH"
+        ) from error
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(f"no Dask scheduler at {address} ({error}); start one with: dask scheduler") from error
-    if not workers:
-        raise InputError(f"the Dask scheduler at {address} has no worker; start some with: dask worker {address}")
+    if set(threads.values()) != {1}:
+        raise InputError(
+            f"the Dask scheduler at {address} needs workers of one thread each, since tasks take threads themselves; "
+            f"start them with: dask worker {address} --nthreads 1"
+        )

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
 from flows.distill import distill
 from flows.runners import WorkerProcesses, make_runner
@@ -74,6 +75,16 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("flows.dask_workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:1 "):
         make_runner("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int) -> None:
+    size = {"n_workers": num_workers, "threads_per_worker": 2, "processes": False}
+    with (
+        LocalCluster(**size, protocol="tcp://", dashboard_address=None) as cluster,
+        pytest.raises(InputError, match=r"needs workers of one thread each.*--nthreads 1"),
+    ):
+        make_runner(cluster.scheduler_address)
 
 
 def test_prefects_copy_of_a_runner_is_like_it() -> None:
