@@ -117,7 +117,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
 
 def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> Unit:
     """Returns the unit whose output is the dataset folder, of which the record names the checksums' checksum."""
-    rejected = [record.facts["rejected"] for part in (results.candidates, results.scores) for record in _records(part)]
+    looked_at = [*_records(results.candidates), *_records(results.scores)]
     return Unit(
         plan.run,
         STAGE,
@@ -128,7 +128,7 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
             "selection": digest_of([record.upstream["selection"] for record in squeezed.values()]),
             "labels": digest_of([record.outputs for record in _records(results.labels)]),
             "observer": digest_of([record.facts for record in _records(results.checks)]),
-            "rejected": digest_of(rejected),
+            "candidates": digest_of([[record.facts.get("usable"), record.facts["rejected"]] for record in looked_at]),
         },
         still_true=lambda record: _fault(plan.run, record),
     )
