@@ -99,7 +99,7 @@ def require_cluster(address: str) -> None:
     """Raises InputError where no Dask scheduler is at an address, or its workers cannot run this project's tasks."""
     try:
         with Client(address, timeout=CONNECT_S, set_as_default=False) as client:
-            threads = client.nthreads()
+            threads: Any = client.nthreads()
             if threads:
                 client.run(import_module, __name__)
     except ImportError as error:
