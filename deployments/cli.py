@@ -8,10 +8,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deployments.environment import prepare_environment, stop_on_interrupt, tell_start, tidy_logs
+from deployments import lineage
+from deployments.environment import (
+    prepare_environment,
+    server_for_workers,
+    stop_on_interrupt,
+    tell_start,
+    tidy_logs,
+)
+from deployments.maintenance import repair, verify
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
-from rded_core.errors import InputError
+from rded_core.errors import InputError, RunStopped
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -21,7 +29,7 @@ INTERRUPTED = "interrupted; the same command again goes on where it stopped"
 app = typer.Typer(
     name="rded",
     help="Dataset distillation on your own images: keep the most realistic crops, tile them, label once, train small.",
-    epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.",
+    epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed or faults found, 2 bad input, 130 interrupted.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -45,10 +53,15 @@ def _distill(given: dict[str, Any]) -> None:
 
     asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
     rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
+    kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
     from flows.distill import distill
+    from flows.runners import make_runner
 
-    record = distill(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))
+    runner = make_runner(kind, num_processes, tidy_logs)
+    with server_for_workers(kind):
+        flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
+        record = flow(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))
     print_distilled(record)
     print_next(record)
 
@@ -77,9 +90,30 @@ CONFIG_OPTION = Annotated[
         "--config", "-c", metavar="FILE", help="Take all fields from this run.json or JSON file; flags given here win."
     ),
 ]
+RUNNER_OPTION = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        metavar="thread|process|dask|tcp://HOST:PORT",
+        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask (a "
+        "Dask cluster on this machine), or a Dask scheduler's address; changes nothing in the result.",
+    ),
+]
+
+TASK_WORKERS_OPTION = Annotated[
+    int | None,
+    typer.Option(
+        "--task-workers",
+        metavar="N",
+        help="Worker processes of --runner process or dask, which share the cores; by default one for every four, and "
+        "two at least.",
+    ),
+]
+
+DISTILL_OPTIONS = {"config": CONFIG_OPTION, "runner": RUNNER_OPTION, "task_workers": TASK_WORKERS_OPTION}
 
 app.command("distill", help="Distil a source into images and soft labels.")(
-    with_options(DistillConfig, positional="source", run=_distill, extra={"config": CONFIG_OPTION}, extra_fields=Rerun)
+    with_options(DistillConfig, positional="source", run=_distill, extra=DISTILL_OPTIONS, extra_fields=Rerun)
 )
 app.command("evaluate", help="Train and measure students of a distilled set.")(
     with_options(EvaluateConfig, positional="dataset", run=_evaluate)
@@ -87,6 +121,11 @@ app.command("evaluate", help="Train and measure students of a distilled set.")(
 app.command("train-observer", help="Train an observer (or teacher) on your images.")(
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
+lineage.register(app)
+
+
+app.command("verify", short_help="Check every file, and name each fault.")(verify)
+app.command("repair", short_help="Make again what is damaged or missing.")(repair)
 
 
 @app.command("demo")
@@ -149,6 +188,8 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)  # typer returns the code of an Exit, 130 for Ctrl-C, else None
     except InputError as error:
         _fail(str(error), EXIT_BAD_INPUT)
+    except RunStopped as error:
+        _fail(str(error), EXIT_FAILED)
     except typer.TyperException as error:
         _fail(f"{error.format_message()} (see rded --help)", EXIT_BAD_INPUT)
     except (typer.Abort, KeyboardInterrupt):

@@ -4,9 +4,11 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, RunStopped
 
 LOG_FORMAT = "%(asctime)s  %(message)s"
 
@@ -29,6 +31,8 @@ def prepare_environment() -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
+        "DASK_LOGGING__DISTRIBUTED": "warning",
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # of a killed worker's semaphores: they are removed
         "PREFECT_LOGGING_EXTRA_LOGGERS": "rded_core",
         "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": LOG_FORMAT,
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": LOG_FORMAT,
@@ -44,6 +48,21 @@ def tell_start() -> None:
     """Says that something is about to happen: where no server is named, Prefect starts its own, which takes a while."""
     if not os.environ.get("PREFECT_API_URL"):
         print("starting Prefect with a local server (some seconds) ...", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def server_for_workers(kind: str) -> Generator[None]:
+    """Names Prefect's temporary server to worker processes while a block runs: each would start one of its own."""
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if kind == "thread" or PREFECT_API_URL.value():
+        yield
+        return
+    server = SubprocessASGIServer()
+    server.start()
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
+        yield
 
 
 def stop_on_interrupt(message: str, exit_code: int) -> None:
@@ -76,9 +95,10 @@ def tidy_logs() -> None:
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], InputError):
+    if record.exc_info and isinstance(record.exc_info[1], InputError | RunStopped):
         return False
     message = record.getMessage()
     if "aborted by a termination signal" in message:  # the command line says what to do about it
         return False
-    return "InputError" not in message and not message.startswith(ENDED_WELL)
+    is_told = any(error.__name__ in message for error in (InputError, RunStopped))
+    return not is_told and not message.startswith(ENDED_WELL)

@@ -118,7 +118,7 @@ def _parse_share(text: str) -> float:
 def _default_note(field: "dataclasses.Field[Any]") -> str:
     if field.default is dataclasses.MISSING:
         return " (required)"
-    if field.default is None or field.default is False:
+    if field.default is None or field.default is False or field.default == ():
         return ""
     if field.default is True:
         return f" (default --{field.name.replace('_', '-')})"

@@ -36,9 +36,9 @@ def print_distilled(record: dict[str, Any]) -> None:
     typer.echo(f"dataset     {record['dataset']}")
     typer.echo(
         f"images      {record['num_images']} in {record['num_classes']} classes, from {record['num_source']}, "
-        f"{_size(record['image_bytes'])}"
+        f"{format_size(record['image_bytes'])}"
     )
-    typer.echo(f"labels      {record['label_epochs']} epochs, {_size(record['label_bytes'])}")
+    typer.echo(f"labels      {record['label_epochs']} epochs, {format_size(record['label_bytes'])}")
     typer.echo(f"observer    top-1 {record['observer_top1']:.1%} on the candidates")
     if record["rejected"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(record["rejected"].items()))
@@ -81,7 +81,8 @@ def print_next(record: dict[str, Any]) -> None:
     typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")
 
 
-def _size(num_bytes: float) -> str:
+def format_size(num_bytes: float) -> str:
+    """Writes a number of bytes with a fitting unit."""
     for unit in ("B", "kB", "MB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"

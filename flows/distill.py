@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.fan_out import each, one
+from flows.fan_out import each, once
 from rded_core.config import DistillConfig, Redo, Rerun
 from tasks.candidates import check_rejected, draw_candidates
 from tasks.observe import check_network
@@ -32,9 +32,9 @@ def distill(
         plan = prepare(config, rerun)
         candidates = each(draw_candidates, plan, plan.shards)
         check_rejected(plan, candidates)
-        checks = [one(check_network, plan, "observer", candidates)]
+        checks = [once(check_network, plan, "observer", candidates)]
         if plan.teacher != plan.observer:
-            checks.append(one(check_network, plan, "teacher", candidates))
+            checks.append(once(check_network, plan, "teacher", candidates))
         scores = each(score_crops, plan, plan.shards, candidates)
         check_rejected(plan, scores)
         selected = each(select, plan, plan.shards, candidates, scores)
@@ -44,4 +44,4 @@ def distill(
         results = StageResults(
             candidates=candidates, checks=checks, scores=scores, selected=selected, images=images, labels=labels
         )
-        return one(publish, plan, results)
+        return once(publish, plan, results)

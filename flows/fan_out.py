@@ -7,27 +7,66 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from rded_core.errors import RunStopped
+from tasks.progress import run_logger
 
-def one(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a task and returns its result, also where it ended in a state of its own (``Cached``)."""
-    returned = task(*arguments)
-    return returned.result() if isinstance(returned, State) else returned
+POLL_S = 5.0
+
+WORKERS_LOST = "a worker process ended (killed, or out of memory?)"
 
 
 def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[Any]:
     """Calls a task with the plan and one entry of every column, for all entries; returns the results in order.
 
     In this process one after the other, since each task keeps all cores busy itself; on an engine with workers of its
-    own all at once.
+    own all at once. Tasks that were lost with their worker are begun again, and go on from what is in the run folder.
+
+    Raises:
+        RunStopped: workers were lost again and again.
     """
-    submit = getattr(task, "submit", None)
     rows = list(zip(*columns, strict=True))
-    if submit is None or not _has_workers():
-        return [one(task, plan, *row) for row in rows]
-    futures = [submit(plan, *row) for row in rows]
-    return [future.result() for future in futures]
+    runner = _find_workers()
+    if runner is None:
+        return [once(task, plan, *row) for row in rows]
+    plan = plan.sharing_cores(runner.num_processes)
+    results: dict[int, Any] = {}
+    for left in reversed(range(runner.attempts)):
+        results |= _try_all(runner, task, plan, {n: row for n, row in enumerate(rows) if n not in results})
+        if len(results) == len(rows):
+            return [results[number] for number in range(len(rows))]
+        if left:
+            run_logger().warning("%s; %d tasks are begun again", WORKERS_LOST, len(rows) - len(results))
+            runner.renew()
+    raise RunStopped(f"{WORKERS_LOST}; the same command again goes on where it stopped")
 
 
-def _has_workers() -> bool:
+def once(task: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a task in this process; where it ends with a state of its own, returns what that holds."""
+    result = task(*arguments)
+    return result.result() if isinstance(result, State) else result
+
+
+def _find_workers() -> Any:
+    """Returns the runner of the flow where it has workers of its own; nothing in a flow without Prefect."""
     context = FlowRunContext.get()
-    return context is not None and not isinstance(context.task_runner, ThreadPoolTaskRunner)
+    return None if context is None or isinstance(context.task_runner, ThreadPoolTaskRunner) else context.task_runner
+
+
+def _try_all(runner: Any, task: Any, plan: Any, rows: dict[int, tuple[Any, ...]]) -> dict[int, Any]:
+    """Submits a task for all rows and returns the results that came, by row: those of lost workers do not."""
+    futures = {number: task.submit(plan, *row) for number, row in rows.items()}
+    results: dict[int, Any] = {}
+    for number, future in futures.items():
+        try:
+            results[number] = _wait_for(runner, future)
+        except runner.lost:
+            continue
+    return results
+
+
+def _wait_for(runner: Any, future: Any) -> Any:
+    while True:
+        future.wait(POLL_S)
+        if future.wrapped_future.done():
+            return future.result()
+        runner.check()

@@ -76,7 +76,7 @@ def _unit(plan: RunPlan, index: int) -> Unit | None:
         settings={
             "num_candidates": plan.config.num_candidates,
             "tars": plan.needs_tars,
-            "forgotten": plan.forgotten.of_class(folder),
+            "forgotten": plan.forgotten.mark_of_class(folder),
         },
         upstream={"images": listed.outputs_digest()},
         outputs=(table, tar) if plan.needs_tars else (table,),
@@ -102,14 +102,18 @@ def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
     samples = _draw(plan, index, rows, rejected)
     if plan.needs_tars:
         members = write_shard(plan.run.tar(STAGE, name), samples).members
-        rows = [_into_tar(row, members) for row in rows]
+        rows = [into_tar(row, members) for row in rows]
     else:
         for _ in samples:
             pass
     _check_drawn(plan, index, len(rows), rejected)
     write_rows(plan.run.table(STAGE, name), rows, CANDIDATES)
-    content = digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
-    return {"candidates": len(rows), "content": content, "rejected": rejected}
+    return {"candidates": len(rows), "content": content_of(rows), "rejected": rejected}
+
+
+def content_of(rows: list[Row]) -> str:
+    """Returns one digest over which images a class's candidates are, wherever they lie."""
+    return digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
 
 
 def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Iterator[Sample]:
@@ -122,7 +126,7 @@ def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Ite
             rejected.append((outcome, item_of(row).uri))
             continue
         if outcome.sha256 not in plan.forgotten.sha256:
-            member = f"p{position:06d}"
+            member = member_name(position)
             rows.append(_candidate_row(row, position, f"{member}.{outcome.suffix}", outcome.sha256))
             yield member, {outcome.suffix: outcome.data, "cls": folder.encode()}
         position += 1
@@ -177,7 +181,13 @@ def _candidate_row(row: Row, position: int, member: str, sha256: str) -> Row:
     return {**row, "position": position, "source_uri": source_uri, "source_sha256": sha256, "member": member}
 
 
-def _into_tar(row: Row, offsets: dict[str, tuple[int, int]]) -> Row:
+def member_name(position: int) -> str:
+    """Names a candidate in its class's tar."""
+    return f"p{position:06d}"
+
+
+def into_tar(row: Row, offsets: dict[str, tuple[int, int]]) -> Row:
+    """Returns a candidate's row with its place in its class's tar, where it is the file ``row["member"]``."""
     offset, num_bytes = offsets[row["member"]]
     return {**row, "path": "", "offset": offset, "num_bytes": num_bytes, "in_tar": True}
 

@@ -8,10 +8,9 @@ from prefect import task
 
 from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
-from rded_core.io.dataset_card import write_json
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
-from rded_core.io.manifest import Record
+from rded_core.io.manifest import Record, write_twins
 from rded_core.io.paths import DatasetFolder, RunFolder, evaluation_folder, find_dataset
 from rded_core.io.run_records import holds_run, read_run, require_published
 from rded_core.io.sources import Source, align_classes, open_source
@@ -19,6 +18,7 @@ from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
+from tasks.run_configs import config_of
 from tasks.students import TrainingSet, evaluation_name, student_settings
 
 
@@ -89,16 +89,9 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
     """Returns the config of a control: the dataset's own, with another selection and place."""
-    described = read_run(run)
-    require_published(run, described)
-    fields = described["config"]
-    fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
-    try:
-        own = DistillConfig(**fields)
-    except TypeError as error:
-        raise InputError(f"{run.run_json} was written by another version of rded ({error}); distil again") from error
+    require_published(run, read_run(run))
     # Nothing of a control is scored, so it is no matter what the run's own scores were made with.
-    own = replace(own, precision="auto", decoder="cpu", device=config.device, workers=config.workers)
+    own = replace(config_of(run), precision="auto", decoder="cpu", device=config.device, workers=config.workers)
     return replace(own, selection=name, out=str(run.control(name)), force=True)
 
 
@@ -115,7 +108,8 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     epochs = config.epochs or dataset.num_epochs
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     name = evaluation_name(config, student_settings(config, protocol, epochs), val)
-    path = plan.run.evaluation("-".join([name, f"{config.seeds}seeds", *results]))
+    unit = "-".join([name, f"{config.seeds}seeds", *results])
+    path = plan.run.evaluation(unit)
     table = {
         "dataset": config.dataset,
         "val": config.val,
@@ -130,7 +124,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
         "path": str(path),
         "sets": {name: summarise_students([record.facts for record in records]) for name, records in results.items()},
     }
-    write_json(path, table)
+    write_twins(path, plan.run.evaluation_copy(unit), table)
     return table
 
 

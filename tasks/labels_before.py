@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_text
-from rded_core.io.manifest import DamagedRecord, damaged_outputs, find_record, read_sealed, seal, what_changed
-from rded_core.io.paths import RunFolder
+from rded_core.io.manifest import DamagedRecord, Record, damaged_outputs, find_record, read_sealed, seal, what_changed
+from rded_core.io.paths import RunFolder, image_key
 from rded_core.io.soft_label_tables import read_epoch
 from rded_core.views import Views
 from tasks.units import Unit, unit_settings
@@ -71,6 +71,15 @@ class LabelsBefore:
 
     def _read(self, epoch: int) -> list[Tensor]:
         return [logits for _, _, logits in read_epoch(self.table, epoch - self.first_epoch, self.rows_by_key)]
+
+
+def key_images(squeezed: dict[int, Record]) -> dict[str, str]:
+    """Returns key to SHA-256 of every distilled image, of the classes in order."""
+    return {
+        image_key(index, number): sha
+        for index, record in squeezed.items()
+        for number, sha in enumerate(record.facts["sha256"])
+    }
 
 
 def note_images(run: RunFolder, digest: str, images: dict[str, str]) -> None:

@@ -2,17 +2,19 @@
 
 import platform
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from prefect import task
 
 from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.config import DistillConfig, Redo, Rerun
 from rded_core.errors import InputError
-from rded_core.io.device import resolve_device, resolve_precision
+from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device_jpegs import require_jpeg_decoder
 from rded_core.io.forgotten import Forgotten, read_forgotten
 from rded_core.io.locks import only_writer
@@ -94,6 +96,13 @@ class RunPlan:
         """The run folder."""
         return RunFolder(Path(self.config.out))
 
+    def sharing_cores(self, num_processes: int) -> "RunPlan":
+        """Returns the plan of a task that shares this machine's cores with those of other processes."""
+        plan = copy(self)
+        workers = self.config.workers or max(num_available_cores() // num_processes, 1)
+        plan.config = replace(self.config, workers=workers) if num_processes > 1 else self.config
+        return plan
+
     def scope(self, stage: Redo, index: int | None = None) -> Scope:
         """Returns how far this run may go with a class (or with all of them together) in a stage."""
         chosen = index is None or index in self._chosen
@@ -134,7 +143,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     _tell_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
         _tell_network("teacher", teacher, config.size)
-    described = _describe_run(config, source, observer, teacher)
+    described = describe_run(config, source, observer, teacher)
     plan = RunPlan(
         config,
         rerun,
@@ -195,7 +204,8 @@ def _tell_network(role: str, network: Observer, size: int) -> None:
         run_logger().warning("the %s was made for images of %d px, and sees %d px here (--size)", role, made_for, size)
 
 
-def _describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+def describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+    """Returns what run.json says: what a run was asked to do, and with what."""
     return {
         "config": asdict(config),
         "algorithm_version": ALGORITHM_VERSION,
@@ -204,11 +214,17 @@ def _describe_run(config: DistillConfig, source: Source, observer: Observer, tea
         "teacher": describe_network(teacher),
         "device": str(resolve_device(config.device)),
         "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
-        "versions": {
-            "rded": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_PACKAGES},
-        },
+        "versions": current_versions(),
+    }
+
+
+def current_versions() -> dict[str, str]:
+    """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
+    return {
+        "rded": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in VERSIONED_PACKAGES},
+        "cpu": torch.backends.cpu.get_cpu_capability(),
     }
 
 

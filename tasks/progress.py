@@ -4,9 +4,9 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
 from typing import TypeVar
 
-from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -16,7 +16,14 @@ LOG_EVERY_S = 15.0
 
 
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
-    """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated)."""
+    """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated).
+
+    Where Prefect was never imported, there is no run, and it is not imported for a look.
+    """
+    if "prefect" not in sys.modules:
+        return logging.getLogger("rded")
+    from prefect.logging import get_run_logger
+
     try:
         return get_run_logger()
     except RuntimeError:
@@ -24,8 +31,11 @@ def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
 
 
 def track(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
-    """Hands `items` on while showing how many of `total` have passed and how long the rest will take."""
-    if sys.stderr.isatty():
+    """Hands `items` on while showing how many of `total` have passed and how long the rest will take.
+
+    Worker processes share one terminal, where bars would write over each other.
+    """
+    if sys.stderr.isatty() and parent_process() is None:
         yield from _track_with_bar(items, total=total, what=what)
     else:
         yield from _track_with_lines(items, total=total, what=what)

@@ -13,18 +13,19 @@ from typing import Any, TypeVar
 from prefect import task
 
 from rded_core import __version__
-from rded_core.io.checksums import check_sums
+from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
 from rded_core.io.distilled import read_images, read_samples
 from rded_core.io.distilled_samples import encode_sample
 from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, told_plainly
+from rded_core.io.findings import Findings
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
 from rded_core.io.shards import Sample, write_shard
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
-from tasks.labels_before import drop_old_notes
+from tasks.labels_before import drop_old_notes, key_images, note_images
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
@@ -105,6 +106,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
     with told_plainly(plan.run.staged_dataset):
         if work.stale:
             work.finish(0, _publish(plan, results, squeezed))
+        note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
         drop_old_notes(plan.run, images_digest(plan, squeezed))
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
@@ -115,7 +117,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
 
 def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> Unit:
     """Returns the unit whose output is the dataset folder, of which the record names the checksums' checksum."""
-    rejected = [record.facts["rejected"] for part in (results.candidates, results.scores) for record in _records(part)]
+    looked_at = [*_records(results.candidates), *_records(results.scores)]
     return Unit(
         plan.run,
         STAGE,
@@ -126,7 +128,7 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
             "selection": digest_of([record.upstream["selection"] for record in squeezed.values()]),
             "labels": digest_of([record.outputs for record in _records(results.labels)]),
             "observer": digest_of([record.facts for record in _records(results.checks)]),
-            "rejected": digest_of(rejected),
+            "candidates": digest_of([[record.facts.get("usable"), record.facts["rejected"]] for record in looked_at]),
         },
         still_true=lambda record: _fault(plan.run, record),
     )
@@ -134,8 +136,11 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
 
 def _fault(run: RunFolder, record: Record) -> str:
     """Says what is wrong with the dataset folder, if anything."""
-    faults = check_sums(DatasetFolder(run.dataset), record.facts["sums"])
-    return f"dataset {faults[0].kind}" if faults else ""
+    findings = Findings(run.root, remedy="")
+    for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):
+        check(findings)
+    kinds = [fault.kind for fault in findings.faults if not fault.is_foreign]
+    return f"dataset {kinds[0]}" if kinds else ""
 
 
 def _records(results: list[StageResult]) -> list[Record]:
@@ -174,6 +179,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
         "notes": notes,
         "summary": _summary(plan, folder, classes, observer_top1=top1),
     }
+    keep_foreign(DatasetFolder(plan.run.dataset), folder)
     swap_folder(folder.root, plan.run.dataset)
     return facts
 

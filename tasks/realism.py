@@ -55,7 +55,7 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> St
     score = _score_on_devices if _uses_devices(plan) else _score_in_groups
     for index, rows, rejected in score(plan, shard, listed) if listed else ():
         write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
-        form = {"observer": _network_form(plan)} if plan.config.selection == "realism" else {}
+        form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
         work.finish(index, {"usable": len(rows), **form, **_rounding(plan), "rejected": rejected})
     return work.result(STAGE, shard.name)
 
@@ -101,7 +101,7 @@ def _rounding(plan: RunPlan) -> dict[str, Any]:
     return {} if dtype == torch.float32 else {"precision": "bfloat16", "exact_ranks": config.candidates_per_class}
 
 
-def _network_form(plan: RunPlan) -> str:
+def network_form(plan: RunPlan) -> str:
     """Says whether the observer runs in its fast form."""
     on_device = _uses_devices(plan)
     scorer = load_device_scorers(plan.config, plan.classes)[0] if on_device else load_scorer(plan.config, plan.classes)
@@ -154,9 +154,9 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
     yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
     def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
-        kept, patches, refused = _cut_group(plan, *entry)
+        kept, patches, refused = cut_group(plan, *entry)
         if scorer is not None and patches:
-            _score_group(plan, scorer, entry[0], kept, patches)
+            score_group(plan, scorer, entry[0], kept, patches)
         return entry[0], kept, refused
 
     with one_torch_thread():
@@ -171,7 +171,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
             yield index, rows, rejected
 
 
-def _cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], list[Tensor], Rejected]:
+def cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], list[Tensor], Rejected]:
     """Decodes a group: the rows that decode, with boxes, their patches, and reason and name of the others."""
     kept: list[Row] = []
     patches: list[Tensor] = []
@@ -213,7 +213,7 @@ def _draw_boxes(plan: RunPlan, index: int, row: Row, *, height: int, width: int)
     return draw_crop_boxes(height, width, generator, num_crops=config.num_crops, scale=(config.crop_scale_min, 1.0))
 
 
-def _score_group(plan: RunPlan, scorer: CanvasNetwork, index: int, rows: list[Row], patches: list[Tensor]) -> None:
+def score_group(plan: RunPlan, scorer: CanvasNetwork, index: int, rows: list[Row], patches: list[Tensor]) -> None:
     """Scores all patches of a group in one forward pass and notes them in their rows.
 
     The pass has always the same shape, and a candidate always its own place in it, so that a score does not depend on

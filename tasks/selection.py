@@ -57,12 +57,13 @@ def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[
     name = class_unit(plan.classes[index].folder)
     places = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
     scored = [row for row in read_rows(plan.run.table("realism", name), SCORES) if row["position"] not in lost]
-    rows = _choose(plan, index, [{**row, **places[row["position"]]} for row in scored])
+    rows = choose_patches(plan, index, [{**row, **places[row["position"]]} for row in scored])
     write_rows(plan.run.table(STAGE, name), rows, SELECTED)
     return {"patches": len(rows), "images": len({row["number"] for row in rows})}
 
 
-def _choose(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row]:
+def choose_patches(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row]:
+    """Returns the patches of a class's images in order, of candidates with their places, boxes and scores."""
     config, folder = plan.config, plan.classes[index].folder
     # Controls keep to the number of images that the method itself can make of a small class.
     num_images = min(config.ipc, len(candidates) // config.candidates_per_image)

@@ -23,7 +23,7 @@ from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import encode_logits, pack_batches, plan_batches, rows_per_pass
 from rded_core.views import ViewRecipe, draw_views
-from tasks.labels_before import Drawn, LabelsBefore
+from tasks.labels_before import Drawn, LabelsBefore, key_images
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -109,13 +109,12 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
     config, table = plan.config, unit.outputs[0]
     tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
     digest = unit.upstream["images"]
-    stored = _stored_images(tars, digest, device_of(load_teacher(config, plan.classes)))
-    shas = [sha for record in squeezed.values() for sha in record.facts["sha256"]]
-    before = LabelsBefore.find(unit, dict(zip(stored.keys, shas, strict=True)))
+    stored = images_to_label(tars, digest, device_of(load_teacher(config, plan.classes)))
+    before = LabelsBefore.find(unit, key_images(squeezed))
     with one_torch_thread():
         write_soft_labels(
             table,
-            _label_block(plan, block, stored, before),
+            label_passes(plan, block, stored, before),
             keys=stored.keys,
             class_indices=stored.class_indices,
             num_classes=len(plan.classes),
@@ -126,7 +125,7 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class ImagesToLabel:
     """The distilled images' names and classes, the passes they are labelled in, and the digest of their pixels."""
 
     keys: list[str]
@@ -136,12 +135,12 @@ class _Stored:
 
 
 @lru_cache(maxsize=1)
-def _stored_images(tars: tuple[tuple[int, Path], ...], digest: str, device: torch.device) -> _Stored:
+def images_to_label(tars: tuple[tuple[int, Path], ...], digest: str, device: torch.device) -> ImagesToLabel:
     """Decodes the distilled images once for all blocks; the digest keys the cache to their bytes."""
     del digest
     stored = read_class_images(dict(tars))
     pixels = hashlib.sha256(stored.images.numpy().data).hexdigest()
-    return _Stored(stored.keys, stored.class_indices, TeacherPasses(stored.images, device), pixels)
+    return ImagesToLabel(stored.keys, stored.class_indices, TeacherPasses(stored.images, device), pixels)
 
 
 def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size: int) -> list[_Planned]:
@@ -154,10 +153,10 @@ def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size
     ]
 
 
-def _label_block(
-    plan: RunPlan, block: range, stored: _Stored, before: LabelsBefore | None
+def label_passes(
+    plan: RunPlan, block: range, stored: ImagesToLabel, before: LabelsBefore | None, *, most: int | None = None
 ) -> Iterator[tuple[int, LabelledBatch]]:
-    """Yields the block's batches with their epochs, in order.
+    """Yields the batches of a block's first `most` passes, by default of all, with their epochs, in order.
 
     Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
     others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
@@ -186,7 +185,7 @@ def _label_block(
         logits = stored.passes.label(network, batches, pass_rows, mean=mean, std=std)
         return drawn, encode_logits(logits)
 
-    groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)
+    groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)[:most]
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
     what = f"label epochs {block.start}-{block.stop - 1}"
     for drawn, logits in track(labelled, total=len(groups), what=what):

@@ -33,7 +33,7 @@ STAGE = "squeeze"
 Row = dict[str, Any]
 
 
-class _LostCandidate(Exception):
+class LostCandidate(Exception):
     """A selected candidate that is no more what it was when it was scored."""
 
     def __init__(self, index: int, row: Row, reason: str) -> None:
@@ -60,7 +60,7 @@ def tile(
             for index, facts in _tile_classes(plan, shard, pending):
                 work.finish(index, facts)
                 pending.remove(index)
-        except _LostCandidate as error:
+        except LostCandidate as error:
             index = error.index
             run_logger().warning("class %s: %s; the next-ranked takes its place", plan.classes[index].folder, error)
             lost[index] = (*lost[index], error.position)
@@ -98,11 +98,11 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
     """Writes the images of classes, tiled by all cores; yields each class, and what its record says, when it is whole.
 
     Raises:
-        _LostCandidate: a class cannot be tiled as it was selected.
+        LostCandidate: a class cannot be tiled as it was selected.
     """
-    images = [(index, image) for index in indices for image in _images_of(plan, index)]
+    images = [(index, image) for index in indices for image in quadrants_of(plan, index)]
     with one_torch_thread():
-        made = map_ordered(lambda image: _make_sample(plan, *image), images, workers=num_workers(plan.config))
+        made = map_ordered(lambda image: make_sample(plan, *image), images, workers=num_workers(plan.config))
         followed = zip(images, track(made, total=len(images), what=f"tile {shard.name}"), strict=True)
         for index, samples in groupby(followed, key=lambda entry: entry[0][0]):
             tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
@@ -118,7 +118,7 @@ def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]
         yield key, files
 
 
-def _images_of(plan: RunPlan, index: int) -> list[list[Row]]:
+def quadrants_of(plan: RunPlan, index: int) -> list[list[Row]]:
     """Returns the patches of each image of a class, with the places of their candidates."""
     name = class_unit(plan.classes[index].folder)
     places = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
@@ -126,7 +126,8 @@ def _images_of(plan: RunPlan, index: int) -> list[list[Row]]:
     return [list(group) for _, group in groupby(rows, key=itemgetter("number"))]
 
 
-def _make_sample(plan: RunPlan, index: int, quadrants: list[Row]) -> Sample:
+def make_sample(plan: RunPlan, index: int, quadrants: list[Row]) -> Sample:
+    """Cuts, tiles and encodes one image; raises LostCandidate."""
     config = plan.config
     factor = config.tile_factor
     patches = list(_cut(plan, index, quadrants, cell_shapes(config.size, factor)))
@@ -140,6 +141,6 @@ def _cut(plan: RunPlan, index: int, quadrants: list[Row], shapes: list[tuple[int
         try:
             image = decode_image(read_candidate(plan.run, unit, row, verify=True))
         except RejectedImage as error:
-            raise _LostCandidate(index, row, error.reason) from error
+            raise LostCandidate(index, row, error.reason) from error
         box = torch.tensor([row["box_top"], row["box_left"], row["box_height"], row["box_width"]])
         yield cut_patch(image, box, height_px, width_px)

@@ -1,9 +1,11 @@
 """Train one student on one distilled dataset, from its folder alone, and measure it on real images."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +14,19 @@ from torch import Tensor, nn
 
 from rded_core.config import EvaluateConfig
 from rded_core.io.batches import EvaluationViews, labelled_items
-from rded_core.io.dataset_card import write_json
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.distilled import DistilledDataset
-from rded_core.io.files import file_digest
-from rded_core.io.manifest import Record, digest_of
+from rded_core.io.files import file_digest, write_text
+from rded_core.io.manifest import (
+    DamagedRecord,
+    Record,
+    digest_of,
+    find_record,
+    read_sealed,
+    seal,
+    unit_settings,
+    write_record,
+)
 from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
@@ -63,11 +73,11 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
 
     @told_if_full("training a student, whose batch is the protocol's,")
     def produce() -> dict[str, Any]:
-        record = _Training(config, dataset, protocol, val, epochs, seed).run(
+        facts = _Training(config, dataset, protocol, val, epochs, seed).run(
             f"{config.student} on {chosen.name}, seed {seed}"
         )
-        write_json(result, record)
-        return record
+        write_result(result, facts, unit_settings(unit_of_work.settings), unit_of_work.upstream)
+        return facts
 
     unit_of_work = Unit(
         run,
@@ -80,6 +90,29 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     done = run_unit(unit_of_work, produce)
     assert done is not None  # only a class that a run leaves out is not done
     return done.record
+
+
+def write_result(path: Path, facts: dict[str, Any], settings: dict[str, Any], upstream: dict[str, str]) -> None:
+    """Writes a student's result with all that its record says, so that either can be made again from the other."""
+    content = {**facts, "settings": settings, "upstream": upstream}
+    write_text(path, seal(json.loads(json.dumps(content, sort_keys=True))))  # as the record's facts are: sorted
+
+
+def mend_student(run: RunFolder, name: str) -> bool:
+    """Makes a student's result again from its record, or the record from the result; False where both are lost."""
+    result = run.student(name)
+    record, _ = find_record(run.record(STAGE, name))
+    if record is not None:
+        write_result(result, record.facts, record.settings, record.upstream)
+        return True
+    try:
+        facts = read_sealed(result)
+        settings, upstream = facts.pop("settings"), facts.pop("upstream")
+    except (OSError, DamagedRecord, KeyError):
+        return False
+    outputs = {result.name: file_digest(result)}
+    write_record(run.record(STAGE, name), Record(STAGE, name, settings, upstream, outputs, facts))
+    return True
 
 
 def student_settings(config: EvaluateConfig, protocol: str, epochs: int) -> dict[str, Any]:

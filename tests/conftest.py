@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,12 @@ def photo_like(seed: int, *, height: int = 48, width: int = 40, hue: int = 0) ->
     smooth[..., hue % 3] += 60
     noise = rng.integers(-8, 9, (height, width, 3))
     return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def draw_photo() -> Callable[..., Image.Image]:
+    """`photo_like`, for test modules, which cannot import it."""
+    return photo_like
 
 
 def _write_image_folder(root: Path) -> Path:
@@ -150,14 +156,22 @@ def finished_run(
 def _plain_flows() -> Iterator[None]:
     import flows.distill
     import flows.evaluate
+    import flows.forget
+    import flows.repair
     import flows.train_observer
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (flows.distill, flows.evaluate, flows.train_observer):
+        for module in (flows.distill, flows.evaluate, flows.forget, flows.repair, flows.train_observer):
             for name, value in list(vars(module).items()):
                 if isinstance(value, Flow | Task):
                     patch.setattr(module, name, value.fn)
         yield
+
+
+@pytest.fixture(scope="session")
+def without_prefect() -> Callable[[], AbstractContextManager[None]]:
+    """For fixtures that outlive a test: what `plain_flows` does, for the length of a block."""
+    return _plain_flows
 
 
 @pytest.fixture

@@ -1,38 +1,79 @@
 """SHA256SUMS of a dataset folder, held to its files."""
 
-from typing import Literal, NamedTuple
+from functools import partial
+from pathlib import Path
 
-from rded_core.io.files import file_digest
+from rded_core.io.files import file_digest, is_temporary, link_or_copy
+from rded_core.io.findings import Check, FaultKind, Findings
+from rded_core.io.manifest import DamagedRecord
 from rded_core.io.paths import DatasetFolder
 
-
-class Fault(NamedTuple):
-    """One thing that is wrong: ``missing``, ``damaged`` (other bytes) or ``unexpected`` (nobody wrote it)."""
-
-    kind: Literal["missing", "damaged", "unexpected"]
-    path: str
+FOREIGN = "nothing of rded's"
+MOVE_AWAY = "move it elsewhere"
 
 
-def check_sums(folder: DatasetFolder, expected: str | None = None) -> list[Fault]:
-    """Compares every file below a dataset with SHA256SUMS, and that with its `expected` digest where one is known."""
-    name = folder.sums.name
+def format_sums(listed: dict[str, str]) -> str:
+    """Returns the text of SHA256SUMS, path to digest, in the form that ``sha256sum -c`` reads."""
+    return "".join(f"{digest}  {path}\n" for path, digest in listed.items())
+
+
+def read_sums(folder: DatasetFolder, expected: str | None = None) -> dict[str, str]:
+    """Reads SHA256SUMS, path to digest; holds it to its `expected` digest where one is known.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedRecord: a byte has changed.
+    """
+    data = folder.sums.read_bytes()
+    text = data.decode("utf-8", errors="replace")
+    listed = {path: digest for digest, _, path in (line.partition("  ") for line in text.split("\n")[:-1])}
+    if format_sums(listed).encode() != data or expected not in (None, file_digest(folder.sums)):
+        raise DamagedRecord(f"{folder.sums} has changed since it was written")
+    return listed
+
+
+def sum_checks(folder: DatasetFolder, expected: str | None = None) -> list[Check]:
+    """Returns the steps that hold every file below a dataset to SHA256SUMS, and that to its `expected` digest."""
     try:
-        text = folder.sums.read_text(encoding="utf-8")
-        listed = {path: digest for digest, _, path in (line.partition("  ") for line in text.splitlines())}
-        if expected is not None and file_digest(folder.sums) != expected:
-            return [Fault("damaged", name)]
+        listed = read_sums(folder, expected)
     except (FileNotFoundError, NotADirectoryError):
-        return [Fault("missing", name)]
-    except (OSError, UnicodeDecodeError):
-        return [Fault("damaged", name)]
+        return [partial(_leave_unlisted, folder, "missing")]
+    except (OSError, DamagedRecord):
+        return [partial(_leave_unlisted, folder, "damaged")]
     there = {path.relative_to(folder.root).as_posix(): path for path in folder.files()}
-    faults = [Fault("missing", path) for path in sorted(listed.keys() - there.keys())]
-    faults += [Fault("unexpected", path) for path in sorted(there.keys() - listed.keys())]
-    for path in sorted(listed.keys() & there.keys()):
-        try:
-            is_sound = file_digest(there[path]) == listed[path]
-        except OSError:
-            is_sound = False
-        if not is_sound:
-            faults.append(Fault("damaged", path))
-    return faults
+    held: list[Check] = [
+        partial(_hold, path=folder.root / name, digest=digest, named_by=folder.sums.name)
+        for name, digest in listed.items()
+    ]
+    strays: list[Check] = [partial(_name_stray, folder, there[name]) for name in sorted(there.keys() - listed.keys())]
+    return [lambda findings: findings.accept(folder.sums), *held, *strays]
+
+
+def _hold(findings: Findings, *, path: Path, digest: str, named_by: str) -> None:
+    findings.hold(path, digest, named_by)
+
+
+def _leave_unlisted(folder: DatasetFolder, kind: FaultKind, findings: Findings) -> None:
+    """Names sums that cannot be read; what they listed is left to be looked at when they are whole again."""
+    findings.add(kind, folder.sums, "without it no other file here can be held to its digest")
+    for path in folder.files():
+        if folder.may_hold(path):
+            findings.known.add(path)
+        else:
+            _name_stray(folder, path, findings)
+
+
+def _name_stray(folder: DatasetFolder, path: Path, findings: Findings) -> None:
+    if is_temporary(path):
+        findings.add("unexpected", path, "a temporary file that was left behind")
+    elif folder.may_hold(path):
+        findings.add("unexpected", path, f"not in {folder.sums.name}")
+    else:
+        findings.add("unexpected", path, FOREIGN, remedy=MOVE_AWAY, is_foreign=True)
+
+
+def keep_foreign(old: DatasetFolder, new: DatasetFolder) -> None:
+    """Takes over into `new`, which is to replace `old`, the files there that nobody here wrote."""
+    for path in old.files():
+        if not old.may_hold(path) and not is_temporary(path):
+            link_or_copy(path, new.root / path.relative_to(old.root))

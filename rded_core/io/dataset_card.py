@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rded_core.io.checksums import format_sums
 from rded_core.io.files import file_digest, write_text
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.tables import LINEAGE
@@ -113,8 +114,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_sums(folder: DatasetFolder) -> None:
     """Writes SHA256SUMS over every other file, in the form that ``sha256sum -c`` reads."""
-    lines = [f"{file_digest(path)}  {path.relative_to(folder.root).as_posix()}" for path in folder.files()]
-    write_text(folder.sums, "\n".join(lines) + "\n")
+    write_text(folder.sums, format_sums({_relative(folder, path): file_digest(path) for path in folder.files()}))
 
 
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:

@@ -110,11 +110,8 @@ class DistilledDataset:
 
     def __init__(self, folder: DatasetFolder) -> None:
         self.folder = folder
-        self.recipe: dict[str, Any] = _read_json(folder.recipe)
-        self.classes = tuple(
-            SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"])
-            for entry in _read_json(folder.classes)
-        )
+        self.recipe = _read_recipe(folder.recipe)
+        self.classes = _read_classes(folder.classes)
         self._images: StoredImages | None = None
 
     @property
@@ -148,8 +145,31 @@ class DistilledDataset:
         yield from read_epoch(self.folder.soft_labels(block_name(block)), epoch % EPOCHS_PER_FILE, rows_by_key)
 
 
+def _read_recipe(path: Path) -> dict[str, Any]:
+    recipe = _read_json(path)
+    counts = [recipe.get(name) for name in ("num_images", "label_epochs")] if isinstance(recipe, dict) else [None]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise InputError(f"{path} names no num_images or label_epochs; distil again, or fetch it again")
+    return recipe
+
+
+def _read_classes(path: Path) -> tuple[SourceClass, ...]:
+    try:
+        entries = [
+            SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"]) for entry in _read_json(path)
+        ]
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path} is no list of classes ({error}); distil again, or fetch it again") from error
+    texts: list[Any] = [text for label in entries for text in (label.name, label.folder)]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path} has a class without a name; distil again, or fetch it again")
+    if [label.index for label in entries] != list(range(len(entries))):
+        raise InputError(f"{path} does not number its classes 0, 1, 2, ...; distil again, or fetch it again")
+    return tuple(entries)
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); distil again, or fetch it again") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.storage import is_url, open_filesystem, remote_stamp, require_folder
+from rded_core.io.retries import retry_transient
+from rded_core.io.storage import is_url, open_filesystem, path_kind, remote_stamp, require_folder
 
 ListedFile = tuple[str, int, int]
 """A file's name, its size in bytes, and a stamp that is another when it has been written since."""
@@ -127,8 +128,10 @@ def _size_and_stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
 def _list_remote(root: str) -> FileTree:
     filesystem, inner = open_filesystem(root)
     try:
-        is_file = filesystem.isfile(inner)
-        listing: dict[str, Any] = filesystem.find(inner, detail=True)
+        is_file = path_kind(root) == "file"
+        listing = [] if is_file else list(_find_files(root, filesystem, inner))
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot list {root}: {error}") from error
     if is_file:
@@ -137,8 +140,40 @@ def _list_remote(root: str) -> FileTree:
         raise InputError(f"nothing found below {root}; check the address and your credentials")
     prefix = inner.rstrip("/") + "/"
     folders: dict[str, list[ListedFile]] = {}
-    for path, entry in listing.items():
+    for path, num_bytes, stamp in listing:
         folder, _, name = path.removeprefix(prefix).rpartition("/")
         if not name.startswith(".") and not any(part.startswith(".") for part in folder.split("/")):
-            folders.setdefault(folder, []).append((name, int(entry.get("size") or 0), remote_stamp(entry)))
+            folders.setdefault(folder, []).append((name, num_bytes, stamp))
     return FileTree({folder: sorted(files) for folder, files in folders.items()})
+
+
+def _find_files(root: str, filesystem: Any, inner: str) -> Iterator[ListedFile]:
+    """Yields path, size and stamp of every file: in one listing where the storage has it, else folder by folder.
+
+    fsspec's own walk, which its plain ``find`` uses, passes over folders that cannot be listed.
+    """
+    if _has_flat_listing(filesystem):
+        found: dict[str, Any] = retry_transient(lambda: filesystem.find(inner, detail=True), root)
+        yield from ((path, int(entry.get("size") or 0), remote_stamp(entry)) for path, entry in found.items())
+        return
+    folders = [inner]
+    while folders:
+        for entry in _list_folder(root, filesystem, folders.pop()):
+            path = entry["name"].rstrip("/")
+            if entry["type"] == "directory":
+                folders.append(path)
+            else:
+                yield path, int(entry.get("size") or 0), remote_stamp(entry)
+
+
+def _list_folder(root: str, filesystem: Any, folder: str) -> list[dict[str, Any]]:
+    try:
+        return retry_transient(lambda: filesystem.ls(folder, detail=True), root)
+    except FileNotFoundError:  # removed since its parent was listed, or a root that is no more than a prefix
+        return []
+
+
+def _has_flat_listing(filesystem: Any) -> bool:
+    """Tells whether a storage has a ``find`` of its own, asynchronous or not, and not fsspec's walk."""
+    kind = type(filesystem)
+    return getattr(kind, "_find", kind.find).__module__ not in ("fsspec.asyn", "fsspec.spec")

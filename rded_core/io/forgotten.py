@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_text
-from rded_core.io.manifest import DamagedRecord, read_sealed, seal
+from rded_core.io.manifest import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.paths import RunFolder
 
 
@@ -20,18 +20,23 @@ class Forgotten:
     sha256: frozenset[str] = frozenset()
     by_class: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
-    def of_class(self, folder: str) -> list[str]:
-        """Returns the digests that a class's candidates are without."""
-        return self.by_class.get(folder, [])
+    def mark_of_class(self, folder: str) -> str:
+        """Returns one digest over what a class's candidates are without, no text for nothing.
+
+        It is what records hold: nothing but this list names a forgotten image.
+        """
+        digests = self.by_class.get(folder)
+        return digest_of(digests) if digests else ""
 
 
 def read_forgotten(run: RunFolder) -> Forgotten:
-    """Reads what a run must leave out; a control leaves out what its owner does.
+    """Reads what a run must leave out, from the copy where the list is gone; a control leaves out what its owner does.
 
     Raises:
         InputError: the file is damaged: to go on could bring back what was to be forgotten.
     """
-    path = (run.owner or run).forgotten
+    owner = run.owner or run
+    path = owner.forgotten if owner.forgotten.exists() else owner.forgotten_copy
     try:
         content = read_sealed(path)
         return Forgotten(frozenset(content["sha256"]), content["by_class"])

@@ -137,7 +137,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float64)
+        stored = np.asarray(image)
+        if not np.isfinite(stored).all():  # as a byte it would be another number on another processor
+            raise ValueError("pixels that are no numbers")
+        values = stored.astype(np.float64)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
         return Image.fromarray((values / top * 255.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")

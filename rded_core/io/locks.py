@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Generator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,13 +17,16 @@ from rded_core.io.paths import RunFolder
 
 POLL_S = 1.0
 
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+"""Locks that this context holds. Other threads of the process have a context of their own, and wait like all others."""
+
 
 @contextlib.contextmanager
 def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
     """Holds the run folder (for a control, its owner's) while a block writes to it.
 
     The operating system lets go of the lock when its holder ends, however it ends; what the file says is only for
-    people. It is there while somebody writes, and after a crash.
+    people. It is there while somebody writes, and after a crash. Who holds it already goes on: a repair runs a flow.
 
     Args:
         run: the run folder.
@@ -32,17 +36,27 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         InputError: another process writes there; it is named.
     """
     path = (run.owner or run).lock
+    if holds(path):
+        yield
+        return
     require_writable(path.parent)
     stream = _acquire(path, wait=wait)
+    held = _HELD.set(_HELD.get() | {path.resolve()})
     try:
         with contextlib.suppress(OSError):  # on a full disk; the first file that matters says so
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), _who().encode())
         yield
     finally:
+        _HELD.reset(held)
         with contextlib.suppress(OSError):  # the folder may be gone with all that was in it
             path.unlink()
         stream.close()
+
+
+def holds(lock: Path) -> bool:
+    """Tells whether the lock at a path is this context's own."""
+    return lock.resolve() in _HELD.get()
 
 
 def _acquire(path: Path, *, wait: bool) -> IO[str]:

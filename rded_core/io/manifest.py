@@ -77,6 +77,12 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return content
 
 
+def write_twins(first: Path, copy: Path, content: dict[str, Any]) -> None:
+    """Writes sealed JSON and a copy of it, the copy first, so that one can be mended from the other."""
+    for path in (copy, first):
+        write_text(path, seal(content))
+
+
 def write_record(path: Path, record: Record) -> None:
     """Writes a record atomically; call it only after the outputs are in place."""
     write_text(path, seal(json.loads(json.dumps(asdict(record), sort_keys=True))))

@@ -4,9 +4,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import TypeVar
-
-import torch
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -31,15 +30,29 @@ def map_ordered(function: Callable[[In], Out], items: Iterable[In], *, workers: 
                 future.cancel()
 
 
+_TORCH_THREADS: list[int] = []
+"""What every block that now runs with one thread found; the first of them found what was before all."""
+
+_COUNTING = Lock()
+
+
 @contextmanager
 def one_torch_thread() -> Generator[None]:
     """Runs a block with torch's intra-op parallelism off, so that jobs share the cores one each.
 
-    Results then do not depend on the number of cores either: oneDNN splits sums by thread.
+    Results then do not depend on the number of cores either: oneDNN splits sums by thread. Blocks may overlap, in
+    threads of one process: the setting is the process's, and comes back when the last of them ends.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    import torch  # by those alone who compute: the tables, which are read without it, start in a tenth of the time
+
+    with _COUNTING:
+        _TORCH_THREADS.append(torch.get_num_threads())
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _COUNTING:
+            before = _TORCH_THREADS[0]
+            _TORCH_THREADS.pop()
+            if not _TORCH_THREADS:
+                torch.set_num_threads(before)

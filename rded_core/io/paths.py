@@ -139,11 +139,18 @@ class RunFolder:
         """Run folder of a control set, made by the same flow."""
         return self.root / "work" / "controls" / name
 
+    def controls(self) -> "list[RunFolder]":
+        """Lists the run folders of control sets that are there."""
+        return [RunFolder(path) for path in sorted(self.control("any").parent.glob("*")) if path.is_dir()]
+
     def student(self, unit: str) -> Path:
         return self.root / "work" / "students" / f"{unit}.result.json"
 
     def evaluation(self, name: str) -> Path:
         return self.root / "evaluations" / f"{name}.json"
+
+    def evaluation_copy(self, name: str) -> Path:
+        return self.root / "work" / "evaluations" / f"{name}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,17 @@ class DatasetFolder:
         found = (path for path in self.root.rglob("*") if path.is_file() and path != self.sums)
         return sorted(found, key=lambda path: path.relative_to(self.root).as_posix())
 
+    def may_hold(self, path: Path) -> bool:
+        """Tells whether a file's name is one that the dataset's writers give."""
+        return DATASET_FILES.fullmatch(path.relative_to(self.root).as_posix()) is not None
+
+
+DATASET_FILES = re.compile(
+    r"classes\.json|recipe\.json|README\.md|croissant\.json|SHA256SUMS|report/(index\.html|mosaics\.jpg)"
+    r"|images/train-\d{6,}\.tar|lineage/train-\d{6,}\.parquet|soft_labels/epochs-\d{6,}-\d{6,}\.parquet"
+)
+"""Every file that a dataset may hold, by its path from there."""
+
 
 def evaluation_folder(dataset: DatasetFolder) -> RunFolder:
     """Returns where the results of a dataset without a run folder go: beside it."""
@@ -218,6 +236,12 @@ def epoch_blocks(num_epochs: int, epochs_per_file: int) -> Sequence[range]:
 def block_name(block: range) -> str:
     """Names a block of epochs by its first and last."""
     return f"epochs-{block.start:06d}-{block.stop - 1:06d}"
+
+
+def block_of(name: str) -> range:
+    """Returns the block that `block_name` named so; an empty one for any other name."""
+    match = re.fullmatch(r"epochs-(\d{6,})-(\d{6,})", name)
+    return range(int(match[1]), int(match[2]) + 1) if match else range(0)
 
 
 def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:

@@ -14,7 +14,7 @@ from rded_core.io.files import (
     told_plainly,
     write_text,
 )
-from rded_core.io.manifest import DamagedRecord, digest_of, find_record, read_sealed, seal
+from rded_core.io.manifest import DamagedRecord, Record, digest_of, find_record, read_sealed, seal
 from rded_core.io.paths import STAGES, RunFolder
 
 NEUTRAL_FIELDS = {
@@ -45,6 +45,21 @@ def read_run(run: RunFolder) -> dict[str, Any]:
 def holds_run(run: RunFolder) -> bool:
     """Tells whether a folder is a run folder."""
     return run.run_json.is_file() or run.run_json_copy.is_file()
+
+
+def find_run(path: str) -> RunFolder:
+    """Finds the run folder that a user means by its own path, or by its dataset's.
+
+    Raises:
+        InputError: there is none, or it is a control, which is not changed on its own.
+    """
+    root = Path(path)
+    found = next((run for run in (RunFolder(root), RunFolder(root.resolve().parent)) if holds_run(run)), None)
+    if found is None or (found.root != root and root.resolve() != found.dataset):
+        raise InputError(f"no run folder at {path}; give the --out folder of rded distill")
+    if owner := RunFolder(found.root.resolve()).owner:
+        raise InputError(f"{path} is a control of {owner.root}; give that folder")
+    return found
 
 
 def write_run(run: RunFolder, described: dict[str, Any]) -> None:
@@ -79,10 +94,15 @@ def identity_digest(described: dict[str, Any]) -> str:
     return digest_of(run_identity(described))
 
 
+def is_published_as(record: Record, described: dict[str, Any]) -> bool:
+    """Tells whether a dataset's record is of the run that run.json describes now."""
+    return record.settings.get("settings") == identity_digest(described)
+
+
 def require_published(run: RunFolder, described: dict[str, Any]) -> None:
     """Raises InputError where the dataset is not what run.json says: begun under other settings, and not done."""
     record, _ = find_record(run.record("publish", "dataset"))
-    if record is None or record.settings.get("settings") != identity_digest(described):
+    if record is None or not is_published_as(record, described):
         raise InputError(
             f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
             "be comparable; run rded distill again, or give --controls none"
@@ -90,7 +110,10 @@ def require_published(run: RunFolder, described: dict[str, Any]) -> None:
 
 
 def require_free(run: RunFolder) -> None:
-    """Raises InputError where OUT cannot be written, or holds something that is not ours; creates nothing."""
+    """Raises InputError where OUT cannot be written, or holds something that is not ours; creates nothing.
+
+    A list of images to forget may be there before the run.
+    """
     with told_plainly(run.root):
         if kind_of(run.root) == "folder" and not holds_run(run) and _holds_others(run):
             raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
@@ -100,7 +123,7 @@ def require_free(run: RunFolder) -> None:
 def _holds_others(run: RunFolder) -> bool:
     """Tells whether a folder holds any file that is not of a run: killed early, or whose run.json is gone."""
     ours = {*map(run.stage, STAGES), run.staged_dataset}
-    files = (path for path in run.root.rglob("*") if path != run.lock and not path.is_dir())
+    files = (path for path in run.root.rglob("*") if path not in (run.lock, run.forgotten) and not path.is_dir())
     return any(ours.isdisjoint(path.parents) and not is_temporary(path) for path in files)
 
 

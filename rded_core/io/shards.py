@@ -1,10 +1,12 @@
 """WebDataset shards: byte-deterministic tars, with the places of their members."""
 
+import io
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from rded_core.errors import InputError, first_line
 from rded_core.io.files import write_atomically
 
 BUFFER_BYTES = 1 << 20
@@ -54,6 +56,29 @@ def _header(name: str, num_bytes: int) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 
+def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yields the members of a plain tar in order, each with its archive, once their bytes are known to be there.
+
+    tarfile believes every header: a size below zero leads it in a circle, a size beyond the file or a hole in it (a
+    sparse member) takes whatever memory it names.
+
+    Raises:
+        tarfile.TarError: the tar is damaged.
+    """
+    num_bytes = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                if member.size < 0 or member.offset_data + member.size > num_bytes or member.issparse():
+                    raise tarfile.ReadError(f"member {member.name!r} cannot have {member.size} bytes")
+                yield archive, member
+    except InputError:  # the storage failed: no fault of the tar
+        raise
+    except (ValueError, LookupError, OverflowError, MemoryError, RecursionError) as error:
+        raise tarfile.ReadError(f"damaged header: {first_line(error)}") from error
+
+
 def read_shard(path: Path) -> Iterator[Sample]:
     """Yields the samples of a tar in order; files of a sample are adjacent.
 
@@ -62,8 +87,8 @@ def read_shard(path: Path) -> Iterator[Sample]:
     """
     current: str | None = None
     files: dict[str, bytes] = {}
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
+    with path.open("rb") as stream:
+        for archive, member in read_members(stream):
             key, _, extension = member.name.partition(".")
             if key != current and current is not None:
                 yield current, files
@@ -71,14 +96,14 @@ def read_shard(path: Path) -> Iterator[Sample]:
             current = key
             opened = archive.extractfile(member)
             files[extension] = opened.read() if opened else b""
-        if not _has_end(path):
+        if not _has_end(stream):
             raise tarfile.ReadError("its end is missing")
     if current is not None:
         yield current, files
 
 
-def _has_end(path: Path) -> bool:
+def _has_end(stream: io.RawIOBase | io.BufferedReader) -> bool:
     """Looks for the two zero blocks that end a tar: tarfile takes a cut between two members for the end."""
-    with path.open("rb") as stream:
-        stream.seek(-2 * tarfile.BLOCKSIZE, 2)
-        return not any(stream.read())
+    num_bytes = stream.seek(0, io.SEEK_END)
+    stream.seek(max(num_bytes - 2 * tarfile.BLOCKSIZE, 0))
+    return num_bytes >= 2 * tarfile.BLOCKSIZE and not any(stream.read())

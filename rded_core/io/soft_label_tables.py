@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float16, Int
 from torch import Tensor
 
-from rded_core.errors import InputError
-from rded_core.io.tables import soft_label_schema, write_tables
+from rded_core.errors import InputError, first_line
+from rded_core.io.tables import open_table, soft_label_schema, write_tables
 from rded_core.views import Views
 
 EPOCHS_PER_FILE = 10
@@ -57,15 +56,14 @@ def read_epoch(path: Path, row_group: int, rows_by_key: dict[str, int]) -> list[
         InputError: the table is damaged, or names an image that the dataset does not hold.
     """
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read_row_group(row_group)
+        with open_table(path) as opened:
+            table = opened.read_row_group(row_group)
         keys = table["key"].to_pylist()
         rows = torch.tensor([rows_by_key[key] for key in keys])
         views, logits = _views_of(table), _logits_of(table)
         batch = torch.from_numpy(table["batch"].to_numpy().copy())
     except (pa.ArrowException, OSError, IndexError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {str(error).splitlines()[0]}; distil again, or fetch it again"
-        ) from error
+        raise InputError(f"{path} cannot be read: {first_line(error)}; distil again, or fetch it again") from error
     except KeyError as error:
         raise InputError(
             f"{path} does not belong to these images: it names {error}; fetch both from one dataset"

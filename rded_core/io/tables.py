@@ -1,18 +1,24 @@
 """Parquet tables: schemas and their reading and writing. Column names are part of the product's interface."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, first_line
 from rded_core.io.files import REMEDY, reason_of, write_atomically
 from rded_core.io.parallel import map_ordered
 
 SCHEMA_VERSION = 1
+
+MAX_ROWS_PER_BYTE = 1000
+"""Far above what any table of ours compresses to: keys differ from row to row."""
 
 _PLACE = [
     ("key", pa.string()),
@@ -150,14 +156,46 @@ def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Itera
         yield from batch.to_pylist()
 
 
+def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+    """Reads the rows in which any column that `wanted` names holds one of the values given for it.
+
+    Raises:
+        InputError: as `read_rows`.
+    """
+    table = _read_table(path, schema.names)
+    hits = [pc.field(name).isin(pa.array(sorted(values), pa.string())) for name, values in wanted.items()]
+    return table.filter(reduce(or_, hits)).to_pylist()
+
+
 def _read_table(path: Path, columns: list[str]) -> pa.Table:
     """Reads columns of one file; `pq.read_table` would look for a data set of many files first, which takes longer."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            return opened.read(columns=columns).select(columns)
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        with open_table(path) as opened:
+            table = opened.read(columns=columns).select(columns)
+            if table.num_rows != claimed_rows(opened.metadata):
+                raise pa.ArrowInvalid(f"{table.num_rows} rows are there of {claimed_rows(opened.metadata)}")
+            return table
+    except (pa.ArrowException, OSError, KeyError) as error:
         if isinstance(error, OSError) and error.errno:
             raise InputError(f"cannot read {path}: {reason_of(error)}; {REMEDY}") from error
-        raise InputError(
-            f"{path} cannot be read: {str(error).splitlines()[0]}; delete it to have it made again"
-        ) from error
+        raise InputError(f"{path} cannot be read: {first_line(error)}; delete it to have it made again") from error
+
+
+def open_table(path: Path) -> pq.ParquetFile:
+    """Opens a Parquet file of ours, its pages checked as they are read.
+
+    Raises:
+        pa.ArrowInvalid: it is damaged, or claims more rows than its bytes can hold: pyarrow would make room for them.
+    """
+    opened = pq.ParquetFile(path, page_checksum_verification=True)
+    num_rows = claimed_rows(opened.metadata)
+    if num_rows > MAX_ROWS_PER_BYTE * path.stat().st_size:
+        opened.close()
+        raise pa.ArrowInvalid(f"its footer claims {num_rows} rows")
+    return opened
+
+
+def claimed_rows(metadata: pq.FileMetaData) -> int:
+    """Returns the most rows that a footer claims, in all or group by group; a damaged one contradicts itself."""
+    groups = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    return max(metadata.num_rows, sum(max(count, 0) for count in groups))

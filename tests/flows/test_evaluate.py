@@ -11,6 +11,7 @@ import pytest
 from flows.evaluate import evaluate
 from rded_core.config import EvaluateConfig
 from rded_core.errors import InputError
+from rded_core.io.manifest import read_sealed
 from rded_core.io.paths import class_unit
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")
@@ -44,7 +45,7 @@ def test_table_holds_every_set_with_accuracies(evaluated: tuple[Path, dict[str, 
             assert student["best_top1"] >= student["last_top1"]
             assert student["last_top5"] == 1.0, "of three classes the target is always among five"
             assert student["num_val"] == 36
-    assert json.loads(Path(table["path"]).read_text()) == table
+    assert read_sealed(Path(table["path"])) == table
     assert Path(table["path"]).parent == run / "evaluations"
 
 

@@ -115,6 +115,14 @@ def test_sixteen_bit_colour_is_scaled(colour_type: int) -> None:
     assert (decoded.flatten(1).T.int() - expected).abs().max() <= 1
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_float_pixels_that_are_no_numbers_are_rejected(value: float) -> None:
+    pixels_stored = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    assert decode_image(stored(Image.fromarray(pixels_stored), "TIFF")).shape == (3, 3, 4)
+    pixels_stored[1, 2] = value
+    assert reason_of(stored(Image.fromarray(pixels_stored), "TIFF")) == "truncated"
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_exif_rotation_is_not_applied(orientation: int) -> None:
     exif = Image.Exif()

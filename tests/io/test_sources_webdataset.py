@@ -86,6 +86,15 @@ def test_items_are_ranged_reads_of_the_tar(tmp_path: Path) -> None:
     assert caught.value.reason == "missing"
 
 
+def test_an_image_whose_tar_became_shorter_is_rejected_as_truncated(tmp_path: Path) -> None:
+    item = open_source(str(write_three(tmp_path))).items[1][1]
+    with Path(item.path).open("r+b") as stream:
+        stream.truncate(item.offset + item.num_bytes - 1)
+    with pytest.raises(RejectedImage) as caught:
+        read_item(item)
+    assert caught.value.reason == "truncated"
+
+
 @pytest.mark.parametrize("field", ["class_index", "label", "cls", "class", "class_id"])
 def test_labels_may_lie_in_json(tmp_path: Path, field: str) -> None:
     samples = [(f"{key}.json", json.dumps({"width": 8, field: value}).encode()) for key, value in (("a", 1), ("b", 0))]

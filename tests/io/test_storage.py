@@ -16,7 +16,15 @@ def test_whole_files_and_ranges_are_read(put: Put) -> None:
     assert read_bytes(path, offset=10, num_bytes=5) == bytes(range(10, 15))
     assert read_bytes(path, num_bytes=4) == bytes(range(4))
     assert read_bytes(path, offset=45) == bytes(range(45, 50))
-    assert read_bytes(path, offset=45, num_bytes=99) == bytes(range(45, 50))
+    assert read_bytes(path, offset=45, num_bytes=5) == bytes(range(45, 50))
+    assert read_bytes(path, offset=50, num_bytes=0) == b""
+
+
+@pytest.mark.parametrize(("offset", "num_bytes"), [(45, 6), (50, 1), (60, 1), (0, 8 << 40)])
+def test_a_range_past_the_end_is_an_error_before_memory_is_taken(put: Put, offset: int, num_bytes: int) -> None:
+    path = join_path(put("f.bin", bytes(50)), "f.bin")
+    with pytest.raises(EOFError, match="bytes early"):
+        read_bytes(path, offset=offset, num_bytes=num_bytes)
 
 
 def test_a_file_that_is_gone_raises_file_not_found(put: Put) -> None:

@@ -1,8 +1,11 @@
 """A folder of Hugging Face style Parquet files: image bytes and a label a row."""
 
+import io
 import json
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -10,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, first_line
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import files_of_split
-from rded_core.io.storage import join_path, open_filesystem, stamp_of
+from rded_core.io.storage import join_path, open_stream, stamp_of
+from rded_core.io.tables import claimed_rows
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
@@ -26,7 +30,7 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     text labels are sorted. Files whose names begin with another split's (``test-00000-of-00001.parquet``) are left out.
 
     Raises:
-        InputError: a column is missing, or no row has a label.
+        InputError: a column is missing or of no use, no row has a label, or a file is damaged.
     """
     chosen = files_of_split(tables, split)
     first = join_path(root, chosen[0])
@@ -35,6 +39,8 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     if not (pa.types.is_binary(image.type) or pa.types.is_large_binary(image.type) or pa.types.is_struct(image.type)):
         raise InputError(f"{first}: its image column {image.name!r} holds {image.type}, not bytes")
     label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
+    if pa.types.is_nested(schema.field(label).type):
+        raise InputError(f"{first}: its label column {label!r} holds {schema.field(label).type}, not numbers or text")
     names = _label_names(schema, label)
     by_label: defaultdict[Any, list[SourceItem]] = defaultdict(list)
     unlabelled = 0
@@ -43,31 +49,45 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         table, stamp = _open_table(path), stamp_of(path)
         num_bytes = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
         _find_column(table.schema_arrow, (label,), what="a label", path=path)
-        for row, value in enumerate(table.read(columns=[label])[label].to_pylist()):
+        with _errors_of(path):
+            values = table.read(columns=[label])[label].to_pylist()
+        for row, value in enumerate(values):
             if value is None or value == -1:  # the Hub's sign for "no label"
                 unlabelled += 1
             else:
                 by_label[value].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
     if not by_label:
         raise InputError(f"{root}: no row has a label in column {label!r}")
+    if len(kinds := {type(value).__name__ for value in by_label}) > 1:
+        raise InputError(f"{root}: labels are of several types ({', '.join(sorted(kinds))}); write them alike")
     labels = sorted(by_label)
-    folders = [names[value] if names and isinstance(value, int) else str(value) for value in labels]
     return Source(
         spec=root,
-        classes=name_classes(folders),
+        classes=name_classes([_folder_of(value, names, path=first) for value in labels]),
         items=tuple(tuple(by_label[value]) for value in labels),
         num_ignored_files=unlabelled,
     )
 
 
 def _open_table(path: str) -> pq.ParquetFile:
-    filesystem, inner = open_filesystem(path)
+    with _errors_of(path):
+        stream = open_stream(path)
+        table = pq.ParquetFile(stream)
+        num_rows, num_bytes = claimed_rows(table.metadata), stream.seek(0, io.SEEK_END)
+    if num_rows > num_bytes:  # images take a byte at least; what is not there would be made up in memory
+        raise InputError(f"{path} is damaged: it names {num_rows} rows and has {num_bytes} bytes; fetch it again")
+    return table
+
+
+@contextmanager
+def _errors_of(path: str) -> Generator[None]:
+    """Names the file in whatever pyarrow raises of a damaged one; a file that is gone stays FileNotFoundError."""
     try:
-        return pq.ParquetFile(filesystem.open(inner, "rb"))
-    except FileNotFoundError:
+        yield
+    except (FileNotFoundError, InputError):
         raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}; fetch it again") from error
 
 
 def _find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: str) -> str:
@@ -78,20 +98,32 @@ def _find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: 
 
 
 def _label_names(schema: pa.Schema, label: str) -> list[str] | None:
-    raw = (schema.metadata or {}).get(b"huggingface")
-    if raw is None:
+    """Returns the class names in the Hugging Face metadata, None where it is not there or of another form."""
+    try:
+        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    feature = json.loads(raw).get("info", {}).get("features", {}).get(label, {})
-    return feature.get("names") if isinstance(feature, dict) else None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def _folder_of(label: Any, names: list[str] | None, *, path: str) -> str:
+    if not names or not isinstance(label, int):
+        return str(label)
+    if not 0 <= label < len(names):
+        raise InputError(f"{path}: label {label} is none of the {len(names)} classes that its metadata names")
+    return names[label]
 
 
 def read_parquet_row(item: SourceItem) -> bytes:
     """Returns the image bytes of one row, none where it holds none."""
     column, starts = _layout(item.path)
     group = bisect_right(starts, item.offset) - 1
-    value = _read_group(item.path, group, column)[item.offset - starts[group]].as_py()
+    rows = _read_group(item.path, group, column)
+    if item.offset - starts[group] >= len(rows):
+        raise EOFError(f"{item.path} has no row {item.offset}")
+    value = rows[item.offset - starts[group]].as_py()
     data = value.get("bytes") if isinstance(value, dict) else value
-    return data or b""
+    return data if isinstance(data, bytes) else b""
 
 
 @lru_cache(maxsize=256)
@@ -104,4 +136,5 @@ def _layout(path: str) -> tuple[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=4)
 def _read_group(path: str, group: int, column: str) -> pa.ChunkedArray:
-    return _open_table(path).read_row_group(group, columns=[column])[column]
+    with _errors_of(path):
+        return _open_table(path).read_row_group(group, columns=[column])[column]

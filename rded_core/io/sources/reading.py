@@ -12,8 +12,9 @@ def read_item(item: SourceItem) -> bytes:
     """Returns the stored bytes of an item.
 
     Raises:
-        RejectedImage: ``missing`` where it is gone since the source was listed.
-        InputError: the storage failed.
+        RejectedImage: ``missing`` where it is gone since the source was listed, ``truncated`` where its tar has become
+            shorter.
+        InputError: the storage failed, and more than for a moment.
     """
     try:
         if item.path.startswith("torchvision:"):
@@ -23,6 +24,8 @@ def read_item(item: SourceItem) -> bytes:
         return read_bytes(item.path, offset=item.offset, num_bytes=item.num_bytes if item.in_tar else -1)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise RejectedImage("missing", str(error)) from error
+    except EOFError as error:
+        raise RejectedImage("truncated", str(error)) from error
     except OSError as error:
         raise InputError(
             f"cannot read {item.uri} from the source: {error}; check the disk or the connection"

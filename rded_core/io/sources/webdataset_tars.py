@@ -1,17 +1,23 @@
 """WebDataset tars, read where they lie: an index of member offsets, then ranged reads."""
 
 import json
+import re
 import tarfile
 from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
+from fsspec.utils import glob_translate
 from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
+from rded_core.io.file_tree import list_tree
 from rded_core.io.images import IMAGE_SUFFIXES
+from rded_core.io.shards import read_members
 from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.storage import is_url, open_filesystem, open_stream, read_bytes, stamp_of
+from rded_core.io.storage import is_url, join_path, open_filesystem, open_stream, path_kind, read_bytes, stamp_of
+
+GLOB_MARK = re.compile(r"[*?[]")
 
 CLASS_NAME_FIELDS = ("class_name", "label_name")
 """Fields of a sample's .json that may name its class, where its label is a number."""
@@ -28,13 +34,24 @@ def expand_tars(pattern: str) -> list[str]:
     """
     found: set[str] = set()
     for url in expand_urls(pattern):
-        filesystem, inner = open_filesystem(url)
-        names = filesystem.glob(inner) if any(mark in inner for mark in "*?[") else [inner]
-        found.update(filesystem.unstrip_protocol(name) if is_url(url) else name for name in names)
-    missing = [tar for tar in sorted(found) if not open_filesystem(tar)[0].exists(tar)]
+        found.update(_expand_glob(url))
+    missing = [tar for tar in sorted(found) if path_kind(tar) is None]
     if missing or not found:
         raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
     return sorted(found)
+
+
+def _expand_glob(path: str) -> list[str]:
+    """Lists what fits a glob; of a URL by our own listing, since fsspec's glob passes over folders that fail."""
+    magic = GLOB_MARK.search(path)
+    if not is_url(path):
+        filesystem, inner = open_filesystem(path)
+        return filesystem.glob(inner) if magic else [inner]
+    if magic is None:
+        return [path]
+    root, _, _ = path[: magic.start()].rpartition("/")
+    fits = re.compile(glob_translate(path.removeprefix(f"{root}/"))).match
+    return [join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
@@ -59,7 +76,7 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
     if not by_label:
         raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json)")
     _check_unique([item for group in by_label.values() for item in group], spec)
-    labels = sorted(by_label, key=int) if all(label.isdigit() for label in by_label) else sorted(by_label)
+    labels = sorted(by_label, key=int) if all(map(_is_index, by_label)) else sorted(by_label)
     return Source(
         spec=spec,
         classes=name_classes(_label_names(labels, names, tars[0])),
@@ -74,8 +91,8 @@ def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
     samples: dict[str, dict[str, Any]] = defaultdict(dict)
     stamp = stamp_of(tar)
     try:
-        with open_stream(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
+        with open_stream(tar) as stream:
+            for archive, member in read_members(stream):
                 if member.isfile():
                     _note_member(archive, member, samples, tar=tar, stamp=stamp)
     except OSError as error:
@@ -109,11 +126,15 @@ def _note_member(
             samples[key]["class_name"] = _field_of(text, CLASS_NAME_FIELDS)
 
 
+def _is_index(label: str) -> bool:
+    return label.isascii() and label.isdigit() and len(label) < 10
+
+
 def _field_of(json_text: str, names: tuple[str, ...]) -> str | None:
     """Returns the first of the named fields that a sample's .json holds, as text."""
     try:
         fields = json.loads(json_text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     for field in names:
         if isinstance(fields, dict) and field in fields:
@@ -131,11 +152,13 @@ def _label_names(labels: list[str], names: dict[str, set[str | None]], first_tar
     for place in (f"{folder}/classes.json", f"{above}/classes.json"):
         try:
             folders = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
-        except (OSError, ValueError, TypeError, KeyError):  # none there, or one of another form
+        except InputError:  # the storage fails: whether names are there is unknown
+            raise
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none there, or one of another form
             continue
         if all(label in folders for label in labels):
             return [folders[label] for label in labels]
-    given = [next(iter(names[label])) for label in labels if label.isdigit() and len(names[label]) == 1]
+    given = [next(iter(names[label])) for label in labels if _is_index(label) and len(names[label]) == 1]
     certain = [name for name in given if name]
     return certain if len(set(certain)) == len(labels) else labels
 

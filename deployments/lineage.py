@@ -1,0 +1,77 @@
+"""``rded trace`` and ``rded forget``: where distilled images come from, and how to be rid of a source image."""
+
+from typing import Annotated
+
+import typer
+
+from deployments.environment import tell_start
+from rded_core.errors import InputError
+
+DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
+KEYS = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY]...", help="Distilled images, such as c00012_i00003.", show_default=False),
+]
+SOURCE = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source", metavar="IMAGE", help="A source image by its URI or SHA-256: list what shows it. Repeatable."
+    ),
+]
+PICTURE = Annotated[
+    str | None,
+    typer.Option(
+        "--picture", metavar="FILE", help="Picture to draw, .jpg or .png, or a folder (default ./KEY.jpg).",
+    ),
+]  # fmt: skip
+IMAGES_FROM = Annotated[
+    str | None,
+    typer.Option(
+        "--images-from", metavar="SOURCE", help="Where the source images lie, if the run folder has them no more."
+    ),
+]
+
+RUN = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run (--out of rded distill).", show_default=False)]
+FORGET = Annotated[
+    list[str], typer.Option("--source", metavar="IMAGE", help="Source image, by its URI or SHA-256. Repeatable.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands about lineage."""
+    app.command("trace", help="Show which source images a distilled image was cut from, or what shows a source image.")(
+        _trace
+    )
+    app.command("forget", help="Remove every use of source images from a run, for good.")(_forget)
+
+
+def _trace(
+    directory: DIR,
+    keys: KEYS = None,
+    source: SOURCE = None,
+    picture: PICTURE = None,
+    images_from: IMAGES_FROM = None,
+) -> None:
+    if bool(keys) == bool(source):
+        raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
+    from deployments.lineage_reports import print_traces, print_uses
+    from tasks.trace import trace_images, trace_sources
+
+    if keys:
+        print_traces(trace_images(directory, keys, picture=picture, images_from=images_from))
+    else:
+        print_uses(trace_sources(directory, source or []))
+
+
+def _forget(directory: RUN, source: FORGET) -> None:
+    from rded_core.io.forgotten import read_forgotten
+    from rded_core.io.run_records import find_run, read_run
+
+    run = find_run(directory)
+    read_run(run)
+    read_forgotten(run)
+    tell_start()
+    from deployments.lineage_reports import print_forgotten
+    from flows.forget import forget
+
+    print_forgotten(forget(directory, source))

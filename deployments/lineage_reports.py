@@ -1,0 +1,73 @@
+"""What the commands about lineage print."""
+
+from typing import Any
+
+import typer
+
+from tasks.trace import Trace, Use, describe_score
+
+MAX_NAMES = 10
+"""Keys that one line names."""
+
+
+def print_traces(traces: list[Trace]) -> None:
+    """Prints each image's class and, for each quadrant, its source, box, score and rank."""
+    for trace in traces:
+        name = "" if trace.label.name == trace.label.folder else f" ({trace.label.name})"
+        typer.echo(f"image       {trace.key}, class {trace.label.folder}{name}")
+        for row in trace.rows:
+            typer.echo(f"quadrant {row['quadrant']:<3}{row['source_uri']}")
+            typer.echo(f"            sha256 {row['source_sha256']}")
+            typer.echo(f"            {_describe_box(row)}, {describe_score(row)}, rank {row['rank']}")
+        if trace.picture:
+            typer.echo(f"picture     {trace.picture}")
+        if trace.note:
+            typer.echo(f"{'missing' if trace.picture else 'no picture':<12}{trace.note}")
+
+
+def print_uses(uses: dict[str, list[Use]]) -> None:
+    """Prints, for each source image, the quadrants that show it."""
+    for name, found in uses.items():
+        typer.echo(f"source      {name}")
+        for use in found:
+            row = use.row
+            typer.echo(
+                f"shown in    {row['key']} quadrant {row['quadrant']}, class {use.label.folder}, {_describe_box(row)}, "
+                f"{describe_score(row)}, rank {row['rank']}"
+            )
+        if not found:
+            typer.echo("shown in    no distilled image")
+
+
+def print_forgotten(done: dict[str, Any]) -> None:
+    """Prints what was forgotten, what showed it, what took its place, and who still knows it."""
+    for image in done["images"]:
+        known = ", ".join(image["uris"]) or "no image that this run has seen: noted, should it ever come"
+        typer.echo(f"forgotten   {image['sha256']}")
+        typer.echo(f"            {known}")
+        if image["uris"]:
+            classes = ", ".join(image["classes"]) or "none: noted, so that it never will be"
+            typer.echo(f"            candidate of class {classes}")
+    _print_mended(done)
+    for name in done["controls"]:
+        typer.echo(f"removed     the control {name}; rded evaluate makes it again")
+    typer.echo("remember    evaluations and networks of before, and published copies of the dataset, still know them")
+
+
+def _print_mended(done: dict[str, Any]) -> None:
+    shown = sorted({row["key"] for row in done["uses"]})
+    typer.echo(f"shown in    {len(shown)} distilled images{': ' if shown else ''}{_listed(shown)}")
+    for row in done["refilled"]:
+        typer.echo(f"refilled    {row['key']} quadrant {row['quadrant']} with {row['source_uri']} (rank {row['rank']})")
+    if done["num_changed"]:
+        typer.echo(f"changed     {done['num_changed']} of {done['num_images']} distilled images")
+        typer.echo(f"labels      {done['num_labels_made']} of {done['num_labels']} computed again")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (" ..." if len(names) > MAX_NAMES else "")
+
+
+def _describe_box(row: dict[str, Any]) -> str:
+    sides = " ".join(str(row[f"box_{side}"]) for side in ("top", "left", "height", "width"))
+    return f"box {sides} (top left height width)"

@@ -1,0 +1,96 @@
+"""``rded verify`` and ``rded repair``: what is wrong with a run or a dataset, and what mends it."""
+
+import time
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.environment import tell_start
+from deployments.reports import format_size
+from rded_core.io.paths import RunFolder
+
+if TYPE_CHECKING:
+    from rded_core.io.findings import Findings
+
+EXIT_FAULTS = 1
+
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="Run folder of rded distill, or a dataset alone.")]
+
+
+def verify(
+    folder: Folder,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also compute a sample of scores, labels and pixels again, on the CPU, and compare."
+        ),
+    ] = False,
+) -> None:
+    """Check every file of a run or a dataset; name each fault, and what to do about it."""
+    from rded_core.io.verify_run import find_checked
+    from tasks.checks import check_files
+
+    started = time.monotonic()
+    target = find_checked(folder)
+    findings = check_files(target)
+    if deep:
+        from tasks.deep_checks import check_deep
+
+        check_deep(target, findings)
+    print_findings(findings)
+    typer.echo(_sum_up(findings, time.monotonic() - started))
+    if findings.faults:
+        raise typer.Exit(EXIT_FAULTS)
+
+
+def repair(folder: Folder) -> None:
+    """Make again what is damaged or missing in a run, and nothing else."""
+    from rded_core.io.run_records import find_run
+    from rded_core.io.verify_run import find_checked
+    from tasks.checks import check_files
+
+    started = time.monotonic()
+    if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
+        findings = check_files(find_checked(folder))
+    else:
+        tell_start()
+        from flows.repair import repair as repair_run
+
+        findings = repair_run(find_run(folder), tell=typer.echo)
+    print_findings(findings)
+    typer.echo(_sum_up(findings, time.monotonic() - started))
+    if findings.faults:
+        raise typer.Exit(EXIT_FAULTS)
+
+
+def _is_in_run(folder: str) -> bool:
+    """Tells whether a dataset lies in the run that made it."""
+    from rded_core.errors import InputError
+    from rded_core.io.run_records import find_run
+
+    try:
+        find_run(folder)
+    except InputError:
+        return False
+    return True
+
+
+def print_findings(findings: "Findings") -> None:
+    """Prints a line for each fault, note and check that could not be made."""
+    for fault in findings.faults:
+        typer.echo(f"{fault.kind:<13} {findings.where(fault.path)}: {fault.what}; {fault.remedy}")
+    for note in findings.notes:
+        typer.echo(f"{'note':<13} {note}")
+    for what in findings.unchecked:
+        typer.echo(f"{'not checked':<13} {what}")
+
+
+def _sum_up(findings: "Findings", seconds: float) -> str:
+    count = len(findings.faults)
+    told = f"{count} fault{'s' * (count > 1)}" if count else "sound"
+    unchecked = f", {len(findings.unchecked)} checks could not be made" if findings.unchecked else ""
+    return (
+        f"{quote(str(findings.root))}: {len(findings.known)} files, {format_size(findings.num_bytes)} whole, "
+        f"{told}{unchecked} ({seconds:.1f} s)"
+    )

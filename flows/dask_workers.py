@@ -1,0 +1,115 @@
+"""Dask workers: a cluster on this machine, or one that is there already. Needs the extra ``dask``."""
+
+import logging
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Self
+
+from distributed import Client, KilledWorker, Worker, WorkerPlugin
+from distributed.client import FutureCancelledError
+from prefect_dask.client import PrefectDaskClient
+from prefect_dask.task_runners import DaskTaskRunner
+
+from rded_core.errors import InputError, RunStopped
+
+CONNECT_S = 20.0
+NO_WORKER_S = 300.0
+"""So long a cluster may be without any worker before the run stops."""
+
+
+class DaskWorkers(DaskTaskRunner):
+    """Dask workers, which Dask itself replaces, and whose tasks it begins again, when they end.
+
+    Attributes:
+        num_processes: how many share this machine's cores; 1 where they are other machines.
+        lost: what a task's future raises when several workers have ended over it, or the scheduler is gone.
+        attempts: how often tasks that were lost so are begun.
+    """
+
+    lost = (KilledWorker, FutureCancelledError)
+    attempts = 1
+    num_processes = 1
+    set_up: Callable[[], None] | None = None
+    _seen_s = 0.0
+
+    @classmethod
+    def here(cls, num_processes: int, set_up: Callable[[], None] | None) -> Self:
+        """Returns a cluster on this machine, which ends with the flow."""
+        # One thread a process (each task takes several itself); memory is left to the operating system.
+        size = {"n_workers": num_processes, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+        runner = cls(cluster_kwargs={**size, "dashboard_address": None})
+        runner.num_processes, runner.set_up = num_processes, set_up
+        return runner
+
+    @classmethod
+    def at(cls, address: str, set_up: Callable[[], None] | None) -> Self:
+        """Returns the cluster whose scheduler listens at `address`."""
+        runner = cls(address=address)
+        runner.set_up = set_up
+        return runner
+
+    def duplicate(self) -> Self:
+        """Returns another one like this: Prefect starts one for each run of a flow."""
+        runner = super().duplicate()
+        runner.num_processes, runner.set_up = self.num_processes, self.set_up
+        return runner
+
+    def __enter__(self) -> Self:
+        self.logger.setLevel(logging.WARNING)  # it tells of a dashboard that is switched off
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # it kills workers that end slowly
+        super().__exit__(*raised)
+
+    @property
+    def client(self) -> PrefectDaskClient:
+        """The client, connected when it is first asked for."""
+        is_new = self._client is None
+        client = super().client
+        if is_new and self.set_up:
+            client.register_plugin(_SetUp(self.set_up), name="rded")
+        return client
+
+    def check(self) -> None:
+        """Raises RunStopped where the cluster has had no worker for minutes."""
+        now = time.monotonic()
+        if self.client.nthreads() or not self._seen_s:
+            self._seen_s = now
+        if now - self._seen_s > NO_WORKER_S:
+            raise RunStopped(f"no Dask worker for {NO_WORKER_S:.0f} s; the same command again goes on where it stopped")
+
+    def renew(self) -> None:
+        """Does nothing: Dask starts other workers itself."""
+
+
+class _SetUp(WorkerPlugin):
+    """Prepares every worker process, also those that come later."""
+
+    def __init__(self, set_up: Callable[[], None]) -> None:
+        self._set_up = set_up
+
+    def setup(self, worker: Worker) -> None:
+        del worker
+        self._set_up()
+
+
+def require_cluster(address: str) -> None:
+    """Raises InputError where no Dask scheduler is at an address, or its workers cannot run this project's tasks."""
+    try:
+        with Client(address, timeout=CONNECT_S, set_as_default=False) as client:
+            threads = client.nthreads()
+            if threads:
+                client.run(import_module, __name__)
+    except ImportError as error:
+        raise InputError(
+            f"the Dask workers at {address} cannot import rded ({error}); start them with its checkout in PYTHONPATH"
+        ) from error
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(f"no Dask scheduler at {address} ({error}); start one with: dask scheduler") from error
+    if set(threads.values()) != {1}:
+        raise InputError(
+            f"the Dask scheduler at {address} needs workers of one thread each, since tasks take threads themselves; "
+            f"start them with: dask worker {address} --nthreads 1"
+        )

@@ -1,0 +1,36 @@
+"""Forget source images: note them, take them out of the run's files, distil what has changed."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.distill import distill
+from rded_core.errors import InputError
+from rded_core.io.run_records import find_run
+from tasks.forget import note_forgotten, scrub_work, sum_up_forgetting
+from tasks.prepare import claim_out, prepare
+from tasks.run_configs import config_of
+
+
+@flow(name="forget", flow_run_name="forget in {out}")
+def forget(out: str, images: list[str]) -> dict[str, Any]:
+    """Removes every use of source images from a finished run, as if they had never been in its source.
+
+    Args:
+        out: the run folder.
+        images: source images, each by its URI or SHA-256.
+    """
+    run = find_run(out)
+    config = config_of(run)
+    with claim_out(config):
+        plan = prepare(config)
+        forgetting = scrub_work(plan, note_forgotten(plan, images))
+    try:
+        distill(config)
+    except InputError as error:
+        raise InputError(
+            f"{error}; the images are noted as forgotten, but {run.dataset} shows them until rded distill has run "
+            "through"
+        ) from error
+    with claim_out(config):
+        return sum_up_forgetting(run, forgetting)

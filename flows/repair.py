@@ -1,0 +1,41 @@
+"""Repair a run: mend what can be mended from other files, let the flow make the rest again, then look once more."""
+
+from collections.abc import Callable
+
+from flows.distill import distill
+from rded_core.io.findings import Findings
+from rded_core.io.locks import only_writer
+from rded_core.io.paths import RunFolder
+from tasks.checks import check_files
+from tasks.repair import config_to_redo, drop_useless, mend_files, other_device, runs_to_redo, settle, tell_mended
+
+
+def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
+    """Makes again what is damaged or missing in a run folder and nothing else; returns what is wrong after that.
+
+    Args:
+        run: the run folder; its controls are mended with it.
+        tell: called with a line for each thing done.
+
+    Raises:
+        InputError: what is damaged cannot be made again, since what it was made from has changed or gone.
+    """
+    with only_writer(run):
+        settle(run)
+        findings = check_files(run)
+        if not findings.faults:
+            return findings
+        for line in mend_files(run, findings):
+            tell(line)
+        for each in runs_to_redo(run, findings):
+            config = config_to_redo(each)
+            if note := other_device(each, config):
+                tell(note)
+            distill(config)
+        after = check_files(run)
+        for line in tell_mended(run, findings, after):
+            tell(line)
+        dropped = list(drop_useless(run, after))
+        for line in dropped:
+            tell(line)
+        return check_files(run) if dropped else after

@@ -1,0 +1,109 @@
+"""What tasks run on: this process one after the other, worker processes of its own, or a Dask cluster."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
+from typing import Any, Self
+
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from rded_core.errors import InputError
+from rded_core.io.device import num_available_cores
+
+CORES_PER_PROCESS = 4
+"""Beyond so many threads of one process the interpreter's lock binds."""
+
+MIN_PROCESSES = 2
+
+KINDS = "thread, process, dask, or the address of a Dask scheduler (tcp://HOST:PORT)"
+
+
+def make_runner(
+    kind: str, num_processes: int | None = None, set_up: Callable[[], None] | None = None
+) -> TaskRunner[Any]:
+    """Returns the Prefect task runner of a name.
+
+    Args:
+        kind: ``thread``, ``process``, ``dask`` (a cluster on this machine), or a Dask scheduler's address.
+        num_processes: worker processes; by default one for every four cores, and two at least.
+        set_up: called first of all in each worker process.
+
+    Raises:
+        InputError: no such runner, or it is not installed, or there is no Dask cluster at the address.
+    """
+    is_address = kind.startswith(("tcp://", "tls://"))
+    if kind not in ("thread", "process", "dask") and not is_address:
+        raise InputError(f"runner must be one of {KINDS}; got {kind!r}")
+    if num_processes is not None and (num_processes < 1 or kind == "thread" or is_address):
+        raise InputError("task_workers must be >= 1, and goes with --runner process or dask")
+    if kind == "thread":
+        return ThreadPoolTaskRunner()
+    num_processes = num_processes or max(num_available_cores() // CORES_PER_PROCESS, MIN_PROCESSES)
+    if kind == "process":
+        return WorkerProcesses(num_processes, set_up)
+    try:
+        from flows.dask_workers import DaskWorkers, require_cluster
+    except ImportError as error:
+        raise InputError(f"--runner {kind} needs rded's extra 'dask' (pip install -e '.[dask]'): {error}") from error
+    if is_address:
+        require_cluster(kind)
+    return DaskWorkers.at(kind, set_up) if is_address else DaskWorkers.here(num_processes, set_up)
+
+
+class WorkerProcesses(ProcessPoolTaskRunner):
+    """Worker processes on this machine, each with its own interpreter and its own copy of the networks.
+
+    Attributes:
+        num_processes: how many share this machine's cores.
+        lost: what a task's future raises when a worker process has ended.
+        attempts: how often tasks that were lost so are begun.
+    """
+
+    lost = (BrokenProcessPool,)
+    attempts = 3
+
+    def __init__(self, max_workers: int, set_up: Callable[[], None] | None = None) -> None:
+        super().__init__(max_workers=max_workers, initializer=_begin_worker, initargs=(set_up,))
+        self.num_processes = max_workers
+        self._set_up = set_up
+
+    def duplicate(self) -> Self:
+        """Returns another one like this: Prefect starts one for each run of a flow."""
+        return type(self)(self.num_processes, self._set_up)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        # A worker that is killed while it sends a log line never gives the queue's lock back: at exit, wait for nobody.
+        if self._subprocess_message_queue is not None:
+            self._subprocess_message_queue.cancel_join_thread()
+        return self
+
+    def check(self) -> None:
+        """Raises BrokenProcessPool where a worker has ended: a task submitted at that very moment is never heard of."""
+        if getattr(self._executor, "_broken", False):
+            raise BrokenProcessPool("a worker process ended")
+
+    def renew(self) -> None:
+        """Starts anew with other worker processes."""
+        for process in multiprocessing.active_children():
+            process.kill()
+        self.__exit__(None, None, None)
+        self.__enter__()
+
+
+def _begin_worker(set_up: Callable[[], None] | None) -> None:
+    """Makes a worker end with the process that started it, however that ends, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    if set_up:
+        set_up()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)

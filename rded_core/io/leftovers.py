@@ -1,0 +1,52 @@
+"""Files of ours that are to be gone: a unit's, or a whole folder."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from rded_core.errors import InputError
+from rded_core.io.paths import RunFolder
+
+
+def units_of(run: RunFolder, stages: Iterable[str]) -> list[str]:
+    """Names every unit of which a stage has a file, whole or not, sorted."""
+    paths = (path for stage in stages for path in run.stage(stage).glob("*"))
+    return sorted({path.stem for path in paths if path.suffix in (".json", ".parquet", ".tar")} - {""})
+
+
+def drop_unit(run: RunFolder, stage: str, unit: str) -> bool:
+    """Removes a unit's record, then its outputs; tells whether there were any.
+
+    Raises:
+        InputError: a file cannot be removed.
+    """
+    paths = [run.record(stage, unit), run.table(stage, unit), run.tar(stage, unit)]
+    there = [path for path in paths if path.is_file()]
+    for path in there:
+        _remove(path)
+    return bool(there)
+
+
+def drop_folder(path: Path) -> None:
+    """Removes a folder of ours with all that is in it, if it is there.
+
+    Raises:
+        InputError: something in it cannot be removed.
+    """
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _cannot(path, error) from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot(path, error) from error
+
+
+def _cannot(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot remove {path}: {error.strerror or error}; check its permissions, then run again")

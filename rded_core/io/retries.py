@@ -1,0 +1,128 @@
+"""Faults of remote storage that pass by themselves: telling them from others, and trying again."""
+
+import errno
+import logging
+import random
+from collections.abc import Callable, Iterator
+from time import sleep
+from typing import Any, TypeVar
+
+from rded_core.errors import InputError
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+FIRST_WAIT_S = 2.0
+LONGEST_WAIT_S = 16.0
+"""Waits double from the first up to the longest; five attempts wait 45 s at most, jitter included."""
+
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"})
+"""Of S3's own codes those that say "later", whatever HTTP status comes with them (RequestTimeout bears 400)."""
+
+TRANSIENT_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in ("EAGAIN", "EBUSY", "EHOSTUNREACH", "EIO", "ENETDOWN", "ENETUNREACH", "EREMOTEIO", "ETIMEDOUT")
+    if hasattr(errno, name)
+)
+"""Of a URL alone: s3fs says EBUSY, EIO and EREMOTEIO for a busy server; on a local disk EIO is for good."""
+
+TRANSIENT_NAMES = frozenset(
+    {
+        *("ClientConnectionError", "ClientPayloadError"),  # aiohttp
+        *("ConnectionError", "HTTPClientError", "IncompleteReadError"),  # botocore
+        *("ChunkedEncodingError", "Timeout", "TransportError", "IncompleteRead"),  # requests, httpx, http.client
+    }
+)
+"""Classes, or their parents, of clients that need not be installed."""
+
+# Its own generator, never seeded: processes that failed together must not come back together.
+_jitter = random.SystemRandom()
+
+
+def retry_transient(action: Callable[[], T], url: str) -> T:
+    """Runs `action`, which asks the storage of `url`; where a fault passes by itself, runs it again after a wait.
+
+    Permanent errors (gone, forbidden, wrong) are raised at once, as they are.
+
+    Raises:
+        InputError: the fault is still there after the last attempt, or the server refused in a way that has no
+            exception of Python's own.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return action()
+        except Exception as error:  # clients have classes of their own, which cannot be named here
+            if not is_transient(error):
+                _raise_refusal(error, url)
+                raise
+            if attempt == ATTEMPTS:
+                raise InputError(
+                    f"cannot read {url}: {_in_one_line(error)}, {ATTEMPTS} times in a row; check the connection and "
+                    "the storage, then start again: what is done is kept"
+                ) from error
+            _wait(attempt, error, url)
+
+
+def _wait(attempt: int, error: Exception, url: str) -> None:
+    wait_s = min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * _jitter.uniform(0.5, 1.5)
+    logging.getLogger(__name__).warning(
+        "%s: %s; attempt %d of %d in %.1f s", url, _in_one_line(error), attempt + 1, ATTEMPTS, wait_s
+    )
+    sleep(wait_s)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tells whether a remote storage's error may pass by itself, by its causes' HTTP status, errno and class names.
+
+    A status decides where there is one: fsspec's HTTP says FileNotFoundError for any failure, with the real one as
+    its cause.
+    """
+    chain = list(_causes(error))
+    if any(isinstance(cause, InputError) for cause in chain):
+        return False
+    if any(_storage_code(cause) in TRANSIENT_CODES for cause in chain):
+        return True
+    statuses = [status for cause in chain if (status := _http_status(cause)) is not None]
+    return statuses[0] in TRANSIENT_STATUSES if statuses else any(map(_is_transient_alone, chain))
+
+
+def _is_transient_alone(error: BaseException) -> bool:
+    if isinstance(error, TimeoutError | ConnectionError | EOFError):
+        return True
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & TRANSIENT_NAMES) or (isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _http_status(error: BaseException) -> int | None:
+    """Finds the HTTP status in an error of aiohttp, gcsfs, requests, httpx or botocore."""
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):
+        found: Any = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        places = ((error, "status"), (error, "code"), (response, "status_code"))
+        found = next((value for place, name in places if (value := getattr(place, name, None)) is not None), None)
+    return int(str(found)) if str(found).isdigit() else None
+
+
+def _storage_code(error: BaseException) -> str | None:
+    response: Any = getattr(error, "response", None)
+    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+
+
+def _raise_refusal(error: Exception, url: str) -> None:
+    """Raises InputError for an HTTP refusal in a client's own class, which no caller could name."""
+    if not isinstance(error, OSError | ValueError) and _http_status(error):
+        raise InputError(f"cannot read {url}: {_in_one_line(error)}; check the address and your credentials") from error
+
+
+def _in_one_line(error: BaseException) -> str:
+    return f"{type(error).__name__} {' '.join(str(error).split())[:200]}".strip()

@@ -1,0 +1,173 @@
+"""A run folder held to itself: every record by its seal, every output by its digest, every file accounted for."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rded_core.errors import InputError
+from rded_core.io.checksums import FOREIGN, MOVE_AWAY
+from rded_core.io.files import kind_of
+from rded_core.io.findings import Check, Findings
+from rded_core.io.locks import holds
+from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
+from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
+from rded_core.io.run_files import (
+    CLASS_STAGES,
+    beside_record,
+    is_leftover,
+    label_notes,
+    record_beside,
+    stage_records,
+    twins,
+)
+from rded_core.io.run_records import holds_run, is_published_as, read_run
+from rded_core.io.verify_dataset import dataset_checks
+from rded_core.io.verify_tables import missing_epochs
+
+
+def find_checked(path: str) -> RunFolder | DatasetFolder:
+    """Finds what there is to check at `path`: a run folder, or a dataset alone.
+
+    Raises:
+        InputError: neither.
+    """
+    root = Path(path)
+    if kind_of(root) != "folder":
+        raise InputError(f"no such folder: {path}; give the --out folder of rded distill, or a dataset")
+    if holds_run(RunFolder(root)):
+        return RunFolder(root)
+    dataset = DatasetFolder(root)
+    if any(file.is_file() for file in (dataset.sums, dataset.recipe, dataset.classes)):
+        return dataset
+    if RunFolder(root).stage("candidates").is_dir():
+        raise InputError(
+            f"{path} has lost run.json and its copy in work/, so nothing tells what it was to be; put one back from a "
+            "backup, or distil again into another --out"
+        )
+    raise InputError(
+        f"neither a run nor a dataset of rded: {path}; give the --out folder of rded distill, or a dataset"
+    )
+
+
+def run_checks(run: RunFolder) -> list[Check]:
+    """Returns the steps that check a run folder with all that lies in it, its controls too."""
+    return [*_folder_checks(run), partial(_name_strays, run)]
+
+
+def _folder_checks(run: RunFolder) -> list[Check]:
+    published, _ = find_record(run.record("publish", "dataset"))
+    dataset = DatasetFolder(run.dataset)
+    steps: list[Check] = [partial(_check_twins, *pair) for pair in twins(run)]
+    steps += [partial(_check_record, run, path) for path in stage_records(run)]
+    steps.append(partial(_check_notes, run))
+    if published or run.dataset.exists():
+        steps += dataset_checks(dataset, published.facts["sums"] if published else None)
+    steps.append(partial(_check_complete, run, published))
+    return [*steps, *(step for control in run.controls() for step in _folder_checks(control))]
+
+
+def _check_twins(first: Path, copy: Path, findings: Findings) -> None:
+    """Holds a sealed file and its copy to their seals, and to each other."""
+    for path, other in ((first, copy), (copy, first)):
+        try:
+            read_sealed(path)
+            findings.accept(path)
+        except FileNotFoundError:
+            findings.add("missing", path, f"{findings.where(other)} is there, and is the same")
+        except (OSError, DamagedRecord):
+            findings.add("damaged", path, "other bytes than were written")
+    if {first, copy} <= findings.whole and first.read_bytes() != copy.read_bytes():
+        findings.add("inconsistent", copy, f"is another than {findings.where(first)}")
+
+
+def _check_record(run: RunFolder, path: Path, findings: Findings) -> None:
+    try:
+        record = read_record(path)
+    except (OSError, DamagedRecord):
+        findings.add("damaged", path, "other bytes than were written")
+        findings.known.update(beside_record(path))
+        return
+    findings.accept(path)
+    if path != run.root / "work" / record.stage / f"{record.unit}.json":
+        findings.add("inconsistent", path, f"is the record of {record.stage} {record.unit}")
+    for name, digest in record.outputs.items():
+        findings.hold(path.with_name(name), digest, path.name)
+
+
+def _label_records(run: RunFolder) -> Iterator[Record]:
+    for path in stage_records(run):
+        record = find_record(path)[0] if path.parent.name == "soft_labels" else None
+        if record:
+            yield record
+
+
+def _check_notes(run: RunFolder, findings: Findings) -> None:
+    """Checks the notes of the images that labels were made from; names those that no labels need any more."""
+    needed = {run.label_images(record.upstream.get("images", "")) for record in _label_records(run)}
+    for path in label_notes(run):
+        try:
+            read_sealed(path)
+        except (OSError, DamagedRecord):
+            findings.add("damaged", path, "other bytes than were written")
+            continue
+        if path in needed:
+            findings.accept(path)
+        else:
+            findings.add("unexpected", path, "a note of images that no labels here are made from")
+
+
+def _check_complete(run: RunFolder, published: Record | None, findings: Findings) -> None:
+    """Names the records that a finished run has and that are not there."""
+    dataset = DatasetFolder(run.dataset)
+    if published is None:
+        if run.dataset.exists() and not run.record("publish", "dataset").exists():
+            findings.add("missing", run.record("publish", "dataset"), "the dataset is there, and no record of it")
+        elif not run.dataset.exists():
+            findings.notes.append(f"{run.root} is not finished: rded distill --config {run.run_json} goes on")
+        return
+    try:
+        described = read_run(run)
+    except InputError:
+        return  # both copies are named as damaged
+    if not is_published_as(published, described):
+        findings.notes.append(f"{run.root} was begun again under other settings, and is not finished")
+    elif {dataset.sums, dataset.classes} <= findings.whole:
+        for path in _needed(run, published, described):
+            if not path.is_file():
+                findings.add("missing", path, "a finished run has it")
+
+
+def _needed(run: RunFolder, published: Record, described: dict[str, Any]) -> Iterator[Path]:
+    """Yields the records and notes of a finished run."""
+    for entry in json.loads(DatasetFolder(run.dataset).classes.read_text(encoding="utf-8")):
+        yield from (run.record(stage, class_unit(entry["folder"])) for stage in CLASS_STAGES)
+    yield run.record("observe", "observer")
+    if described["teacher"]["digest"] != described["observer"]["digest"]:
+        yield run.record("observe", "teacher")
+    names = [path.stem for path in stage_records(run) if path.parent.name == "soft_labels"]
+    for block in missing_epochs(names, described["config"]["label_epochs"]):
+        yield run.record("soft_labels", block_name(block))
+    yield run.label_images(published.upstream["images"])
+
+
+def _name_strays(run: RunFolder, findings: Findings) -> None:
+    """Names every file that nothing accounts for; a lock is somebody's, and only noted."""
+    for path in sorted(path for path in run.root.rglob("*") if not path.is_dir() and path not in findings.known):
+        if path == run.lock and holds(path):
+            continue
+        if path == run.lock:
+            holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
+            findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} writes here, or crashed")
+            continue
+        record = next((found for each in (run, *run.controls()) if (found := record_beside(each, path))), None)
+        if any(is_leftover(each, path) for each in (run, *run.controls())):
+            findings.add("unexpected", path, "left behind by a run that was interrupted")
+        elif record is not None and not record.exists():
+            findings.known.add(path)
+            findings.add("missing", record, f"{path.name} is there, and no record of it")
+        elif record is not None:
+            findings.add("unexpected", path, f"{record.name} does not name it")
+        else:
+            findings.add("unexpected", path, FOREIGN, remedy=MOVE_AWAY, is_foreign=True)

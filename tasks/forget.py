@@ -1,0 +1,200 @@
+"""Forget source images: find them, note them, take them out of the run's files, and say what was done."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+
+from prefect import task
+
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.forgotten import Forgotten, write_forgotten
+from rded_core.io.images import RejectedImage
+from rded_core.io.known_images import find_candidates, find_listed, tables_of
+from rded_core.io.leftovers import units_of
+from rded_core.io.lineage import Row, find_uses, is_sha256
+from rded_core.io.manifest import Record, find_record
+from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
+from rded_core.io.sources import read_item
+from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
+from tasks.policies import STAGE_POLICY
+from tasks.prepare import RunPlan
+from tasks.scrub import clean_up, scrub
+
+Uris = dict[str, set[str]]
+"""SHA-256 of images to the URIs under which they are known."""
+
+
+class Forgetting:
+    """What is being forgotten.
+
+    A plain class, so that Prefect does not walk into it.
+
+    Attributes:
+        asked: the images asked for.
+        forgotten: all that the run must be without now.
+        uris: of all of these that are candidates, or were until now.
+        before: lineage as published before, with class folders.
+        labels: records of label tables before, by block.
+        controls: names of those removed.
+    """
+
+    def __init__(self, run: RunFolder, asked: Uris, forgotten: Forgotten, uris: set[str]) -> None:
+        self.asked, self.forgotten, self.uris = asked, forgotten, uris
+        self.before, self.labels = read_lineage(run), _label_records(run)
+        self.controls: list[str] = []
+
+
+@task(name="note", task_run_name="note what to forget", **STAGE_POLICY)
+def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
+    """Finds the images and notes them: from here on, no run in this folder uses them, whatever happens next.
+
+    Raises:
+        InputError: an image is not to be found, or a class would have too few left; nothing is changed.
+    """
+    asked: Uris = {}
+    for name in names:
+        for digest, uris in _resolve(plan, name).items():
+            asked.setdefault(digest, set()).update(uris)
+    digests = plan.forgotten.sha256 | frozenset(asked)
+    by_class = {folder: set(known) for folder, known in plan.forgotten.by_class.items()}
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for unit, row in find_candidates(plan.run, digests):
+        found[unit].append(row)
+        asked.get(row["source_sha256"], set()).add(row["source_uri"])
+        by_class.setdefault(_folder_of(plan, unit), set()).add(row["source_sha256"])
+    _require_enough(plan, found)
+    forgotten = Forgotten(digests, {folder: sorted(known) for folder, known in sorted(by_class.items())})
+    write_forgotten(plan.run, forgotten)
+    return Forgetting(plan.run, asked, forgotten, {row["source_uri"] for rows in found.values() for row in rows})
+
+
+@task(name="scrub", task_run_name="take out forgotten images", **STAGE_POLICY)
+def scrub_work(plan: RunPlan, forgetting: Forgetting) -> Forgetting:
+    """Takes the images out of candidates, scores, whatever shows them in ``work/``, and controls."""
+    forgetting.controls = scrub(plan, forgetting.forgotten, forgetting.uris)
+    return forgetting
+
+
+def _resolve(plan: RunPlan, name: str) -> Uris:
+    """Returns the images that bear a name, by SHA-256: as drawn, as published, and as they lie in the source now."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    published = DatasetFolder(plan.run.dataset)
+    for row in (*(row for _, row in find_candidates(plan.run, [name])), *_uses(published, [name])):
+        found[row["source_sha256"]].add(row["source_uri"])
+    if is_sha256(name):
+        return {name.lower(): found[name.lower()]}
+    if item := find_listed(plan.run, name):
+        try:
+            found[hashlib.sha256(read_item(item)).hexdigest()].add(name)
+        except RejectedImage as error:
+            if not found:
+                raise InputError(
+                    f"{name!r} of {plan.config.source} cannot be read ({error}); give its SHA-256"
+                ) from error
+    if not found:
+        raise InputError(
+            f"no image {name!r}: it is no candidate in the {len(tables_of(plan.run, 'candidates'))} classes that "
+            f"{plan.run.root} has drawn from, nor in its dataset's lineage, nor one of the {sum(plan.num_source)} "
+            f"images of {plan.config.source}; give its URI as lineage names it, or its SHA-256"
+        )
+    return found
+
+
+def _uses(dataset: DatasetFolder, names: Collection[str]) -> list[Row]:
+    """Returns the lineage that names an image; nothing where no dataset is there to be read."""
+    try:
+        return find_uses(dataset, names)
+    except InputError:
+        return []
+
+
+def _folder_of(plan: RunPlan, unit: str) -> str:
+    """Returns the folder of a class, also of one that is no longer part of the run."""
+    for label in plan.classes:
+        if class_unit(label.folder) == unit:
+            return label.folder
+    record, _ = find_record(plan.run.record("index", unit))
+    return str(record.settings["class"]) if record else unit
+
+
+def _require_enough(plan: RunPlan, found: dict[str, list[Row]]) -> None:
+    """Raises InputError where a class of the run would have too few candidates left."""
+    config = plan.config
+    needed = config.candidates_per_image if config.allow_fewer else config.candidates_per_class
+    for label in plan.classes:
+        gone = {row["position"] for row in found.get(class_unit(label.folder), [])}
+        left = _usable(plan.run, class_unit(label.folder)) - gone if gone else None
+        if left is not None and len(left) < needed:
+            raise InputError(
+                f"class {label.folder!r} would have {len(left)} usable candidates left, but {needed} are needed; "
+                "nothing was changed; run rded distill with more --num-candidates, with --allow-fewer, or with a lower "
+                "--ipc first"
+            )
+
+
+def _usable(run: RunFolder, unit: str) -> set[int]:
+    """Returns the positions of a class's candidates that decode and were not lost since."""
+    try:
+        scored = {row["position"] for row in read_rows(run.table("realism", unit), SCORES)}
+    except InputError:  # not scored yet
+        scored = {row["position"] for row in read_rows(run.table("candidates", unit), CANDIDATES)}
+    selected, _ = find_record(run.record("selection", unit))
+    return scored - set(selected.settings["lost"] if selected else ())
+
+
+def read_lineage(run: RunFolder) -> list[Row]:
+    """Reads the lineage of a run's dataset, with the class's folder in each row; nothing where there is none."""
+    folder = DatasetFolder(run.dataset)
+    try:
+        labels = DistilledDataset(folder).classes
+        rows = [row for table in folder.lineage_tables() for row in read_rows(table, LINEAGE)]
+    except InputError:
+        return []
+    return [{**row, "folder": labels[row["class_index"]].folder} for row in rows]
+
+
+def _label_records(run: RunFolder) -> dict[str, Record]:
+    found = {unit: find_record(run.record("soft_labels", unit))[0] for unit in units_of(run, ["soft_labels"])}
+    return {unit: record for unit, record in found.items() if record}
+
+
+@task(name="sum-up-forgetting", task_run_name="sum up what was forgotten", **STAGE_POLICY)
+def sum_up_forgetting(run: RunFolder, forgetting: Forgetting) -> dict[str, Any]:
+    """Removes what distilling left behind, and returns what was forgotten and what took its place."""
+    clean_up(run)
+    before, now = forgetting.before, read_lineage(run)
+    folders = {row["folder"] for row in before if row["source_sha256"] in forgetting.asked}
+    shown = {_patch(row) for row in before}
+    labels = _label_records(run)
+    made = [record.facts for unit, record in labels.items() if record != forgetting.labels.get(unit)]
+    return {
+        "dataset": str(run.dataset),
+        "images": [_describe(forgetting, digest) for digest in sorted(forgetting.asked)],
+        "uses": [row for row in before if row["source_sha256"] in forgetting.asked],
+        "refilled": [row for row in now if row["folder"] in folders and _patch(row) not in shown],
+        "num_changed": len(_contents(now) - _contents(before)),
+        "num_images": len(_contents(now)),
+        "num_labels": sum(record.facts["views"] for record in labels.values()),
+        "num_labels_made": sum(facts["views"] - facts.get("reused_views", 0) for facts in made),
+        "controls": forgetting.controls,
+    }
+
+
+def _describe(forgetting: Forgetting, digest: str) -> dict[str, Any]:
+    classes = [folder for folder, known in forgetting.forgotten.by_class.items() if digest in known]
+    return {"sha256": digest, "uris": sorted(forgetting.asked[digest]), "classes": classes}
+
+
+def _patch(row: Row) -> tuple[Any, ...]:
+    """Returns what makes a patch: its class, its image and its box."""
+    return tuple(row[name] for name in ("folder", "source_sha256", "box_top", "box_left", "box_height", "box_width"))
+
+
+def _contents(rows: list[Row]) -> set[tuple[Any, ...]]:
+    """Returns every image's key with its patches."""
+    images: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in rows:
+        images[row["key"]].append(_patch(row))
+    return {(key, *patches) for key, patches in images.items()}

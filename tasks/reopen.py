@@ -1,0 +1,98 @@
+"""A finished run's plan, from its own files and on the CPU, to compute parts of it again; the source is not needed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from rded_core.errors import InputError
+from rded_core.io.forgotten import Forgotten
+from rded_core.io.manifest import find_record
+from rded_core.io.observers import Observer
+from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.run_records import is_published_as, read_run
+from rded_core.io.sources import Source, SourceClass
+from rded_core.io.weights import Preprocessing
+from tasks.networks import load_observer, load_teacher
+from tasks.prepare import WHOLE_RUN, RunPlan, current_versions
+from tasks.run_configs import config_of
+
+DECIDING = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "cpu")
+"""Versions that decide the last bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A run that can be computed again.
+
+    Attributes:
+        plan: the run's, on the CPU; its source is empty but for the classes.
+        exact: bits must come out equal: the run was made on such a CPU, with these versions.
+        rounded: scores were made in bfloat16, or of pixels that a GPU decoded.
+        images: digest of all its images.
+        absent: ``observer`` or ``teacher`` to why that network cannot be had.
+    """
+
+    plan: RunPlan
+    exact: bool
+    rounded: bool
+    images: str
+    absent: dict[str, str]
+
+
+def reopen(run: RunFolder) -> Reopened:
+    """Opens a finished run.
+
+    Raises:
+        InputError: it is not finished, or its small files are damaged.
+    """
+    described = read_run(run)
+    published, _ = find_record(run.record("publish", "dataset"))
+    if published is None or not is_published_as(published, described):
+        raise InputError("it is not finished, or its record is damaged; only a finished run can be computed again")
+    config = replace(config_of(run), device="cpu", precision="float32", decoder="cpu")
+    classes = _read_classes(DatasetFolder(run.dataset))
+    absent: dict[str, str] = {}
+    networks: dict[str, Observer] = {}
+    for role, load in (("observer", load_observer), ("teacher", load_teacher)):
+        networks[role] = _load(role, partial(load, config, classes), described[role]["digest"], absent)
+    source = Source(config.source, classes, tuple(() for _ in classes))
+    plan = RunPlan(
+        config,
+        WHOLE_RUN,
+        source,
+        identity="",
+        forgotten=Forgotten(),
+        observer=networks["observer"],
+        teacher=networks["teacher"],
+    )
+    versions, now = described["versions"], current_versions()
+    is_rounded = described["precision"] != "float32" or described["config"]["decoder"] != "cpu"
+    same = described["device"] == "cpu" and all(versions.get(name) == now[name] for name in DECIDING)
+    return Reopened(
+        plan, exact=same and not is_rounded, rounded=is_rounded, images=published.upstream["images"], absent=absent
+    )
+
+
+def _read_classes(dataset: DatasetFolder) -> tuple[SourceClass, ...]:
+    try:
+        entries: list[dict[str, Any]] = json.loads(dataset.classes.read_text(encoding="utf-8"))
+        return tuple(SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"]) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{dataset.classes} cannot be read ({error}); rded repair makes it again") from error
+
+
+def _load(role: str, load: Callable[[], Observer], digest: str, absent: dict[str, str]) -> Observer:
+    """Returns a network; one that gives nothing, and a reason in `absent`, where it is not the one of the run."""
+    try:
+        network = load()
+        if network.digest == digest:
+            return network
+        absent[role] = f"{network.spec} has other weights now than the run's {role} had"
+    except InputError as error:
+        absent[role] = str(error)
+    nothing = nn.Identity()
+    return Observer(nothing, nothing, (), Preprocessing(), digest="", head_note="", spec="", facts={})

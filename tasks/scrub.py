@@ -1,0 +1,167 @@
+"""Take forgotten images out of the files in ``work/``, and leave what does not depend on them current."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rded_core.errors import InputError
+from rded_core.io.files import file_digest
+from rded_core.io.forgotten import Forgotten
+from rded_core.io.known_images import tables_of
+from rded_core.io.leftovers import drop_folder, drop_unit, units_of
+from rded_core.io.lineage import find_sources, find_uses
+from rded_core.io.manifest import Record, damaged_outputs, find_record, write_record
+from rded_core.io.parallel import map_ordered
+from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
+from rded_core.io.run_files import CLASS_STAGES
+from rded_core.io.run_records import clear_leftovers
+from rded_core.io.shards import Sample, read_shard, write_shard
+from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
+from tasks.candidates import content_of, into_tar, member_name
+from tasks.networks import num_workers
+from tasks.prepare import RunPlan
+
+Row = dict[str, Any]
+
+IMAGE_STAGES = ("selection", "squeeze")
+
+
+def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
+    """Takes forgotten images out of everything that the run has made of its classes, and out of its controls.
+
+    Candidates and scores are rewritten without them and stay current; selections and images that show one are dropped,
+    to be made again, and so is whatever is damaged, since nothing vouches for what is in it. A class that is no longer
+    part of the run is dropped whole where it had one as a candidate.
+
+    Args:
+        plan: of the run, whose lock is held.
+        forgotten: what is to be gone.
+        uris: under which the images were candidates.
+
+    Returns:
+        The names of the controls that were removed.
+    """
+    folders = {class_unit(label.folder): label.folder for label in plan.classes}
+    clear_leftovers(plan.run)
+    units = units_of(plan.run, CLASS_STAGES)
+
+    def work(unit: str) -> None:
+        _scrub_class(plan.run, unit, folders.get(unit), forgotten)
+
+    for _ in map_ordered(work, units, workers=num_workers(plan.config)):
+        pass
+    removed: list[str] = []
+    for control in plan.run.controls():
+        clear_leftovers(control)
+        if _may_name(control, forgotten, uris):
+            drop_folder(control.root)
+            removed.append(control.root.name)
+    return removed
+
+
+def _scrub_class(run: RunFolder, unit: str, folder: str | None, forgotten: Forgotten) -> None:
+    """Scrubs one class's units; `folder` is None where it is no longer part of the run."""
+    drawn = _sound(run, "candidates", unit)
+    if drawn is None:
+        _drop(run, unit, CLASS_STAGES[1:])
+        return
+    rows = read_rows(run.table("candidates", unit), CANDIDATES)
+    kept = [row for row in rows if row["source_sha256"] not in forgotten.sha256]
+    if len(kept) < len(rows) and folder is None:
+        _drop(run, unit, CLASS_STAGES)
+        return
+    if len(kept) < len(rows):
+        without = _leave_out(run, drawn, kept, {**drawn.settings, "forgotten": forgotten.mark_of_class(str(folder))})
+        gone = [row for row in rows if row["source_sha256"] in forgotten.sha256]
+        _scrub_scores(run, drawn, without, gone)
+    if not _images_are_free(run, unit, forgotten):
+        _drop(run, unit, IMAGE_STAGES)
+
+
+def _sound(run: RunFolder, stage: str, unit: str) -> Record | None:
+    """Returns a unit's record where its outputs are those that it names."""
+    path = run.record(stage, unit)
+    record, _ = find_record(path)
+    return None if record is None or damaged_outputs(path, record) else record
+
+
+def _drop(run: RunFolder, unit: str, stages: tuple[str, ...]) -> None:
+    for stage in reversed(stages):
+        drop_unit(run, stage, unit)
+
+
+def _leave_out(run: RunFolder, record: Record, kept: list[Row], settings: dict[str, Any]) -> Record:
+    """Rewrites a class's candidates as they would have been drawn without some; returns their record."""
+    path = run.record("candidates", record.unit)
+    table, tar = run.table("candidates", record.unit), run.tar("candidates", record.unit)
+    if tar.name in record.outputs:
+        names = {member_name(row["position"]) for row in kept}
+        members = write_shard(tar, _samples(run, record.unit, names)).members
+        by_name = {name.partition(".")[0]: name for name in members if not name.endswith(".cls")}
+        kept = [into_tar({**row, "member": by_name[member_name(row["position"])]}, members) for row in kept]
+    write_rows(table, kept, CANDIDATES)
+    outputs = {name: file_digest(path.parent / name) for name in record.outputs}
+    facts = {**record.facts, "candidates": len(kept), "content": content_of(kept)}
+    without = replace(record, settings=settings, outputs=outputs, facts=facts)
+    write_record(path, without)
+    return without
+
+
+def _samples(run: RunFolder, unit: str, names: set[str]) -> Iterator[Sample]:
+    return (sample for sample in read_shard(run.tar("candidates", unit)) if sample[0] in names)
+
+
+def _scrub_scores(run: RunFolder, before: Record, now: Record, gone: list[Row]) -> None:
+    """Rewrites a class's scores without some candidates; where they were not current, drops them."""
+    record = _sound(run, "realism", before.unit)
+    if record is None or record.upstream != {"candidates": before.facts["content"]}:
+        drop_unit(run, "realism", before.unit)
+        return
+    positions, uris = ({row[name] for row in gone} for name in ("position", "source_uri"))
+    table = run.table("realism", before.unit)
+    kept = [row for row in read_rows(table, SCORES) if row["position"] not in positions]
+    write_rows(table, kept, SCORES)
+    rejected = [entry for entry in record.facts["rejected"] if entry[1] not in uris]
+    facts = {**record.facts, "usable": len(kept), "rejected": rejected}
+    if "exact_ranks" in record.facts:  # any of those that are gone may have been among them
+        facts["exact_ranks"] = record.facts["exact_ranks"] - len(gone)
+    upstream, outputs = {"candidates": now.facts["content"]}, {table.name: file_digest(table)}
+    write_record(run.record("realism", before.unit), replace(record, upstream=upstream, outputs=outputs, facts=facts))
+
+
+def _images_are_free(run: RunFolder, unit: str, forgotten: Forgotten) -> bool:
+    """Tells whether a class's images are those of its selection, and that shows no forgotten image."""
+    selected, tiled = (_sound(run, stage, unit) for stage in IMAGE_STAGES)
+    if selected is None or _hits(run.table("selection", unit), forgotten):
+        return False
+    return tiled is not None and tiled.upstream["selection"] == selected.outputs_digest()
+
+
+def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
+    """Tells whether a control shows a forgotten image, or says that it could not; or is not whole, so that it may."""
+    dataset = DatasetFolder(control.dataset)
+    try:
+        selected = [row for table in tables_of(control, "selection") for row in _hits(table, forgotten)]
+        if selected or not dataset.sums.is_file() or find_uses(dataset, forgotten.sha256):
+            return True
+    except InputError:
+        return True
+    records = (_sound(control, "realism", unit) for unit in units_of(control, ["realism"]))
+    return any(record is None or uris & {uri for _, uri in record.facts["rejected"]} for record in records)
+
+
+def _hits(table: Path, forgotten: Forgotten) -> list[Row]:
+    """Returns the rows of a selection that show a forgotten image."""
+    return find_sources(table, SELECTED, forgotten.sha256)
+
+
+def clean_up(run: RunFolder) -> None:
+    """Removes what distilling left: the old dataset, and labels of old images for epochs that are recorded no more."""
+    clear_leftovers(run)
+    published, _ = find_record(run.record("publish", "dataset"))
+    current = published.upstream["images"] if published else None
+    for unit in units_of(run, ["soft_labels"]):
+        record, _ = find_record(run.record("soft_labels", unit))
+        if unit.startswith("epochs-") and (record is None or record.upstream["images"] != current):
+            drop_unit(run, "soft_labels", unit)

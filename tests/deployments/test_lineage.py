@@ -1,0 +1,177 @@
+"""``rded trace`` and ``rded forget`` as a user sees them."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from rded_core.config import DistillConfig
+
+MakeConfig = Callable[..., DistillConfig]
+RunUndecorated = Callable[[DistillConfig], Path]
+RunCli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def run(make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, which tests leave as it is."""
+    run = tmp_path_factory.mktemp("lineage") / "run"
+    run_undecorated(make_config(run, label_epochs=2))
+    return run
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, where pictures go."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _lineage(run: Path) -> list[dict[str, Any]]:
+    return pq.read_table(run / "dataset" / "lineage").to_pylist()
+
+
+def _row_text(row: dict[str, Any]) -> str:
+    box = " ".join(str(row[f"box_{side}"]) for side in ("top", "left", "height", "width"))
+    return f"box {box} (top left height width), score {row['score_nats']:.4g} nats, rank {row['rank']}"
+
+
+@pytest.mark.parametrize("place", ["", "dataset"])
+def test_trace_says_where_every_quadrant_comes_from(
+    run_cli: RunCli, run: Path, shared_source: Path, elsewhere: Path, place: str
+) -> None:
+    key = "c00001_i00001"
+    code, out, err = run_cli("trace", run / place, key)
+    assert code == 0, err
+    assert out.startswith(f"image       {key}, class 10\n")
+    rows = [row for row in _lineage(run) if row["key"] == key]
+    assert [row["quadrant"] for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        digest = hashlib.sha256((shared_source / row["source_uri"]).read_bytes()).hexdigest()
+        lines = f"quadrant {row['quadrant']}  {row['source_uri']}", f"sha256 {digest}", _row_text(row)
+        assert all(line in out for line in lines)
+    assert out.endswith(f"picture     {key}.jpg\n")
+    assert Image.open(elsewhere / f"{key}.jpg").width > 1000
+    assert "Prefect" not in err
+
+
+def test_several_keys_into_a_folder(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    code, out, _ = run_cli("trace", run, "c00000_i00000", "c00002_i00001", "--picture", tmp_path)
+    assert code == 0
+    assert out.count("quadrant") == 8
+    assert {path.name for path in tmp_path.glob("*.jpg")} == {"c00000_i00000.jpg", "c00002_i00001.jpg"}
+    code, _, err = run_cli("trace", run, "c00000_i00000", "c00002_i00001", "--picture", tmp_path / "one.jpg")
+    assert code == 2
+    assert "is one file for 2 images" in err
+
+
+def test_unknown_key_names_the_nearest(run_cli: RunCli, run: Path) -> None:
+    code, out, err = run_cli("trace", run, "c00001_i00007")
+    assert (code, out) == (2, "")
+    assert re.search(r"no image 'c00001_i00007' in .*dataset, which holds 6; the nearest: c00001_i0000", err)
+    assert err.count("\n") == 1
+
+
+def test_dataset_alone_has_lineage_but_no_picture(
+    run_cli: RunCli, run: Path, shared_source: Path, tmp_path: Path, elsewhere: Path
+) -> None:
+    alone = Path(shutil.copytree(run / "dataset", tmp_path / "alone"))
+    code, out, _ = run_cli("trace", alone, "c00000_i00000")
+    assert code == 0
+    assert "no picture  the dataset lies without its run folder; give --images-from SOURCE" in out
+    assert not list(elsewhere.iterdir())
+    code, out, _ = run_cli("trace", alone, "c00000_i00000", "--images-from", shared_source)
+    assert code == 0
+    assert out.endswith("picture     c00000_i00000.jpg\n")
+    other = Path(shutil.copytree(shared_source, tmp_path / "other"))
+    uri = next(row["source_uri"] for row in _lineage(run) if row["key"] == "c00000_i00000" and row["quadrant"] == 2)
+    shutil.copy(other / "2" / "000.jpg", other / uri)
+    code, out, _ = run_cli("trace", alone, "c00000_i00000", "--images-from", other)
+    assert "missing     quadrant 2: source image changed" in out
+
+
+def test_picture_comes_from_the_source_where_candidates_are_gone(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(copy / "work" / "candidates")
+    code, out, _ = run_cli("trace", copy, "c00000_i00000")
+    assert code == 0
+    assert out.endswith("picture     c00000_i00000.jpg\n")
+
+
+def test_no_picture_inside_the_run_nor_over_a_users_file(
+    run_cli: RunCli, run: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = run_cli("trace", run, "c00000_i00000", "--picture", run / "dataset" / "x.jpg")
+    assert code == 2
+    assert "would lie inside" in err
+    (elsewhere / "c00000_i00000.jpg").write_text("my notes")
+    code, out, _ = run_cli("trace", run, "c00000_i00000")
+    assert code == 0
+    assert "no picture  c00000_i00000.jpg exists already, and is no picture of rded trace; give --picture FILE" in out
+    assert (elsewhere / "c00000_i00000.jpg").read_text() == "my notes"
+    monkeypatch.chdir(run)
+    code, out, _ = run_cli("trace", run, "c00000_i00000")
+    assert code == 0
+    assert "would lie inside" in out
+    assert not list(run.glob("*.jpg"))
+
+
+def test_trace_a_source_image_to_what_shows_it(run_cli: RunCli, run: Path, shared_source: Path) -> None:
+    row = _lineage(run)[5]
+    digest = row["source_sha256"]
+    for name in (row["source_uri"], digest):
+        code, out, _ = run_cli("trace", run, "--source", name)
+        assert code == 0
+        assert out == (
+            f"source      {name}\nshown in    {row['key']} quadrant {row['quadrant']}, class 1, {_row_text(row)}\n"
+        )
+    unused = min(
+        {f"1/{path.name}" for path in (shared_source / "1").iterdir()} - {x["source_uri"] for x in _lineage(run)}
+    )
+    assert run_cli("trace", run, "--source", unused)[1].endswith("shown in    no distilled image\n")
+    code, _, err = run_cli("trace", run, "--source", "1/typo.jpg")
+    assert code == 2
+    assert re.search(r"no image '1/typo.jpg' is known here; .* such as 1/\d+.jpg", err)
+
+
+def test_trace_wants_one_question(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    assert run_cli("trace", run)[0] == 2
+    assert run_cli("trace", run, "c00000_i00000", "--source", "1/000.jpg")[0] == 2
+    assert run_cli("trace", tmp_path, "c00000_i00000")[0] == 2
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_forget_says_what_it_did(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    row, other = _lineage(copy)[0], hashlib.sha256(b"never seen").hexdigest()
+    code, out, err = run_cli("forget", copy, "--source", row["source_uri"], "--source", other)
+    assert code == 0, err
+    told = f"forgotten   {row['source_sha256']}\n            {row['source_uri']}\n            candidate of class 1\n"
+    assert told in out
+    assert f"forgotten   {other}\n            no image that this run has seen: noted, should it ever come\n" in out
+    assert f"shown in    1 distilled images: {row['key']}\n" in out
+    assert re.search(r"^refilled    c00000_i0000\d quadrant \d with 1/\d+.jpg \(rank 7\)$", out, flags=re.MULTILINE)
+    assert re.search(r"^labels      \d+ of 12 computed again$", out, flags=re.MULTILINE)
+    assert out.splitlines()[-1].startswith("remember    evaluations and networks")
+    code, out, err = run_cli("trace", copy, "--source", row["source_sha256"])
+    assert out.endswith("shown in    no distilled image\n")
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_forget_needs_a_run_folder(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copytree(run / "dataset", tmp_path / "alone"))
+    code, _, err = run_cli("forget", alone, "--source", "1/000.jpg")
+    assert code == 2
+    assert "no run folder at" in err
+    assert run_cli("forget", run)[0] == 2
+    code, _, err = run_cli("forget", run, "--source", "1/typo.jpg")
+    assert code == 2
+    assert "no image '1/typo.jpg'" in err

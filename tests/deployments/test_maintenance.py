@@ -1,0 +1,178 @@
+"""``rded verify`` and ``rded repair`` as a user meets them: one line a fault, exit codes, nothing of theirs deleted."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rded_core.config import DistillConfig
+
+RunCli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    run = tmp_path_factory.mktemp("maintenance") / "run"
+    run_undecorated(make_config(run, label_epochs=2))
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _first(run: Path, pattern: str) -> Path:
+    return min(run.glob(pattern))
+
+
+def test_sound_run_in_one_line(run: Path, run_cli: RunCli) -> None:
+    code, out, _ = run_cli("verify", run)
+    assert code == 0
+    assert re.fullmatch(rf"{run}: \d+ files, [\d.]+ kB whole, sound \([\d.]+ s\)\n", out)
+
+
+def test_verify_starts_without_torch_and_prefect(finished: Path) -> None:
+    code = (
+        "import sys; from rded_core.io.verify_run import find_checked; from tasks.checks import check_files;"
+        f"import deployments.cli; assert not check_files(find_checked({str(finished)!r})).faults;"
+        "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_repair_mends_in_place_and_leaves_what_is_not_ours(run: Path, run_cli: RunCli) -> None:
+    score = _first(run, "work/realism/*.parquet")
+    _flip(score)
+    (run / "work" / "run.json").unlink()
+    for name in ("notes.txt", "dataset/notes.txt", "work/realism/notes.txt"):
+        (run / name).write_text("mine")
+    (run / "work" / "dataset").mkdir()
+    for name in ("work/dataset/classes.json", "work/realism/.x.parquet.1.tmp", "dataset/.recipe.json.1.tmp"):
+        (run / name).write_text("half")
+    (run / "dataset" / "recipe.json").unlink()
+    code, out, _ = run_cli("verify", run)
+    assert code == 1
+    told = {line.split()[1].removesuffix(":"): line.split()[0] for line in out.splitlines()[:-1]}
+    assert told[f"work/realism/{score.name}"] == "damaged"
+    assert told["dataset/recipe.json"] == told["work/run.json"] == "missing"
+    assert {told[name] for name in told if "notes" in name or "tmp" in name or "work/dataset" in name} == {"unexpected"}
+    code, out, _ = run_cli("repair", run)
+    assert code == 1, "files that are not rded's stay, and are named"
+    assert f"made again work/realism/{score.name}" in out
+    assert "restored work/run.json from run.json" in out
+    assert "removed work/dataset/classes.json" in out
+    left = [line.split()[1] for line in out.splitlines() if line.startswith(("unexpected", "damaged", "missing"))]
+    assert sorted(left) == ["dataset/notes.txt:", "notes.txt:", "work/realism/notes.txt:"]
+    for name in ("notes.txt", "dataset/notes.txt", "work/realism/notes.txt"):
+        assert (run / name).read_text() == "mine"
+        (run / name).unlink()
+    assert run_cli("verify", run)[0] == 0
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_repair_does_nothing_where_nothing_is_wrong(run: Path, run_cli: RunCli) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    code, out, _ = run_cli("repair", run)
+    assert (code, out.count("\n")) == (0, 1)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path != run} == {
+        path: stamp for path, stamp in before.items() if path != run
+    }
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_changed_source_is_not_taken_up_by_a_repair(
+    make_config: Callable[..., DistillConfig], image_folder: Path, run_cli: RunCli, tmp_path: Path,
+    run_undecorated: Callable[[DistillConfig], Path],
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    run_undecorated(make_config(run, source=str(image_folder), label_epochs=2))
+    _flip(_first(run, "work/squeeze/*.tar"))
+    shutil.copy(image_folder / "1" / "000.jpg", image_folder / "1" / "new.jpg")
+    code, _, err = run_cli("repair", run)
+    assert code == 2
+    assert "source.digest changed since" in err
+    assert "rded distill --config" in err
+
+
+def test_dataset_alone_cannot_be_made_again(run: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    published = Path(shutil.copytree(run / "dataset", tmp_path / "published"))
+    assert run_cli("verify", published)[0] == 0
+    _flip(published / "images" / "train-000000.tar")
+    for command in ("verify", "repair"):
+        code, out, _ = run_cli(command, published)
+        assert code == 1
+        assert "damaged       images/train-000000.tar: other bytes than SHA256SUMS says; fetch it again" in out
+
+
+@pytest.mark.parametrize("command", ["verify", "repair"])
+def test_what_is_no_run(command: str, run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for path, message in (("nowhere", "no such folder"), ("file", "no such folder"), ("folder", "neither a run nor")):
+        code, out, err = run_cli(command, tmp_path / path)
+        assert (code, out) == (2, "")
+        assert message in err
+
+
+def test_a_run_that_is_being_written(run: Path, run_cli: RunCli) -> None:
+    (run / ".lock").write_text("process 1 on elsewhere since noon (rded distill)\n")
+    code, out, _ = run_cli("verify", run)
+    assert code == 0
+    assert re.search(r"note +\.lock: process 1 on elsewhere .* writes here, or crashed", out)
+
+
+def test_unfinished_run_is_no_fault(run: Path, run_cli: RunCli) -> None:
+    shutil.rmtree(run / "dataset")
+    shutil.rmtree(run / "work" / "publish")
+    code, out, _ = run_cli("verify", run)
+    assert code == 0
+    assert "is not finished: rded distill --config" in out
+
+
+def test_run_without_its_description_is_told_from_a_stranger(run: Path, run_cli: RunCli) -> None:
+    for path in (run / "run.json", run / "work" / "run.json"):
+        path.unlink()
+    code, _, err = run_cli("verify", run)
+    assert code == 2
+    assert "has lost run.json and its copy" in err
+
+
+def test_missing_record_of_the_check_is_missed(run: Path, run_cli: RunCli) -> None:
+    (run / "work" / "observe" / "observer.json").unlink()
+    code, out, _ = run_cli("verify", run)
+    assert code == 1
+    assert "missing       work/observe/observer.json: a finished run has it" in out
+
+
+def test_deep_check_says_what_it_cannot_check(
+    run: Path, run_cli: RunCli, trained_weights: Path, tmp_path: Path
+) -> None:
+    code, out, _ = run_cli("verify", run, "--deep")
+    assert code == 0, out
+    for what in ("source images", "scores", "selections", "pixels", "labels"):
+        assert re.search(rf"note +{what} of {run}: a part of \d files computed again and compared", out)
+    hidden = tmp_path / "hidden.safetensors"
+    shutil.move(trained_weights, hidden)
+    try:
+        code, out, _ = run_cli("verify", run, "--deep")
+    finally:
+        shutil.move(hidden, trained_weights)
+    assert code == 0
+    assert re.search(rf"not checked +scores of {run}: .*{trained_weights.name}", out)
+    assert "2 checks could not be made" in out

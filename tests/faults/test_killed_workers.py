@@ -1,0 +1,247 @@
+"""Worker processes that are killed in the middle of a task: the run goes on, or the same command does."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rded_core.config import DistillConfig
+
+MakeConfig = Callable[..., DistillConfig]
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+STOPPED = (
+    "rded: error: a worker process ended (killed, or out of memory?); the same command again goes on where it stopped"
+)
+RUN_S = 540.0
+"""A run takes half a minute on a quiet machine; after this long it hangs."""
+
+MAX_RUNS = 4
+FIRST_FILES, LAST_FILES = 7, 26
+"""Records and outputs after which a kill falls: from the index, which the flow writes itself, to the last labels."""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What runs are started with: one Prefect server for all of them, which ends with the module."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/api"
+    paths = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
+    given = {**os.environ, "PREFECT_HOME": str(home), "PYTHONPATH": paths, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    start = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    command = [sys.executable, *start]
+    with (
+        (home / "server.log").open("w") as log,
+        subprocess.Popen(command, env=given, stdout=log, stderr=log, start_new_session=True) as server,
+    ):
+        try:
+            _await_server(f"{api}/health")
+            yield {**given, "PREFECT_API_URL": api}
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _await_server(url: str) -> None:
+    for _ in range(180):
+        try:
+            with urllib.request.urlopen(url):
+                return
+        except OSError:
+            time.sleep(1.0)
+    raise TimeoutError(f"nothing answers at {url}")
+
+
+@dataclasses.dataclass
+class Trial:
+    """One run folder, the command that fills it, and a random generator for what happens to it."""
+
+    out: Path
+    command: list[str]
+    environment: dict[str, str]
+    random: random.Random
+    kills: int = 0
+    outcomes: list[int] = dataclasses.field(default_factory=list)
+
+    def run(self, harm: "Callable[[Trial, psutil.Process], None] | None" = None) -> int:
+        """Runs the command once, harmed meanwhile; returns its exit code and leaves no process behind."""
+        with (self.out.parent / "stderr.txt").open("w+") as log:
+            started = psutil.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, cwd=PROJECT_ROOT, start_new_session=True
+            )
+            try:
+                if harm:
+                    harm(self, started)
+                code = started.wait(timeout=RUN_S)
+                log.seek(0)
+                self._check_end(code, log.read())
+                _assert_alone(started.pid)
+            finally:
+                _end_session(started.pid)
+        self.outcomes.append(code)
+        return code
+
+    def _check_end(self, code: int, told: str) -> None:
+        assert "Traceback" not in told, told
+        assert code in (0, 1, -signal.SIGKILL), told
+        assert (STOPPED in told.splitlines()) == (code == 1), told
+
+    def num_files(self) -> int:
+        return sum(not path.name.startswith(".") for path in (self.out / "work").rglob("*.*"))
+
+    def kill_one(self, run: psutil.Process, after: int) -> None:
+        """Kills a worker when there are `after` new files; nothing where the run ends before."""
+        goal = self.num_files() + after
+        while _is_alive(run) and (self.num_files() < goal or not _workers(run)):
+            time.sleep(0.01)
+        time.sleep(self.random.uniform(0.0, 0.3))
+        if workers := _workers(run):
+            self.random.choice(workers).kill()
+            self.kills += 1
+
+
+def _is_alive(run: psutil.Process) -> bool:
+    return run.is_running() and run.status() != psutil.STATUS_ZOMBIE
+
+
+def _workers(run: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [child for child in run.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def _in_session(session: int) -> list[int]:
+    found: list[int] = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def _assert_alone(session: int) -> None:
+    """Asserts that nothing of a run is left when it has ended; a worker that has just been started imports first."""
+    for _ in range(1200):
+        if not _in_session(session):
+            return
+        time.sleep(0.1)
+    left = [psutil.Process(pid).cmdline() for pid in _in_session(session)]
+    raise AssertionError(f"still there: {left}")
+
+
+def _end_session(session: int) -> None:
+    for pid in _in_session(session):
+        os.kill(pid, signal.SIGKILL)
+
+
+StartTrial = Callable[[str, int], Trial]
+
+
+@pytest.fixture(scope="module")
+def start_trial(
+    environment: dict[str, str], make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+) -> StartTrial:
+    def start(runner: str, seed: int) -> Trial:
+        folder = tmp_path_factory.mktemp(f"trial-{seed}")
+        config = folder / "config.json"
+        config.write_text(json.dumps(dataclasses.asdict(make_config(folder / "run", classes_per_shard=1))))
+        flags = ["-c", str(config), "--runner", runner, *([] if runner == "thread" else ["--task-workers", "2"])]
+        command = [sys.executable, "-m", "deployments", "distill", *flags]
+        return Trial(folder / "run", command, environment, random.Random(seed))
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def expected(start_trial: StartTrial) -> str:
+    """The sums of a run in one process that nothing happens to.
+
+    Not in this one: torch.fx cannot trace our own networks while tests check their shapes, which changes last bits.
+    """
+    trial = start_trial("thread", 0)
+    assert trial.run() == 0
+    return (trial.out / "dataset" / "SHA256SUMS").read_text()
+
+
+def _kill_now_and_then(trial: Trial, run: psutil.Process) -> None:
+    for _ in range(trial.random.randint(1, 3)):
+        trial.kill_one(run, trial.random.randint(FIRST_FILES, LAST_FILES // 2))
+
+
+def _kill_once(trial: Trial, run: psutil.Process) -> None:
+    trial.kill_one(run, trial.random.randint(FIRST_FILES, LAST_FILES))
+
+
+def _go_on_until_done(trial: Trial, expected: str) -> None:
+    while trial.outcomes[-1] != 0:
+        assert len(trial.outcomes) < MAX_RUNS
+        trial.run()
+    assert (trial.out / "dataset" / "SHA256SUMS").read_text() == expected
+
+
+def _kill_flow(trial: Trial, run: psutil.Process) -> None:
+    """Kills the process that the workers belong to, when they are there."""
+    while _is_alive(run) and len(_workers(run)) < 2:
+        time.sleep(0.01)
+    time.sleep(trial.random.uniform(0.0, 1.0))
+    run.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["process", "dask"])
+def test_workers_end_with_the_run(start_trial: StartTrial, runner: str) -> None:
+    assert start_trial(runner, 3).run(_kill_flow) == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["process", "dask"])
+def test_a_run_that_loses_a_worker_gives_the_same_dataset(start_trial: StartTrial, expected: str, runner: str) -> None:
+    trial = start_trial(runner, 1)
+    trial.run(_kill_once)
+    assert trial.kills == 1
+    _go_on_until_done(trial, expected)
+
+
+def _kill_all_at_once(trial: Trial, run: psutil.Process) -> None:
+    """Kills every worker as soon as it is there."""
+    while _is_alive(run):
+        for worker in _workers(run):
+            worker.kill()
+            trial.kills += 1
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_run_that_loses_every_worker_ends_in_one_line(start_trial: StartTrial, expected: str) -> None:
+    trial = start_trial("process", 2)
+    assert trial.run(_kill_all_at_once) == 1
+    assert trial.kills >= 3
+    _go_on_until_done(trial, expected)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("runner", ["process", "dask"])
+def test_twenty_killed_workers_lose_nothing(start_trial: StartTrial, expected: str, runner: str) -> None:
+    trials: list[Trial] = []
+    while sum(trial.kills for trial in trials) < 20:
+        trials.append(start_trial(runner, 100 + len(trials)))
+        trials[-1].run(_kill_now_and_then)
+        _go_on_until_done(trials[-1], expected)
+        kills = sum(trial.kills for trial in trials)
+        stopped = sum(code == 1 for trial in trials for code in trial.outcomes)
+        print(f"{runner}: {len(trials)} trials, {kills} workers killed, {stopped} runs stopped, sums all equal")

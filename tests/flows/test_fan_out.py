@@ -1,0 +1,106 @@
+"""Fan-out on workers that may be lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flows import fan_out
+from flows.fan_out import each
+from rded_core.errors import RunStopped
+
+
+class _WorkerLost(Exception):
+    pass
+
+
+class _Plan:
+    def sharing_cores(self, num_processes: int) -> tuple[str, int]:
+        return ("plan", num_processes)
+
+
+class _Future:
+    """Is done at once, or never."""
+
+    def __init__(self, call: Callable[[], Any], *, is_heard_of: bool) -> None:
+        self._call, self._is_heard_of = call, is_heard_of
+        self.wrapped_future = self
+
+    def wait(self, timeout: float) -> None:
+        del timeout
+
+    def done(self) -> bool:
+        return self._is_heard_of
+
+    def result(self) -> Any:
+        return self._call()
+
+
+class _Runner:
+    """Loses its workers over some calls of a task, which it counts."""
+
+    lost, attempts, num_processes = (_WorkerLost,), 3, 2
+
+    def __init__(self, *, lost_calls: tuple[int, ...] = (), unheard_calls: tuple[int, ...] = ()) -> None:
+        self.lost_calls, self.unheard_calls = lost_calls, unheard_calls
+        self.calls: list[tuple[Any, ...]] = []
+        self.renewed = 0
+
+    def submit(self, *arguments: Any) -> _Future:
+        number = len(self.calls)
+        self.calls.append(arguments)
+
+        def call() -> Any:
+            if number in self.lost_calls:
+                raise _WorkerLost
+            return arguments[1:]
+
+        return _Future(call, is_heard_of=number not in self.unheard_calls)
+
+    def check(self) -> None:
+        raise _WorkerLost
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, runner: _Runner) -> list[Any]:
+    monkeypatch.setattr(fan_out, "_find_workers", lambda: runner)
+    return each(runner, _Plan(), "abc", [1, 2, 3])  # type: ignore[arg-type]
+
+
+ALL = [("a", 1), ("b", 2), ("c", 3)]
+
+
+def test_results_keep_their_order_and_tasks_know_their_share_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner()
+    assert _run(monkeypatch, runner) == ALL
+    assert runner.calls == [(("plan", 2), *row) for row in ALL]
+    assert runner.renewed == 0
+
+
+def test_only_lost_tasks_are_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner(lost_calls=(0, 2, 3))
+    assert _run(monkeypatch, runner) == ALL
+    assert [row[1] for row in runner.calls] == ["a", "b", "c", "a", "c", "a"]
+    assert runner.renewed == 2
+
+
+def test_a_task_that_is_never_heard_of_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner(unheard_calls=(1,))
+    assert _run(monkeypatch, runner) == ALL
+    assert runner.renewed == 1
+
+
+def test_workers_lost_again_and_again_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner(lost_calls=tuple(range(9)))
+    with pytest.raises(RunStopped, match=r"a worker process ended .* the same command again goes on"):
+        _run(monkeypatch, runner)
+    assert (len(runner.calls), runner.renewed) == (9, 2)
+
+
+def test_a_tasks_own_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner(lost_calls=(1,))
+    runner.lost = (KeyError,)
+    with pytest.raises(_WorkerLost):
+        _run(monkeypatch, runner)

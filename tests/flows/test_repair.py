@@ -1,0 +1,123 @@
+"""A byte flipped anywhere in OUT: found by verify, mended by repair, and every file is again what it was."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.io.findings import Findings
+from rded_core.io.forgotten import Forgotten, write_forgotten
+from rded_core.io.paths import RunFolder
+from tasks.checks import check_files
+
+MakeConfig = Callable[..., DistillConfig]
+Files = dict[str, bytes]
+
+KINDS = (
+    *("run.json", "work/run.json", "forgotten.json", "work/forgotten.json", "evaluations/*.json"),
+    *("work/evaluations/*.json", "work/index/*", "work/candidates/*", "work/observe/*", "work/realism/*"),
+    *("work/selection/*", "work/squeeze/*", "work/soft_labels/epochs*", "work/soft_labels/images*", "work/publish/*"),
+    *("work/students/*.result.json", "work/students/*s0.json", "work/controls/*/run.json"),
+    *("work/controls/*/work/*/*", "work/controls/*/dataset/*", "dataset/SHA256SUMS", "dataset/*.*", "dataset/*/*"),
+)
+"""Each kind of file is hit before any is hit again."""
+
+
+@pytest.fixture(scope="module")
+def whole(
+    make_config: MakeConfig,
+    without_prefect: Callable[[], AbstractContextManager[None]],
+    shared_source: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[RunFolder, Files]:
+    """A run with a list of forgotten images, an evaluation and its control; and the bytes of all its files."""
+    run = RunFolder(tmp_path_factory.mktemp("repair") / "run")
+    with without_prefect():
+        from flows.distill import distill
+        from flows.evaluate import evaluate
+
+        distill(make_config(run.root))
+        write_forgotten(run, Forgotten(frozenset({"0" * 64})))
+        evaluate(
+            EvaluateConfig(
+                dataset=str(run.root), val=str(shared_source), student="convnet3", seeds=2, epochs=1, device="cpu"
+            )
+        )
+    return run, _files(run.root)
+
+
+def _files(root: Path) -> Files:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def _repair(run: RunFolder) -> tuple[Findings, list[str]]:
+    from flows.repair import repair
+
+    told: list[str] = []
+    return repair(run, tell=told.append), told
+
+
+def _flip(path: Path, draw: random.Random) -> str:
+    data = bytearray(path.read_bytes())
+    place, bit = draw.randrange(len(data)), draw.randrange(8)
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+    return f"bit {bit} of byte {place} flipped"
+
+
+def _truncate(path: Path, draw: random.Random) -> str:
+    data = path.read_bytes()
+    length = draw.randrange(len(data))
+    path.write_bytes(data[:length])
+    return f"cut to {length} bytes"
+
+
+def _delete(path: Path, _: random.Random) -> str:
+    path.unlink()
+    return "deleted"
+
+
+def _hurt_and_mend(run: RunFolder, before: Files, hurt: Callable[[Path, random.Random], str], *, count: int) -> None:
+    draw = random.Random(f"{hurt.__name__} {count}")
+    started = time.monotonic()
+    for number in range(count):
+        kind = KINDS[number % len(KINDS)] if count > len(KINDS) else draw.choice(KINDS)
+        path = draw.choice(sorted(path for path in run.root.glob(kind) if path.is_file()))
+        what = f"{path.relative_to(run.root)} {hurt(path, draw)}"
+        assert check_files(run).faults, f"{what}: not found"
+        findings, told = _repair(run)
+        assert not findings.faults, f"{what}: {told} left {findings.faults}"
+        assert told, what
+        after = _files(run.root)
+        assert {name for name in before | after if before.get(name) != after.get(name)} == set(), f"{what}: {told}"
+    print(f"{count} files {hurt.__name__.strip('_')}: all found, all mended, {time.monotonic() - started:.0f} s")
+
+
+@pytest.mark.usefixtures("plain_flows")
+@pytest.mark.parametrize(("hurt", "count"), [(_flip, 12), (_truncate, 4), (_delete, 6)])
+def test_random_damage_is_found_and_mended(
+    whole: tuple[RunFolder, Files], hurt: Callable[[Path, random.Random], str], count: int
+) -> None:
+    _hurt_and_mend(*whole, hurt, count=count)
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("plain_flows")
+@pytest.mark.parametrize(("hurt", "count"), [(_flip, 200), (_truncate, 60), (_delete, 60)])
+def test_much_random_damage_is_found_and_mended(
+    whole: tuple[RunFolder, Files], hurt: Callable[[Path, random.Random], str], count: int
+) -> None:
+    _hurt_and_mend(*whole, hurt, count=count)
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_sound_run_is_left_as_it_is(whole: tuple[RunFolder, Files]) -> None:
+    run, _ = whole
+    written = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
+    findings, told = _repair(run)
+    assert (findings.faults, told) == ([], [])
+    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == written

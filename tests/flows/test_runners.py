@@ -1,0 +1,105 @@
+"""What tasks run on changes nothing in the result."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from flows.distill import distill
+from flows.runners import WorkerProcesses, make_runner
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from tasks import prepare as prepare_module
+from tasks.prepare import prepare
+
+MakeConfig = Callable[..., DistillConfig]
+
+
+@pytest.fixture(scope="module")
+def small_config(make_config: MakeConfig, save_untrained: Callable[..., Path]) -> MakeConfig:
+    """Makes the config of a run with a network that torch.fx can trace also where tests check shapes."""
+    weights = str(save_untrained(arch="resnet18"))
+    changes = {"observer": "rded:resnet18", "weights": weights, "force": True, "classes_per_shard": 1}
+    return partial(make_config, workers=None, ipc=1, num_candidates=4, label_epochs=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def sums_in_one_process(
+    prefect_harness: None,  # noqa: ARG001
+    small_config: MakeConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    dataset = distill(small_config(tmp_path_factory.mktemp("thread") / "run"))["dataset"]
+    return (Path(dataset) / "SHA256SUMS").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_harness")
+@pytest.mark.parametrize("kind", ["process", "dask"])
+def test_workers_give_the_same_bytes_and_the_next_run_finds_them(
+    small_config: MakeConfig, sums_in_one_process: str, tmp_path: Path, kind: str
+) -> None:
+    config = small_config(tmp_path / "run")
+    made = distill.with_options(task_runner=make_runner(kind, 2))(config)
+    assert (Path(made["dataset"]) / "SHA256SUMS").read_text() == sums_in_one_process
+    again = distill(config)
+    assert sum(entry["made"] for entry in again["work"]) == 0
+    assert sum(entry["reused"] for entry in again["work"]) == sum(entry["made"] for entry in made["work"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_processes", "message"),
+    [
+        ("ray", None, "runner must be one of thread, process, dask, or the address of a Dask scheduler"),
+        ("process", 0, "task_workers must be >= 1"),
+        ("thread", 2, "task_workers .* goes with --runner process or dask"),
+        ("tcp://127.0.0.1:1", 2, "task_workers .* goes with --runner process or dask"),
+    ],
+)
+def test_what_cannot_run_is_told(kind: str, num_processes: int | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_runner(kind, num_processes)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "flows.dask_workers", raising=False)
+    with pytest.raises(InputError, match="--runner dask needs rded's extra 'dask'"):
+        make_runner("dask")
+
+
+def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.dask_workers.CONNECT_S", 0.5)
+    with pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:1 "):
+        make_runner("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int) -> None:
+    size = {"n_workers": num_workers, "threads_per_worker": 2, "processes": False}
+    with (
+        LocalCluster(**size, protocol="tcp://", dashboard_address=None) as cluster,
+        pytest.raises(InputError, match=r"needs workers of one thread each.*--nthreads 1"),
+    ):
+        make_runner(cluster.scheduler_address)
+
+
+def test_prefects_copy_of_a_runner_is_like_it() -> None:
+    runner = make_runner("process", 3)
+    assert isinstance(runner, WorkerProcesses)
+    assert runner.duplicate().num_processes == 3
+    assert getattr(make_runner("dask", 3).duplicate(), "num_processes") == 3  # noqa: B009
+
+
+def test_worker_processes_share_the_cores_unless_threads_are_given(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_module, "num_available_cores", lambda: 9)
+    plan = prepare.fn(make_config(tmp_path / "a", workers=None))
+    shares = [plan.sharing_cores(num_processes).config.workers for num_processes in (1, 2, 4, 64)]
+    assert shares == [None, 4, 2, 1]
+    assert prepare.fn(make_config(tmp_path / "b", workers=5)).sharing_cores(4).config.workers == 5
+    assert plan.config.workers is None

@@ -1,0 +1,174 @@
+"""A dataset whose sums are right and whose files are at odds: what only reading them shows."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from rded_core.config import DistillConfig
+from rded_core.io.dataset_card import write_sums
+from rded_core.io.findings import Fault
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.shards import Sample, read_shard, write_shard
+from tasks.checks import check_files
+
+LABELS = "soft_labels/epochs-000000-000001.parquet"
+LINEAGE = "lineage/train-000000.parquet"
+SHARD = "images/train-000000.tar"
+
+
+@pytest.fixture(scope="module")
+def published(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    return run_undecorated(make_config(tmp_path_factory.mktemp("verify") / "run", label_epochs=2))
+
+
+@pytest.fixture
+def dataset(published: Path, tmp_path: Path) -> DatasetFolder:
+    return DatasetFolder(Path(shutil.copytree(published, tmp_path / "published")))
+
+
+def _faults(dataset: DatasetFolder) -> list[Fault]:
+    return check_files(dataset).faults
+
+
+def _json(name: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
+    def hurt(root: Path) -> None:
+        content = json.loads((root / name).read_text())
+        change(content)
+        (root / name).write_text(json.dumps(content))
+
+    return hurt
+
+
+def _samples(change: Callable[[list[Sample]], list[Sample]]) -> Callable[[Path], None]:
+    def hurt(root: Path) -> None:
+        samples = list(read_shard(root / SHARD))
+        write_shard(root / SHARD, change(samples))
+
+    return hurt
+
+
+def _table(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    """Writes a table anew, an epoch a row group where it has labels."""
+
+    def hurt(root: Path) -> None:
+        table = change(pq.read_table(root / name))
+        with pq.ParquetWriter(root / name, table.schema) as writer:
+            epochs = sorted(set(table["epoch"].to_pylist())) if "epoch" in table.schema.names else [None]
+            for epoch in epochs:
+                part = table if epoch is None else table.filter(pc.equal(table["epoch"], epoch))
+                writer.write_table(part, row_group_size=max(part.num_rows, 1))
+
+    return hurt
+
+
+def _with(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        column, field = table.schema.get_field_index(name), table.schema.field(name)
+        values = table[name].to_pylist()
+        values[row] = value
+        return table.set_column(column, field, pa.array(values, type=field.type))
+
+    return change
+
+
+def _not_finite(table: pa.Table) -> pa.Table:
+    logits = table["logits"].combine_chunks()
+    flat = np.array(logits.flatten().to_numpy())
+    flat[1] = np.inf
+    column = pa.FixedSizeListArray.from_arrays(pa.array(flat, type=pa.float16()), type=logits.type)
+    return table.set_column(table.schema.get_field_index("logits"), table.schema.field("logits"), column)
+
+
+def _other_version(table: pa.Table) -> pa.Table:
+    said = json.loads(table.schema.metadata[b"rded"])
+    return table.replace_schema_metadata({"rded": json.dumps({**said, "schema_version": 99})})
+
+
+def _relabelled(samples: list[Sample]) -> list[Sample]:
+    (key, files), *others = samples
+    return [(key, {**files, "cls": b"2"}), *others]
+
+
+def _cut(samples: list[Sample]) -> list[Sample]:
+    (key, files), *others = samples
+    return [(key, {**files, "png": files["png"][:-40]}), *others]
+
+
+def test_whole_dataset_is_sound(dataset: DatasetFolder) -> None:
+    findings = check_files(dataset)
+    assert (findings.faults, findings.notes) == ([], [])
+    assert {path.relative_to(dataset.root).as_posix() for path in findings.whole} == {
+        path.relative_to(dataset.root).as_posix() for path in (*dataset.files(), dataset.sums)
+    }
+
+
+@pytest.mark.parametrize(
+    ("hurt", "path", "what"),
+    [
+        (_json("recipe.json", lambda recipe: recipe.update(num_images=7)), "recipe.json", "7 images, classes.json an"),
+        (_json("recipe.json", lambda recipe: recipe.update(num_classes=2)), "recipe.json", "2 classes, which are not"),
+        (_json("recipe.json", lambda recipe: recipe.update(label_epochs=3)), "recipe.json", "epochs 2 to 2 are in no"),
+        (_json("recipe.json", lambda recipe: recipe.pop("size")), SHARD, "KeyError: 'size'"),
+        (_json("classes.json", lambda entries: entries[0].update(num_images=1, index=5)), "recipe.json", "numbers"),
+        (
+            _json("croissant.json", lambda said: said["distribution"][0].update(sha256="0" * 64)),
+            "croissant.json", "another digest of classes.json",
+        ),
+        (_samples(_relabelled), SHARD, "c00000_i00000.json and c00000_i00000.cls are of different"),
+        (_samples(_cut), SHARD, "c00000_i00000 does not decode"),
+        (_samples(lambda samples: samples[1:]), "classes.json", "class 1 has 1 images in the shards, not 2"),
+        (_samples(lambda samples: [*samples, samples[0]]), SHARD, "c00000_i00000 is there twice"),
+        (_table(LINEAGE, lambda rows: rows.slice(1)), LINEAGE, "c00000_i00000 has not one row for each of its 4"),
+        (_table(LINEAGE, lambda rows: rows.slice(4)), "recipe.json", "1 images have no rows .*the first c00000_i00000"),
+        (_table(LINEAGE, _with("source_uri", 0, "x")), LINEAGE, "of other sources than c00000_i00000.json says"),
+        (_table(LINEAGE, _with("score_nats", 0, 1.5)), LINEAGE, "a score that is none"),
+        (_table(LABELS, lambda rows: rows.slice(1)), LABELS, "epoch 0: it does not name every image exactly once"),
+        (_table(LABELS, _with("key", 0, "c00009_i00009")), LABELS, "does not name every image exactly once"),
+        (_table(LABELS, _with("class_index", 0, 9)), LABELS, "rows of another class"),
+        (_table(LABELS, _with("mix_position", 0, 77)), LABELS, "a partner outside its batch"),
+        (_table(LABELS, _with("row_order", 0, [1, 1])), LABELS, "a row_order that is no permutation of 2 cells"),
+        (_table(LABELS, _with("crop_top", 0, 32)), LABELS, "a crop box outside the image"),
+        (_table(LABELS, _not_finite), LABELS, "logits that are not finite"),
+        (_table(LABELS, _other_version), LABELS, "schema version 99, this program knows 1"),
+        (_table(LABELS, lambda rows: rows.drop_columns(["flip"])), LABELS, "its columns are not those"),
+    ],
+)  # fmt: skip
+def test_files_at_odds_are_named(dataset: DatasetFolder, hurt: Callable[[Path], None], path: str, what: str) -> None:
+    hurt(dataset.root)
+    write_sums(dataset)
+    found = {fault.path.relative_to(dataset.root).as_posix(): fault for fault in _faults(dataset)}
+    assert path in found, found
+    assert found[path].kind == "inconsistent"
+    assert re.search(what, found[path].what), found[path].what
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\r", "\u2028", " "])
+def test_other_line_ends_in_the_sums_are_seen(dataset: DatasetFolder, separator: str) -> None:
+    text = dataset.sums.read_text()
+    dataset.sums.write_bytes(f"{text[:-1]}{separator}".encode())
+    assert [(fault.kind, fault.path) for fault in _faults(dataset)] == [("damaged", dataset.sums)]
+
+
+def test_strays_are_named_and_whose_they_are(dataset: DatasetFolder) -> None:
+    for name in ("notes.txt", "images/.train-000000.tar.1.tmp", "images/train-000009.tar"):
+        (dataset.root / name).write_text("x")
+    faults = {fault.path.relative_to(dataset.root).as_posix(): fault for fault in _faults(dataset)}
+    assert {fault.kind for fault in faults.values()} == {"unexpected"}
+    assert {name: fault.is_foreign for name, fault in faults.items()} == {
+        "notes.txt": True,
+        "images/.train-000000.tar.1.tmp": False,
+        "images/train-000009.tar": False,
+    }

@@ -1,0 +1,125 @@
+"""What is computed again shows files that are whole, and not what the run's own source and networks give."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rded_core.config import DistillConfig
+from rded_core.io.files import file_digest
+from rded_core.io.findings import Findings
+from rded_core.io.manifest import read_record, seal, write_record
+from rded_core.io.paths import RunFolder
+from rded_core.io.shards import read_shard, write_shard
+from tasks.checks import check_files
+from tasks.deep_checks import check_deep
+
+
+@pytest.fixture(scope="module")
+def finished(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    run = tmp_path_factory.mktemp("deep") / "run"
+    run_undecorated(make_config(run, label_epochs=2))
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+
+
+def _deep(run: RunFolder) -> Findings:
+    findings = check_files(run)
+    assert not [fault for fault in findings.faults if fault.kind == "damaged"]
+    check_deep(run, findings)
+    return findings
+
+
+def _pass_off(path: Path) -> None:
+    """Writes the digest of a forged file into its record, so that nothing but its contents tells."""
+    record_path = path.with_suffix(".json")
+    record = read_record(record_path)
+    record.outputs[path.name] = file_digest(path)
+    write_record(record_path, record)
+
+
+def _forge_column(path: Path, name: str, change: Callable[[Any], Any]) -> None:
+    opened = pq.ParquetFile(path)
+    groups = [opened.read_row_group(number) for number in range(opened.num_row_groups)]
+    field = opened.schema_arrow.field(name)
+    with pq.ParquetWriter(path, opened.schema_arrow) as writer:
+        for group in groups:
+            values = pa.array([change(value) for value in group[name].to_pylist()], type=field.type)
+            writer.write_table(group.set_column(group.schema.get_field_index(name), field, values))
+    _pass_off(path)
+
+
+def test_run_as_it_was_made_is_found_the_same_bit_by_bit(run: RunFolder) -> None:
+    findings = _deep(run)
+    assert (findings.faults, findings.unchecked) == ([], [])
+    assert len(findings.notes) == 5
+
+
+@pytest.mark.parametrize(
+    ("stage", "column", "change", "what"),
+    [
+        ("realism", "scores_nats", lambda scores: [score - 1e-6 for score in scores], "scores are off by up to"),
+        ("realism", "boxes", lambda boxes: [boxes[0] + 1, *boxes[1:]], "other boxes are drawn"),
+        ("selection", "rank", lambda rank: rank + 1, "other patches are chosen"),
+    ],
+)
+def test_forged_tables_differ(run: RunFolder, stage: str, column: str, change: Callable[[Any], Any], what: str) -> None:
+    for table in run.stage(stage).glob("*.parquet"):
+        _forge_column(table, column, change)
+    differing = {fault.path.parent.name: fault.what for fault in _deep(run).faults if fault.kind == "differs"}
+    assert what in differing[stage]
+
+
+def test_forged_labels_differ(run: RunFolder) -> None:
+    (table,) = run.stage("soft_labels").glob("*.parquet")
+    _forge_column(table, "logits", lambda logits: [logits[0] + 0.01, *logits[1:]])
+    (fault,) = [fault for fault in _deep(run).faults if fault.kind == "differs"]
+    assert (fault.path, fault.what[:24]) == (table, "epoch 0: logits are off ")
+    assert fault.remedy.endswith("--redo label")
+
+
+def test_swapped_images_differ(run: RunFolder) -> None:
+    tar = min(run.stage("squeeze").glob("*.tar"))
+    samples = list(read_shard(tar))
+    write_shard(tar, [(key, other[1]) for (key, _), other in zip(samples, reversed(samples), strict=True)])
+    _pass_off(tar)
+    differing = {fault.path: fault.what for fault in _deep(run).faults if fault.kind == "differs"}
+    assert "is another when it is cut again" in differing[tar]
+
+
+def test_other_processor_gets_tolerances(run: RunFolder) -> None:
+    for path in (run.run_json, run.run_json_copy):
+        described = json.loads(path.read_text())
+        described.pop("digest")
+        described["versions"]["cpu"] = "another"
+        path.write_text(seal(described))
+    for table in run.stage("realism").glob("*.parquet"):
+        _forge_column(table, "scores_nats", lambda scores: [score - 1e-6 for score in scores])
+    differing = {fault.path.parent.name for fault in _deep(run).faults if fault.kind == "differs"}
+    assert differing == {"selection"}, "what is chosen depends on the scores as stored, on any processor"
+
+
+def test_images_that_left_the_source_are_no_fault(
+    make_config: Callable[..., DistillConfig], run_undecorated: Callable[[DistillConfig], Path], image_folder: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    run = RunFolder(tmp_path / "run")
+    run_undecorated(make_config(run.root, source=str(image_folder), label_epochs=2))
+    shutil.rmtree(image_folder)
+    findings = _deep(run)
+    assert not findings.faults
+    (told,) = findings.unchecked
+    assert told.startswith(f"source images of {run.root}: missing:")
