@@ -59,6 +59,9 @@ def image_key(class_index: int, number: int) -> str:
     return f"c{class_index:05d}_i{number:05d}"
 
 
+STAGES = ("index", "candidates", "observe", "realism", "selection", "squeeze", "soft_labels", "publish")
+"""Stages of a run, by the names of their folders in ``work/``."""
+
 SHARED_STAGES = ("index", "candidates", "observe")
 """Stages that a control takes over from the run it is a control of: both draw the same candidates."""
 

@@ -15,7 +15,7 @@ from rded_core.io.files import (
     write_text,
 )
 from rded_core.io.manifest import DamagedRecord, Record, digest_of, find_record, read_sealed, seal
-from rded_core.io.paths import RunFolder
+from rded_core.io.paths import STAGES, RunFolder
 
 NEUTRAL_FIELDS = {
     "out", "device", "precision", "workers", "classes_per_shard", "force", "max_rejected",
@@ -121,9 +121,10 @@ def require_free(run: RunFolder) -> None:
 
 
 def _holds_others(run: RunFolder) -> bool:
-    """Tells whether a folder holds any file but what is left of a run that was killed before its first was whole."""
-    files = (path for path in run.root.rglob("*") if not path.is_dir())
-    return any(path not in (run.lock, run.forgotten) and not is_temporary(path) for path in files)
+    """Tells whether a folder holds any file that is not of a run: killed early, or whose run.json is gone."""
+    ours = {*map(run.stage, STAGES), run.staged_dataset}
+    files = (path for path in run.root.rglob("*") if path not in (run.lock, run.forgotten) and not path.is_dir())
+    return any(ours.isdisjoint(path.parents) and not is_temporary(path) for path in files)
 
 
 def require_apart(out: Path, source: str) -> None:

@@ -21,6 +21,8 @@ CAPABILITY_VERSION = 0x20080522
 DAC_CAPABILITIES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of Linux."""
 
+PR_SET_PDEATHSIG = 1
+
 WATCHED = ("fsync", "replace", "rename", "link", "unlink", "rmdir")
 """Operations of `os` that a run changes its folder with, whatever calls them."""
 
@@ -119,6 +121,11 @@ def obey_permissions() -> None:
     for number in range(3):  # effective, permitted, inheritable
         words[number] &= ~DAC_CAPABILITIES
     assert libc.capset(header, words) == 0, os.strerror(ctypes.get_errno())
+
+
+def end_with_parent() -> None:
+    """Lets the system end this process when its parent does, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_undecorated(arguments: list[str], options: Options, output: str) -> None:

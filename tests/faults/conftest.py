@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import photo_like
+from tests.faults.child import end_with_parent
 from tests.faults.harness import Command, Outcome
 
 CLASSES = tuple(f"class-{letter}" for letter in "abcdefghijkl")
@@ -99,7 +100,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=end_with_parent
+        )
     try:
         _await_server(f"http://127.0.0.1:{port}/api/health", server, home / "server.log")
         yield environment

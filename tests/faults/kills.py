@@ -148,7 +148,8 @@ def live(
     (end or command).finish()
     check_finished(command.out, expected)
     final = Remains.of(command.out)
-    tally.kept += sum(left.check_kept(final, unchanged=old is None) for left in remains)
+    # Where another command ends it, what the killed one has overwritten since is rightly made again.
+    tally.kept += sum(left.check_kept(final, unchanged=old is None) for left in remains[-1 if end else 0 :])
     tally.resumed += 1
 
 

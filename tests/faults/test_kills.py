@@ -141,37 +141,58 @@ def _describe(points: list[Point]) -> str:
     return ", ".join(f"{point.how} {point.event}" for point in points)
 
 
-UNDECORATED, DECORATED = 72, 24
-"""Kills of first runs, undecorated and of the whole command."""
+FIRST_RUNS = {False: 96, True: 12}
+SECOND_RUNS = {False: 10, True: 2}
+"""Kills of first runs and of each kind of second run: undecorated, and of the whole command with Prefect."""
 
-CHANGED, CHANGED_DECORATED = 10, 2
-"""Kills of each kind of second run."""
+Live = Callable[[Path, list[Point], Tally, Environment | None], None]
+
+
+@pytest.fixture
+def pass_lives(prefect_server: Environment, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Tally]:
+    """Passes through lives with kills drawn over all stages, prints each and a table, and returns the counts."""
+    say = request.config.get_terminal_writer().line
+
+    def run(one_life: Live, events: list[str], counts: dict[bool, int], *, per_life: int, seed: int) -> Tally:
+        rng, tally, started = random.Random(seed), Tally(), time.monotonic()
+        for decorated, count in counts.items():
+            for number, points in enumerate(into_lives(draw_points(events, count, rng), per_life)):
+                out = tmp_path / f"run-{decorated}-{number}"
+                one_life(out, points, tally, prefect_server if decorated else None)
+                say(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
+                shutil.rmtree(out)
+        say(f"seed {seed}, {time.monotonic() - started:.0f} s\n{tally.table()}")
+        assert not processes_below(tmp_path)
+        return tally
+
+    return run
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_killed_anywhere(
-    make_command: MakeCommand, undisturbed: Undisturbed, expected: Outcome, make_change: MakeChange,
-    prefect_server: Environment, tmp_path: Path, request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
-    """At points drawn over all stages, several times a run: first runs, second runs, with Prefect and without."""
-    seed = 20260101
-    rng, tally, events, started = random.Random(seed), Tally(), undisturbed[1], time.monotonic()
-    say = request.config.get_terminal_writer().line
-    for environment, count in ((None, UNDECORATED), (prefect_server, DECORATED)):
-        for number, points in enumerate(into_lives(draw_points(events, count, rng), 3)):
-            out = tmp_path / f"first-{bool(environment)}-{number}"
-            live(make_command(out, environment=environment), points, events, expected=expected, tally=tally)
-            say(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
-            shutil.rmtree(out)
-    for kind in FLAGS:
-        change = make_change(kind)
-        for environment, count in ((None, CHANGED), (prefect_server, CHANGED_DECORATED)):
-            for number, points in enumerate(into_lives(draw_points(change.events, count, rng), 2)):
-                out = tmp_path / f"{kind}-{bool(environment)}-{number}"
-                change.live(make_command, out, points, tally, environment)
-                say(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
-                shutil.rmtree(out)
-    say(f"seed {seed}, {time.monotonic() - started:.0f} s\n{tally.table()}")
+    make_command: MakeCommand, undisturbed: Undisturbed, expected: Outcome, pass_lives: Callable[..., Tally]
+) -> None:
+    """A hundred kills at points drawn over all stages, three in each run's life."""
+    events = undisturbed[1]
+
+    def one_life(out: Path, points: list[Point], tally: Tally, environment: Environment | None) -> None:
+        live(make_command(out, environment=environment), points, events, expected=expected, tally=tally)
+
+    tally = pass_lives(one_life, events, FIRST_RUNS, per_life=3, seed=20260101)
     assert sum(tally.kills.values()) >= 100
-    assert not processes_below(tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("kind", FLAGS)
+def test_second_run_killed_anywhere(
+    make_command: MakeCommand, make_change: MakeChange, pass_lives: Callable[..., Tally], kind: str
+) -> None:
+    change = make_change(kind)
+
+    def one_life(out: Path, points: list[Point], tally: Tally, environment: Environment | None) -> None:
+        change.live(make_command, out, points, tally, environment)
+
+    tally = pass_lives(one_life, change.events, SECOND_RUNS, per_life=2, seed=20260103)
+    assert not tally.absent, "an old dataset stays until the new one takes its place"

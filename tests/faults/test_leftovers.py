@@ -32,6 +32,9 @@ def test_run_killed_before_its_first_file_was_whole_begins_anew(tmp_path: Path) 
     _write(tmp_path / "work" / f".run.json.{_dead_process()}.tmp")
     _write(run.lock)
     require_free(run)
+    _write(run.table("realism", "a"))  # OUT was deleted while a run went on
+    _write(run.staged_dataset / "images" / "a.tar")
+    require_free(run)
     _write(tmp_path / "work" / "letter.txt")
     with pytest.raises(InputError, match="is not empty and holds no run of rded"):
         require_free(run)
