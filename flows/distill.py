@@ -40,7 +40,7 @@ def distill(
         selected = each(select, plan, plan.shards, candidates, scores)
         images = each(tile, plan, plan.shards, candidates, scores, selected)
         blocks = label_blocks(config, images)
-        labels = each(label_views, plan, blocks, [images] * len(blocks))
+        labels = each(label_views, plan, blocks, [images for _ in blocks])
         return once(
             publish,
             plan,
