@@ -55,10 +55,10 @@ def _distill(given: dict[str, Any]) -> None:
     rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
     kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
+    from deployments.runners import make_runner
     from flows.distill import distill
-    from flows.runners import make_runner
 
-    runner = make_runner(kind, num_processes, tidy_logs)
+    runner = make_runner(kind, num_processes)
     with server_for_workers(kind):
         flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
         record = flow(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))

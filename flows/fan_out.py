@@ -32,10 +32,11 @@ def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[A
     results: dict[int, Any] = {}
     for left in reversed(range(runner.attempts)):
         results |= _try_all(runner, task, plan, {n: row for n, row in enumerate(rows) if n not in results})
-        if len(results) == len(rows):
+        lost = [row for number, row in enumerate(rows) if number not in results]
+        if not lost:
             return [results[number] for number in range(len(rows))]
         if left:
-            run_logger().warning("%s; %d tasks are begun again", WORKERS_LOST, len(rows) - len(results))
+            run_logger().warning("%s; %d tasks are begun again", WORKERS_LOST, len(lost))
             runner.renew()
     raise RunStopped(f"{WORKERS_LOST}; the same command again goes on where it stopped")
 

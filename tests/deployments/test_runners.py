@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+from deployments.runners import WorkerProcesses, make_runner
 from flows.distill import distill
-from flows.runners import WorkerProcesses, make_runner
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from tasks import prepare as prepare_module
@@ -66,13 +66,13 @@ def test_what_cannot_run_is_told(kind: str, num_processes: int | None, message: 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "flows.dask_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "deployments.dask_workers", raising=False)
     with pytest.raises(InputError, match="--runner dask needs rded's extra 'dask'"):
         make_runner("dask")
 
 
 def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.dask_workers.CONNECT_S", 0.5)
+    monkeypatch.setattr("deployments.dask_workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:1 "):
         make_runner("tcp://127.0.0.1:1")
 
@@ -81,7 +81,7 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
 def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int) -> None:
     size = {"n_workers": num_workers, "threads_per_worker": 2, "processes": False}
     with (
-        LocalCluster(**size, protocol="tcp://", dashboard_address=None) as cluster,
+        LocalCluster(**size, protocol="tcp://", dashboard_address="127.0.0.1:0") as cluster,
         pytest.raises(InputError, match=r"needs workers of one thread each.*--nthreads 1"),
     ):
         make_runner(cluster.scheduler_address)

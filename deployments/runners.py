@@ -3,13 +3,13 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Any, Self
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
+from deployments.environment import tidy_logs
 from rded_core.errors import InputError
 from rded_core.io.device import num_available_cores
 
@@ -21,16 +21,12 @@ MIN_PROCESSES = 2
 KINDS = "thread, process, dask, or the address of a Dask scheduler (tcp://HOST:PORT)"
 
 
-def make_runner(
-    kind: str, num_processes: int | None = None, set_up: Callable[[], None] | None = None
-) -> TaskRunner[Any]:
+def make_runner(kind: str, num_processes: int | None = None) -> TaskRunner[Any]:
     """Returns the Prefect task runner of a name.
 
     Args:
         kind: ``thread``, ``process``, ``dask`` (a cluster on this machine), or a Dask scheduler's address.
         num_processes: worker processes; by default one for every four cores, and two at least.
-        set_up: called first of all in each worker process.
-
     Raises:
         InputError: no such runner, or it is not installed, or there is no Dask cluster at the address.
     """
@@ -43,14 +39,14 @@ def make_runner(
         return ThreadPoolTaskRunner()
     num_processes = num_processes or max(num_available_cores() // CORES_PER_PROCESS, MIN_PROCESSES)
     if kind == "process":
-        return WorkerProcesses(num_processes, set_up)
+        return WorkerProcesses(num_processes)
     try:
-        from flows.dask_workers import DaskWorkers, require_cluster
+        from deployments.dask_workers import DaskWorkers, require_cluster
     except ImportError as error:
         raise InputError(f"--runner {kind} needs rded's extra 'dask' (pip install -e '.[dask]'): {error}") from error
     if is_address:
         require_cluster(kind)
-    return DaskWorkers.at(kind, set_up) if is_address else DaskWorkers.here(num_processes, set_up)
+    return DaskWorkers.at(kind) if is_address else DaskWorkers.here(num_processes)
 
 
 class WorkerProcesses(ProcessPoolTaskRunner):
@@ -65,14 +61,13 @@ class WorkerProcesses(ProcessPoolTaskRunner):
     lost = (BrokenProcessPool,)
     attempts = 3
 
-    def __init__(self, max_workers: int, set_up: Callable[[], None] | None = None) -> None:
-        super().__init__(max_workers=max_workers, initializer=_begin_worker, initargs=(set_up,))
+    def __init__(self, max_workers: int) -> None:
+        super().__init__(max_workers=max_workers, initializer=_begin_worker)
         self.num_processes = max_workers
-        self._set_up = set_up
 
     def duplicate(self) -> Self:
         """Returns another one like this: Prefect starts one for each run of a flow."""
-        return type(self)(self.num_processes, self._set_up)
+        return type(self)(self.num_processes)
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -94,12 +89,11 @@ class WorkerProcesses(ProcessPoolTaskRunner):
         self.__enter__()
 
 
-def _begin_worker(set_up: Callable[[], None] | None) -> None:
+def _begin_worker() -> None:
     """Makes a worker end with the process that started it, however that ends, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    if set_up:
-        set_up()
+    tidy_logs()
 
 
 def _end_with_parent() -> None:

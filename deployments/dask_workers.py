@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from distributed.client import FutureCancelledError
 from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
+from deployments.environment import tidy_logs
 from rded_core.errors import InputError, RunStopped
 
 CONNECT_S = 20.0
@@ -30,29 +30,26 @@ class DaskWorkers(DaskTaskRunner):
     lost = (KilledWorker, FutureCancelledError)
     attempts = 1
     num_processes = 1
-    set_up: Callable[[], None] | None = None
     _seen_s = 0.0
 
     @classmethod
-    def here(cls, num_processes: int, set_up: Callable[[], None] | None) -> Self:
+    def here(cls, num_processes: int) -> Self:
         """Returns a cluster on this machine, which ends with the flow."""
         # One thread a process (each task takes several itself); memory is left to the operating system.
         size = {"n_workers": num_processes, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
-        runner = cls(cluster_kwargs={**size, "dashboard_address": None})
-        runner.num_processes, runner.set_up = num_processes, set_up
+        runner = cls(cluster_kwargs={**size, "dashboard_address": "127.0.0.1:0"})
+        runner.num_processes = num_processes
         return runner
 
     @classmethod
-    def at(cls, address: str, set_up: Callable[[], None] | None) -> Self:
+    def at(cls, address: str) -> Self:
         """Returns the cluster whose scheduler listens at `address`."""
-        runner = cls(address=address)
-        runner.set_up = set_up
-        return runner
+        return cls(address=address)
 
     def duplicate(self) -> Self:
         """Returns another one like this: Prefect starts one for each run of a flow."""
         runner = super().duplicate()
-        runner.num_processes, runner.set_up = self.num_processes, self.set_up
+        runner.num_processes = self.num_processes
         return runner
 
     def __enter__(self) -> Self:
@@ -68,8 +65,8 @@ class DaskWorkers(DaskTaskRunner):
         """The client, connected when it is first asked for."""
         is_new = self._client is None
         client = super().client
-        if is_new and self.set_up:
-            client.register_plugin(_SetUp(self.set_up), name="rded")
+        if is_new:
+            client.register_plugin(_TidyLogs(), name="rded")
         return client
 
     def check(self) -> None:
@@ -84,15 +81,12 @@ class DaskWorkers(DaskTaskRunner):
         """Does nothing: Dask starts other workers itself."""
 
 
-class _SetUp(WorkerPlugin):
-    """Prepares every worker process, also those that come later."""
-
-    def __init__(self, set_up: Callable[[], None]) -> None:
-        self._set_up = set_up
+class _TidyLogs(WorkerPlugin):
+    """Keeps from the terminal what says nothing there, in every worker, also in those that come later."""
 
     def setup(self, worker: Worker) -> None:
         del worker
-        self._set_up()
+        tidy_logs()
 
 
 def require_cluster(address: str) -> None:
