@@ -203,9 +203,7 @@ def _compare_candidate(again: Reopened, stored: Row, now: Row, *, exact: bool) -
 
 def _compare_selection(again: Reopened, index: int) -> str:
     """Selects a class's patches again, from its scores as stored."""
-    lost = read_record(again.plan.run.record("selection", class_unit(again.plan.classes[index].folder))).settings[
-        "lost"
-    ]
+    lost = read_record(again.plan.run.record("selection", class_unit(again.plan.classes[index].folder))).facts["lost"]
     places = {row["position"]: row for row in _rows(again, "candidates", index, CANDIDATES)}
     scored = [row for row in _rows(again, "realism", index, SCORES) if row["position"] not in lost]
     now = choose_patches(again.plan, index, [{**row, **places[row["position"]]} for row in scored])

@@ -141,7 +141,7 @@ def _usable(run: RunFolder, unit: str) -> set[int]:
     except InputError:  # not scored yet
         scored = {row["position"] for row in read_rows(run.table("candidates", unit), CANDIDATES)}
     selected, _ = find_record(run.record("selection", unit))
-    return scored - set(selected.settings["lost"] if selected else ())
+    return scored - set(selected.facts["lost"] if selected else ())
 
 
 def read_lineage(run: RunFolder) -> list[Row]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_text
+from rded_core.io.leftovers import drop_unit, units_of
 from rded_core.io.manifest import DamagedRecord, Record, damaged_outputs, find_record, read_sealed, seal, what_changed
 from rded_core.io.paths import RunFolder, image_key
 from rded_core.io.soft_label_tables import read_epoch
@@ -95,6 +96,13 @@ def drop_old_notes(run: RunFolder, digest: str) -> None:
     for path in current.parent.glob("images-*.json"):
         if path != current:
             path.unlink()
+
+
+def drop_old_labels(run: RunFolder, blocks: list[str]) -> None:
+    """Removes label tables of blocks of epochs that are recorded no more."""
+    for unit in units_of(run, ["soft_labels"]):
+        if unit.startswith("epochs-") and unit not in blocks:
+            drop_unit(run, "soft_labels", unit)
 
 
 def read_images_noted(run: RunFolder, digest: str) -> dict[str, str]:

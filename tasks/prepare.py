@@ -106,6 +106,8 @@ class RunPlan:
     def scope(self, stage: Redo, index: int | None = None) -> Scope:
         """Returns how far this run may go with a class (or with all of them together) in a stage."""
         chosen = index is None or index in self._chosen
+        if self.run.owner is not None and stage == "draw":  # what both draw is the owner's, as its scores know it
+            return Scope(frozen=True)
         return Scope(redo=chosen and stage in self.rerun.redo, frozen=not chosen)
 
     def network_settings(self, role: str) -> dict[str, Any]:

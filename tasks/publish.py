@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from prefect import task
 
 from rded_core import __version__
+from rded_core.errors import InputError
 from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
 from rded_core.io.distilled import read_images, read_samples
@@ -25,9 +26,10 @@ from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
 from rded_core.io.shards import Sample, write_shard
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
-from tasks.labels_before import drop_old_notes, key_images, note_images
+from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
+from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
-from tasks.prepare import RunPlan
+from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
 from tasks.soft_labels import images_digest, label_blocks, squeeze_records
@@ -95,6 +97,11 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
     """
     squeezed = squeeze_records(results.images)
     missing = [label.folder for label in plan.classes if label.index not in squeezed]
+    if missing and plan.run.owner is not None:
+        raise InputError(
+            f"{plan.run.owner.root} lacks the candidates of {len(missing)} classes ({missing[0]} ...), which its "
+            f"controls are made of; run rded repair {plan.run.owner.root}, or rded distill again"
+        )
     if missing:
         run_logger().warning(
             "nothing published: %d of %d classes have no images yet (%s ...); run without --only-classes",
@@ -108,6 +115,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
             work.finish(0, _publish(plan, results, squeezed))
         note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
         drop_old_notes(plan.run, images_digest(plan, squeezed))
+        drop_old_labels(plan.run, [block_name(block) for block in label_blocks(plan.config, results.images)])
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
@@ -117,7 +125,8 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
 
 def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> Unit:
     """Returns the unit whose output is the dataset folder, of which the record names the checksums' checksum."""
-    looked_at = [*_records(results.candidates), *_records(results.scores)]
+    looked_at = _records([*results.candidates, *results.scores, *results.images])
+    networks = (load_observer(plan.config, plan.classes), load_teacher(plan.config, plan.classes))
     return Unit(
         plan.run,
         STAGE,
@@ -128,6 +137,7 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
             "selection": digest_of([record.upstream["selection"] for record in squeezed.values()]),
             "labels": digest_of([record.outputs for record in _records(results.labels)]),
             "observer": digest_of([record.facts for record in _records(results.checks)]),
+            "networks": digest_of([describe_network(network) for network in networks]),
             "candidates": digest_of([[record.facts.get("usable"), record.facts["rejected"]] for record in looked_at]),
         },
         still_true=lambda record: _fault(plan.run, record),
@@ -225,7 +235,7 @@ def _grouped(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
 def _class_entries(plan: RunPlan, results: StageResults, found: dict[int, ClassPatches]) -> list[dict[str, Any]]:
     """Returns classes.json's entries, each with its rejected images by reason and its median score."""
     rejected: dict[int, list[tuple[str, str]]] = {label.index: [] for label in plan.classes}
-    for result in (*results.candidates, *results.scores):
+    for result in (*results.candidates, *results.scores, *results.images):
         for index, record in result.records.items():
             rejected[index] += [(reason, uri) for reason, uri in record.facts["rejected"]]
     usable = {index: record.facts["usable"] for part in results.scores for index, record in part.records.items()}

@@ -46,10 +46,17 @@ def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores:
         plan.run,
         STAGE,
         name,
-        settings={"lost": [], **{field: getattr(plan.config, field) for field in fields}},
+        settings={field: getattr(plan.config, field) for field in fields},
         upstream={"scores": scores.outputs_digest(), "candidates": candidates.facts["content"]},
         outputs=(plan.run.table(STAGE, name),),
+        still_true=_lost_before if not plan.scope("select", index).frozen else lambda _: "",
     )
+
+
+def _lost_before(record: Record) -> str:
+    """Says whether candidates had gone when the class was tiled: they may be there again."""
+    count = len(record.facts["lost"])
+    return f"{count} candidate{'s' * (count > 1)} had gone" if count else ""
 
 
 def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -59,7 +66,7 @@ def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[
     scored = [row for row in read_rows(plan.run.table("realism", name), SCORES) if row["position"] not in lost]
     rows = choose_patches(plan, index, [{**row, **places[row["position"]]} for row in scored])
     write_rows(plan.run.table(STAGE, name), rows, SELECTED)
-    return {"patches": len(rows), "images": len({row["number"] for row in rows})}
+    return {"patches": len(rows), "images": len({row["number"] for row in rows}), "lost": sorted(lost)}
 
 
 def choose_patches(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -20,13 +19,13 @@ from rded_core.io.paths import ClassShard, class_unit
 from rded_core.io.shards import Sample, write_shard
 from rded_core.io.tables import CANDIDATES, SELECTED, read_rows
 from rded_core.squeeze import cell_shapes, tile_patches
-from tasks.candidates import read_candidate
+from tasks.candidates import Rejected, read_candidate
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
 from tasks.selection import select_class, selection_unit
-from tasks.units import StageResult, Unit, Worklist, run_unit
+from tasks.units import Scope, StageResult, Unit, Worklist, run_unit
 
 STAGE = "squeeze"
 
@@ -39,6 +38,7 @@ class LostCandidate(Exception):
     def __init__(self, index: int, row: Row, reason: str) -> None:
         super().__init__(f"{row['source_uri']}: {reason}")
         self.index, self.position = index, row["position"]
+        self.rejected = (reason, row["source_uri"])
 
 
 @task(name=STAGE, task_run_name="tile {shard.name}", **STAGE_POLICY)
@@ -54,16 +54,18 @@ def tile(
     units = {index: _unit(plan, index, records[index]) if index in records else None for index in shard.indices}
     work = Worklist(units, lambda index: plan.scope("tile", index), why=selected.why, workers=num_workers(plan.config))
     lost: dict[int, tuple[int, ...]] = dict.fromkeys(work.stale, ())
+    rejected: dict[int, Rejected] = {index: [] for index in lost}
     pending = list(lost)
     while pending:
         try:
             for index, facts in _tile_classes(plan, shard, pending):
-                work.finish(index, facts)
+                work.finish(index, {**facts, "rejected": rejected[index]})
                 pending.remove(index)
         except LostCandidate as error:
             index = error.index
             run_logger().warning("class %s: %s; the next-ranked takes its place", plan.classes[index].folder, error)
             lost[index] = (*lost[index], error.position)
+            rejected[index].append(error.rejected)
             made = (candidates.records.get(index), scores.records.get(index))
             work.replace(index, _unit(plan, index, _select_without(plan, index, made, lost[index])))
     return work.result(STAGE, shard.name)
@@ -87,9 +89,7 @@ def _select_without(
 ) -> Record:
     unit = selection_unit(plan, index, *made)
     assert unit is not None
-    done = run_unit(
-        replace(unit, settings={**unit.settings, "lost": sorted(lost)}), lambda: select_class(plan, index, lost)
-    )
+    done = run_unit(unit, lambda: select_class(plan, index, lost), scope=Scope(redo=True))
     assert done is not None
     return done.record
 

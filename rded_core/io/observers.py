@@ -29,7 +29,8 @@ class Observer:
         classifier: the same network with the source's class i as its output i.
         outputs: for each class of the source its output of `network`.
         preprocessing: its own, or ImageNet's where nothing says otherwise.
-        digest: SHA-256 over its weights, mean and std: all that the logits of `network` depend on.
+        digest: SHA-256 over spec, weights and preprocessing: all that logits and accuracy of `network` depend on. (The
+            same weights may fit two architectures.)
         head_note: how its head was matched to the source's classes.
         spec: as the user wrote it.
         facts: what its weights file says of itself (``arch``, ``top1``, ...), for reports.
@@ -87,11 +88,15 @@ def open_observer(
         classifier=slice_head(network, columns),
         outputs=tuple(range(len(classes)) if columns is None else columns),
         preprocessing=preprocessing,
-        digest=state_digest(network.state_dict(), [preprocessing.mean, preprocessing.std]),
+        digest=state_digest(network.state_dict(), [spec, *_seen_as(preprocessing)]),
         head_note=note,
         spec=spec,
         facts=facts,
     )
+
+
+def _seen_as(preprocessing: Preprocessing) -> tuple[Any, ...]:
+    return preprocessing.mean, preprocessing.std, preprocessing.interpolation
 
 
 def _count_outputs(network: nn.Module, spec: str, size: int) -> int:

@@ -1,5 +1,6 @@
 """Whose each file of a run folder is: records and what lies beside them, files that are kept twice, leftovers."""
 
+import re
 from pathlib import Path
 
 from rded_core.io.files import is_temporary
@@ -7,6 +8,9 @@ from rded_core.io.paths import RunFolder
 
 CLASS_STAGES = ("index", "candidates", "realism", "selection", "squeeze")
 """Stages with one record a class."""
+
+CLASS_UNIT = re.compile(r"-[0-9a-f]{8}$")
+"""How the names end that `paths.class_unit` gives; others in a class stage's folder are a user's."""
 
 STAGES = (*CLASS_STAGES, "observe", "soft_labels", "publish", "students")
 """All stages that keep records."""
@@ -42,7 +46,9 @@ def record_beside(run: RunFolder, path: Path) -> Path | None:
     if path.parent.name == "soft_labels" and path.name.startswith("images-"):
         return None
     ending = next((ending for ending in (*OUTPUT_ENDINGS, ".json") if path.name.endswith(ending)), "")
-    return path.with_name(path.name.removesuffix(ending) + ".json") if ending else None
+    unit = path.name.removesuffix(ending)
+    is_ours = path.parent.name not in CLASS_STAGES or CLASS_UNIT.search(unit)
+    return path.with_name(f"{unit}.json") if ending and is_ours else None
 
 
 def beside_record(path: Path) -> list[Path]:
