@@ -5,6 +5,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.forgotten import read_forgotten
+from rded_core.io.locks import only_writer
 from rded_core.io.paths import RunFolder
 from rded_core.io.shards import write_shard
 
@@ -123,7 +125,7 @@ def test_nothing_is_scored_again(run: Path, forget: Forget, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise AssertionError("scored")
 
-    monkeypatch.setattr("tasks.realism._score_group", fail)
+    monkeypatch.setattr("tasks.realism.score_group", fail)
     forget(run, _row(run)["source_uri"])
 
 
@@ -131,7 +133,7 @@ def test_nothing_of_it_is_left(run: Path, shared_source: Path, forget: Forget) -
     row = _row(run, class_index=2)
     data = (shared_source / row["source_uri"]).read_bytes()
     digest, uri = row["source_sha256"].encode(), row["source_uri"].encode()
-    for stray in ("work/candidates/.x.tar.1.tmp", "work/dataset/images/x", "work/dataset.old/x"):
+    for stray in ("work/candidates/.x.tar.999999999.tmp", "work/dataset/images/x", "work/dataset.old/x"):
         (run / stray).parent.mkdir(parents=True, exist_ok=True)
         (run / stray).write_bytes(data)
     assert _traces(run, data)
@@ -343,12 +345,11 @@ def test_class_that_left_the_run_forgets_too(
 
 
 def test_labels_of_epochs_no_longer_recorded_go(
-    run: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated
+    run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated
 ) -> None:
-    run_undecorated(make_config(run, label_epochs=8))
     stale = run / "work" / "soft_labels" / "epochs-000010-000011.parquet"
     assert stale.exists()
-    forget(run, _row(run)["source_uri"])
+    run_undecorated(make_config(run, label_epochs=8))
     assert not stale.exists()
 
 
@@ -385,10 +386,11 @@ def test_damaged_candidates_are_drawn_again_without_it(
 
 
 def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
-    from rded_core.io.locks import only_writer
-
-    with only_writer(RunFolder(run)), pytest.raises(InputError, match="is being written by"):
+    other, lock = Context(), only_writer(RunFolder(run))
+    other.run(lock.__enter__)
+    with pytest.raises(InputError, match="is being written by"):
         forget(run, _row(run)["source_uri"])
+    other.run(lock.__exit__, None, None, None)
     assert not (run / "forgotten.json").exists()
 
 
