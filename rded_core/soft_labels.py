@@ -1,75 +1,299 @@
-"""Soft labels: which images make up which batch, which batches share a forward pass, and how logits are stored."""
+"""Codecs of soft labels: what a teacher gives for a view, as columns of a table and back.
 
-from collections.abc import Callable, Sequence
+A closed set behind one interface. Logits are stored, not probabilities, so that the temperature stays the trainer's
+choice. Decoding gives exactly what is stored; encoding loses no more than `Codec.error` says. Axis legend besides the
+package's: d  width of the teacher's penultimate features, t  classes whose logits are stored apart.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from rded_core.errors import InputError
 
-def plan_batches(num_images: int, batch_size: int, generator: torch.Generator) -> list[Int[Tensor, "_b"]]:
-    """Shuffles the images and cuts them into the batches of one epoch; the last may be smaller.
+Encoded = Mapping[str, Tensor]
+"""Columns by name, one row a view: 1-d numbers, 2-d float or integer lists, or 2-d uint8 bytes."""
 
-    A single image left over joins the batch before it: batch statistics of one image are undefined.
+CODECS = ("float16", "int8", "int4", "features", "topk")
+
+HALF_RELATIVE, HALF_ABSOLUTE = 2.0**-11, 2.0**-25
+"""What rounding to float16 loses at most: relative, and absolute below 2^-14."""
+
+DEFAULT_TOP = 20
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """How labels are stored."""
+
+    @property
+    def name(self) -> str:
+        """As tables, recipe.json and ``--label-codec`` spell it."""
+        ...
+
+    def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
+        """Returns what is stored of the teacher's outputs: its logits, or its features where `features` stores these.
+
+        Raises:
+            ValueError: an output is not finite, or too large for float16.
+        """
+        ...
+
+    def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
+        """Returns float32 logits, by the stored numbers alone: the same ones give the same logits."""
+        ...
+
+    def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
+        """Returns for each row how far a decoded logit may be from the teacher's; infinite where nothing bounds it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HalfCodec:
+    """Float16 logits, the plain codec: readable by anything that reads Parquet."""
+
+    name: str = "float16"
+
+    def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
+        """See `Codec`."""
+        return {"logits": _to_half(outputs)}
+
+    def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
+        """See `Codec`."""
+        return encoded["logits"].float()
+
+    def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
+        """See `Codec`."""
+        return _half_error(encoded["logits"])
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerCodec:
+    """Whole numbers of 8 or 4 bits, evenly spaced between a row's least and greatest logit.
+
+    logit = ``logit_offset`` + ``logit_scale`` · code, both float16. Codes of 4 bits lie two in a byte, the first in the
+    low half.
+
+    Attributes:
+        bits: 8 or 4.
+        num_classes: codes in a row.
     """
-    batches = list(torch.randperm(num_images, generator=generator).split(batch_size))
-    if batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+
+    bits: int
+    num_classes: int
+
+    @property
+    def name(self) -> str:
+        """See `Codec`."""
+        return f"int{self.bits}"
+
+    def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
+        """See `Codec`."""
+        codes, scale, offset = quantise_rows(outputs, self.bits)
+        packed = codes if self.bits == 8 else pack_halves(codes)
+        return {"logit_codes": packed, "logit_scale": scale, "logit_offset": offset}
+
+    def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
+        """See `Codec`."""
+        packed = encoded["logit_codes"]
+        codes = packed if self.bits == 8 else unpack_halves(packed, self.num_classes)
+        return restore_rows(codes, encoded["logit_scale"], encoded["logit_offset"])
+
+    def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
+        """See `Codec`."""
+        return _step_error(encoded["logit_scale"], encoded["logit_offset"], 2**self.bits - 1)
 
 
-def rows_per_pass(batch_size: int, limit: int) -> int:
-    """Returns the rows of every forward pass for recorded batches of `batch_size`: one number for a whole run.
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureCodec:
+    """The teacher's penultimate features in 8 bits, and its last layer once: logits are one matrix product away.
 
-    As many whole batches as `limit` rows hold; a batch above `limit` is cut into passes of more than half of it, of the
-    size that leaves fewest rows empty.
+    feature = ``feature_offset`` + ``feature_scale`` · code, both float16; logits = features · weightᵀ + bias.
+
+    Attributes:
+        weight: of the teacher's last layer, the rows of the source's classes.
+        bias: likewise.
     """
-    if batch_size <= limit:
-        return limit // batch_size * batch_size
-    return min(range(limit // 2 + 1, limit + 1), key=lambda rows: (-batch_size % rows, -rows))
+
+    weight: Float[Tensor, "k d"]
+    bias: Float[Tensor, "k"]
+    name: str = "features"
+
+    def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
+        """See `Codec`; outputs are features."""
+        codes, scale, offset = quantise_rows(outputs, 8)
+        return {"feature_codes": codes, "feature_scale": scale, "feature_offset": offset}
+
+    def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
+        """See `Codec`."""
+        features = restore_rows(encoded["feature_codes"], encoded["feature_scale"], encoded["feature_offset"])
+        return functional.linear(features, self.weight, self.bias)
+
+    def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
+        """See `Codec`: as if every feature were off by half a step in the worst direction, and sums by float32's."""
+        step = _step_error(encoded["feature_scale"], encoded["feature_offset"], 255)
+        size = (restore_rows(encoded["feature_codes"], encoded["feature_scale"], encoded["feature_offset"])).abs()
+        summed = functional.linear(size, self.weight.abs(), self.bias.abs()).amax(dim=1)
+        return step * self.weight.abs().sum(dim=1).max() + summed * self.weight.shape[1] * 2.0**-23
 
 
-def pack_batches(sizes: Sequence[int], limit: int) -> list[range]:
-    """Groups consecutive batches, each group as many as stay within `limit` rows; a larger batch stands alone."""
-    groups: list[range] = []
-    held = 0
-    for number, size in enumerate(sizes):
-        if groups and held + size <= limit:
-            groups[-1] = range(groups[-1].start, number + 1)
-            held += size
-        else:
-            groups.append(range(number, number + 1))
-            held = size
-    return groups
+@dataclass(frozen=True, slots=True)
+class TopCodec:
+    """The greatest logits as float16 with their classes, and the sum of all others, spread evenly over those.
 
+    ``tail_logsumexp`` is the others' log-sum-exp of logit / temperature, so that their share of the softmax at that
+    temperature is exact; ``tail_mass`` is their probability at temperature 1, for people.
 
-def classify_in_passes(
-    network: Callable[[Tensor], Tensor], shown: Float[Tensor, "b 3 s s"], rows: int
-) -> Float[Tensor, "b k"]:
-    """Returns a network's logits, in forward passes of exactly `rows` rows; empty rows of the last are zeros.
-
-    One shape is what a compiled network or a CUDA graph asks for; results are copied, since graphs reuse their output.
+    Attributes:
+        top: classes stored apart; fewer than `num_classes`.
+        num_classes: of the teacher's outputs.
+        temperature: at which students compare.
     """
-    logits: list[Tensor] = []
-    for part in shown.split(rows):
-        filled = functional.pad(part, (0, 0, 0, 0, 0, 0, 0, rows - len(part))) if len(part) < rows else part
-        logits.append(network(filled)[: len(part)].clone())
-    return torch.cat(logits)
+
+    top: int
+    num_classes: int
+    temperature: float
+
+    @property
+    def name(self) -> str:
+        """See `Codec`."""
+        return f"topk:{self.top}"
+
+    def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
+        """See `Codec`."""
+        if not torch.isfinite(outputs).all():
+            raise ValueError(NOT_HELD)
+        values, classes = outputs.float().sort(dim=1, descending=True, stable=True)
+        logits = _to_half(values[:, : self.top])
+        narrow = torch.int16 if self.num_classes <= 2**15 else torch.int32
+        return {
+            "top_class": classes[:, : self.top].to(narrow),
+            "top_logit": logits,
+            "tail_mass": values.softmax(dim=1)[:, self.top :].sum(dim=1),
+            "tail_logsumexp": (values[:, self.top :] / self.temperature).logsumexp(dim=1),
+        }
+
+    def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
+        """See `Codec`."""
+        even = self.temperature * (encoded["tail_logsumexp"] - math.log(self.num_classes - self.top))
+        logits = even[:, None].repeat(1, self.num_classes)
+        return logits.scatter(1, encoded["top_class"].long(), encoded["top_logit"].float())
+
+    def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
+        """See `Codec`: of the classes stored apart; of the others, only the sum is known."""
+        return torch.full_like(encoded["tail_logsumexp"], torch.inf)
 
 
-def encode_logits(logits: Float[Tensor, "b k"]) -> Float16[Tensor, "b k"]:
-    """Rounds logits to float16 (relative error <= 2^-11, absolute error <= 2^-25 below 2^-14).
+def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[Tensor, Tensor] | None = None) -> Codec:
+    """Returns the codec called `name`: one of `CODECS`, with the number of classes stored apart as in ``topk:50``.
+
+    Args:
+        name: as the user, or a table, spells it.
+        num_classes: of the labels.
+        temperature: at which students compare.
+        head: weight and bias of the teacher's last layer, which `features` needs.
 
     Raises:
-        ValueError: a logit is no finite float16 number.
+        InputError: there is no such codec, or it does not suit these labels.
     """
-    encoded = logits.to(torch.float16)
+    kind, _, number = name.partition(":")
+    if kind == "topk" and (number.isdecimal() or name == "topk"):
+        top = int(number) if number else min(DEFAULT_TOP, num_classes - 1)
+        if not 1 <= top < num_classes:
+            raise InputError(f"label codec topk:{top} needs 1 to {num_classes - 1} of {num_classes} classes")
+        return TopCodec(top, num_classes, temperature)
+    if name == "features":
+        if head is None:
+            raise InputError(
+                "label codec features needs a teacher whose logits are one linear layer of its features; "
+                "give another --label-codec, such as int8"
+            )
+        return FeatureCodec(*head)
+    if name in ("int8", "int4"):
+        return IntegerCodec(int(name.removeprefix("int")), num_classes)
+    if name == "float16":
+        return HalfCodec()
+    raise InputError(f"unknown label codec {name!r}; known: {', '.join(CODECS)} (topk:N keeps N classes)")
+
+
+def quantise_rows(
+    values: Float[Tensor, "b v"], bits: int
+) -> tuple[UInt8[Tensor, "b v"], Float[Tensor, "b"], Float[Tensor, "b"]]:
+    """Returns codes with the float16 scale and offset of each row, so that no value lies outside what they reach.
+
+    Raises:
+        ValueError: a value is not finite, or too large for float16.
+    """
+    values = values.float()
+    if values.shape[1] == 0 or len(values) == 0:
+        empty = torch.zeros(len(values), dtype=torch.float16)
+        return values.to(torch.uint8), empty, empty
+    least, greatest = values.amin(dim=1), values.amax(dim=1)
+    offset = _round_half(least, down=True)
+    scale = _round_half((greatest - offset.float()) / (2**bits - 1), down=False)
+    step = scale.float().clamp(min=torch.finfo(torch.float32).tiny)
+    codes = ((values - offset.float()[:, None]) / step[:, None]).round().clamp(0, 2**bits - 1)
+    return codes.to(torch.uint8), scale, offset
+
+
+def restore_rows(
+    codes: UInt8[Tensor, "b v"], scale: Float[Tensor, "b"], offset: Float[Tensor, "b"]
+) -> Float[Tensor, "b v"]:
+    """Returns offset + scale · code of each row, as float32."""
+    return offset.float()[:, None] + scale.float()[:, None] * codes
+
+
+def pack_halves(codes: UInt8[Tensor, "b v"]) -> UInt8[Tensor, "b w"]:
+    """Puts two codes below 16 in each byte, the first in its low half; an odd row ends with an empty high half."""
+    even = functional.pad(codes, (0, codes.shape[1] % 2))
+    return even[:, 0::2] | (even[:, 1::2] << 4)
+
+
+def unpack_halves(packed: UInt8[Tensor, "b w"], count: int) -> UInt8[Tensor, "b v"]:
+    """Undoes `pack_halves` of rows of `count` codes."""
+    return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)[:, :count]
+
+
+def _to_half(values: Tensor) -> Tensor:
+    """Rounds to float16 (relative error <= 2^-11, absolute error <= 2^-25 below 2^-14)."""
+    encoded = values.to(torch.float16)
     if not torch.isfinite(encoded).all():
-        raise ValueError("the teacher gave logits that float16 cannot hold; check its weights and preprocessing")
+        raise ValueError(NOT_HELD)
     return encoded
 
 
-def decode_logits(encoded: Float16[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-    """Returns stored logits as float32, exactly."""
-    return encoded.to(torch.float32)
+NOT_HELD = "the teacher gave logits that float16 cannot hold; check its weights and preprocessing"
+
+
+def _round_half(values: Tensor, *, down: bool) -> Tensor:
+    """Rounds to the float16 number below (or above) where the nearest one lies on the other side."""
+    nearest = _to_half(values)
+    beyond = nearest.float() > values if down else nearest.float() < values
+    towards = torch.full_like(nearest, -torch.inf if down else torch.inf)
+    return _to_half(torch.where(beyond, _next_half(nearest, towards), nearest))
+
+
+def _next_half(values: Tensor, towards: Tensor) -> Tensor:
+    """Returns the next float16 number towards minus or plus infinity (torch has none for float16)."""
+    bits = values.view(torch.int16).int()
+    order = torch.where(bits < 0, -(bits & 0x7FFF), bits)  # float16 numbers in order, both zeros at 0
+    order = order + torch.where(towards > 0, 1, -1)
+    back = torch.where(order < 0, -order | 0x8000, order)
+    return torch.where(back >= 2**15, back - 2**16, back).to(torch.int16).view(torch.float16)
+
+
+def _half_error(stored: Tensor) -> Tensor:
+    size = stored.float().abs().amax(dim=1) if stored.shape[1] else torch.zeros(len(stored))
+    return size * HALF_RELATIVE * (1 + 2.0**-10) + HALF_ABSOLUTE
+
+
+def _step_error(scale: Tensor, offset: Tensor, levels: int) -> Tensor:
+    """Returns half a step, and what float32 loses in offset + scale · code."""
+    reach = offset.float().abs() + scale.float() * levels
+    return scale.float() / 2 + reach * 2.0**-21

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rded_core.io.out_of_memory import ELSEWHERE, FittingPasses
 from rded_core.io.uploads import keep_on_device, take_rows, upload_views
-from rded_core.soft_labels import classify_in_passes, pack_batches
+from rded_core.label_batches import classify_in_passes, pack_batches
 from rded_core.views import Views, apply_views, join_views
 
 logger = logging.getLogger(__name__)

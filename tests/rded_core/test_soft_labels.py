@@ -1,108 +1,169 @@
-from zlib import crc32
+"""Codecs: what is stored comes back exactly, and is no further from the teacher's logits than the codec says."""
+
+import math
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from rded_core.errors import InputError
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import (
-    classify_in_passes,
-    decode_logits,
-    encode_logits,
-    pack_batches,
-    plan_batches,
-    rows_per_pass,
+    CODECS,
+    Codec,
+    FeatureCodec,
+    HalfCodec,
+    IntegerCodec,
+    TopCodec,
+    find_codec,
+    pack_halves,
+    quantise_rows,
+    restore_rows,
+    unpack_halves,
 )
 
-
-@pytest.mark.parametrize(
-    ("num_images", "batch_size", "sizes"),
-    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (3, 5, [3]), (1, 5, [1]), (5, 1, [1] * 5)],
-)
-def test_batches_hold_every_image_once(num_images: int, batch_size: int, sizes: list[int]) -> None:
-    batches = plan_batches(num_images, batch_size, counter_generator(0))
-    assert [len(batch) for batch in batches] == sizes
-    assert torch.cat(batches).sort().values.tolist() == list(range(num_images))
+K = 11
 
 
-def test_the_generator_alone_decides_the_order() -> None:
-    before = torch.random.get_rng_state()
-    first, again, other = (torch.cat(plan_batches(50, 8, counter_generator(0, epoch))) for epoch in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(torch.random.get_rng_state(), before)
+def _head(width: int = 16) -> tuple[Tensor, Tensor]:
+    generator = counter_generator(7)
+    return torch.randn(K, width, generator=generator), torch.randn(K, generator=generator)
 
 
-def test_batch_size_cuts_one_and_the_same_order() -> None:
-    orders = [torch.cat(plan_batches(50, size, counter_generator(0))) for size in (7, 50)]
-    assert torch.equal(*orders)
+def _codec(name: str) -> Codec:
+    return find_codec(name, num_classes=K, temperature=20.0, head=_head())
 
 
-def test_batches_are_pinned() -> None:
-    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
-    assert crc32(torch.cat(plan_batches(100, 10, counter_generator(0, "batches", 0))).numpy()) == 700751863
+def _outputs(name: str, rows: int = 200) -> Tensor:
+    values = torch.randn(rows, 16 if name == "features" else K, generator=counter_generator(3))
+    return values * torch.logspace(-3, 2, rows)[:, None]
 
 
-def test_encoding_keeps_eleven_bits() -> None:
-    logits = 30.0 * torch.randn(100, 10, generator=counter_generator(0))
-    encoded = encode_logits(logits)
-    assert encoded.dtype == torch.float16
-    assert ((decode_logits(encoded) - logits).abs() <= 2.0**-11 * logits.abs()).all()
+def _logits(name: str, outputs: Tensor) -> Tensor:
+    return functional.linear(outputs, *_head()) if name == "features" else outputs
 
 
-def test_decoding_is_exact_and_encoding_undoes_it() -> None:
-    every_half = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
-    finite = every_half[every_half.isfinite()].view(1, -1)
-    decoded = decode_logits(finite)
-    assert decoded.dtype == torch.float32
-    assert torch.equal(decoded, finite.float())
-    assert torch.equal(encode_logits(decoded), finite)
+@pytest.mark.parametrize("name", CODECS)
+def test_logits_are_off_by_no_more_than_is_said(name: str) -> None:
+    codec, outputs = _codec(name), _outputs(name)
+    encoded = codec.encode(outputs)
+    apart = (codec.decode(encoded).double() - _logits(name, outputs).double()).abs().amax(dim=1)
+    assert (apart <= codec.error(encoded).double()).all()
+    assert codec.decode(encoded).dtype == torch.float32
 
 
-@pytest.mark.parametrize("value", [65520.0, -1e9, float("inf"), float("nan")])
-def test_logits_out_of_range_stop(value: float) -> None:
+@pytest.mark.parametrize(("name", "share"), [("float16", 1e-3), ("int8", 1 / 400), ("int4", 1 / 25)])
+def test_what_is_said_is_little(name: str, share: float) -> None:
+    outputs = 10 * torch.randn(50, K, generator=counter_generator(5))
+    reach = outputs.amax(dim=1) - outputs.amin(dim=1)
+    codec = _codec(name)
+    assert (codec.error(codec.encode(outputs)) < share * reach).all()
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_rows_are_encoded_each_on_its_own(name: str) -> None:
+    codec, outputs = _codec(name), _outputs(name)
+    whole, part = codec.encode(outputs), codec.encode(outputs[40:60])
+    assert all(torch.equal(whole[column][40:60], part[column]) for column in whole)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_no_rows_have_the_same_columns(name: str) -> None:
+    codec = _codec(name)
+    none, some = (codec.encode(_outputs(name)[:rows]) for rows in (0, 5))
+    assert [(column, part.dtype, part.shape[1:]) for column, part in none.items()] == [
+        (column, part.dtype, part.shape[1:]) for column, part in some.items()
+    ]
+
+
+@pytest.mark.parametrize("name", ["float16", "int8", "int4", "topk"])
+@pytest.mark.parametrize("value", [1e9, -float("inf"), float("inf"), float("nan")])
+def test_logits_out_of_range_stop(name: str, value: float) -> None:
+    logits = torch.zeros(2, K)
+    logits[1, 0] = value
     with pytest.raises(ValueError, match="logits that float16 cannot hold"):
-        encode_logits(torch.tensor([[0.0, value]]))
+        _codec(name).encode(logits)
 
 
-def test_the_largest_half_is_held() -> None:
-    assert encode_logits(torch.tensor([[65504.0, -65519.0]])).tolist() == [[65504.0, -65504.0]]
+def test_every_half_comes_back() -> None:
+    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
+    finite = every[every.isfinite()].view(1, -1)
+    codec = HalfCodec()
+    decoded = codec.decode({"logits": finite})
+    assert torch.equal(decoded, finite.float())
+    assert torch.equal(codec.encode(decoded)["logits"], finite)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_integers_by_hand(bits: int) -> None:
+    levels = 2**bits - 1
+    encoded = IntegerCodec(bits, 3).encode(torch.tensor([[-1.0, levels - 1.0, 1.4], [2.0, 2.0, 2.0]]))
+    codes = encoded["logit_codes"] if bits == 8 else unpack_halves(encoded["logit_codes"], 3)
+    assert codes.tolist() == [[0, levels, 2], [0, 0, 0]]
+    assert encoded["logit_offset"].tolist() == [-1.0, 2.0]
+    assert encoded["logit_scale"].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_packing_is_undone(count: int) -> None:
+    codes = torch.randint(16, (9, count), generator=counter_generator(1), dtype=torch.uint8)
+    packed = pack_halves(codes)
+    assert packed.shape == (9, (count + 1) // 2)
+    assert torch.equal(unpack_halves(packed, count), codes)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_row_reaches_its_least_and_greatest(bits: int) -> None:
+    values = torch.randn(2000, 6, generator=counter_generator(2)) * torch.logspace(-9, 4, 2000)[:, None]
+    codes, scale, offset = quantise_rows(values, bits)
+    assert (offset.float() <= values.amin(dim=1)).all()
+    assert (offset.float() + (2**bits - 1) * scale.double() * (1 + 1e-6) >= values.amax(dim=1)).all()
+    half = scale.float() / 2 + 1e-6 * values.abs().amax(dim=1)
+    assert ((restore_rows(codes, scale, offset) - values).abs().amax(dim=1) <= half).all()
+
+
+def test_top_classes_by_hand() -> None:
+    codec = TopCodec(2, 4, temperature=2.0)
+    encoded = codec.encode(torch.tensor([[0.0, 3.0, 1.0, 5.0]]))
+    assert (encoded["top_class"].tolist(), encoded["top_logit"].tolist()) == ([[3, 1]], [[5.0, 3.0]])
+    assert encoded["tail_logsumexp"].item() == pytest.approx(math.log(1 + math.exp(0.5)))
+    total = 1 + math.exp(3) + math.exp(1) + math.exp(5)
+    assert encoded["tail_mass"].item() == pytest.approx((1 + math.exp(1)) / total)
+    even = 2.0 * (math.log(1 + math.exp(0.5)) - math.log(2))
+    assert codec.decode(encoded)[0].tolist() == pytest.approx([even, 3.0, even, 5.0])
+
+
+def test_top_classes_keep_the_tails_share_at_the_temperature() -> None:
+    codec, logits = TopCodec(3, K, temperature=20.0), _outputs("topk")
+    encoded = codec.encode(logits)
+    kept = encoded["top_class"].long()
+    shares = [(part / 20.0).softmax(dim=1).gather(1, kept).sum(dim=1) for part in (logits, codec.decode(encoded))]
+    assert torch.allclose(*shares, atol=1e-3)
+    assert (codec.decode(encoded).argmax(dim=1) == logits.argmax(dim=1)).all()
+
+
+def test_equal_logits_are_taken_in_class_order() -> None:
+    assert TopCodec(2, 4, temperature=1.0).encode(torch.zeros(1, 4))["top_class"].tolist() == [[0, 1]]
+
+
+def test_features_and_head_give_logits() -> None:
+    weight, bias = _head()
+    codec = FeatureCodec(weight, bias)
+    features = codec.decode(codec.encode(torch.zeros(3, 16)))
+    assert torch.equal(features, bias.expand(3, K))
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "limit", "expected"),
-    [(10, 256, 250), (100, 256, 200), (200, 256, 200), (10, 20, 20), (100, 20, 20), (50, 20, 17), (2, 3, 2), (7, 1, 1)],
+    ("name", "expected"),
+    [
+        ("float32", r"unknown label codec 'float32'; known: float16, int8, int4, features, topk"),
+        ("topk:x", "unknown label codec"),
+        ("topk:11", "topk:11 needs 1 to 10 of 11 classes"),
+        ("topk:0", "topk:0 needs 1 to 10 of 11 classes"),
+        ("features", "needs a teacher whose logits are one linear layer"),
+    ],
 )
-def test_rows_per_pass_by_hand(batch_size: int, limit: int, expected: int) -> None:
-    assert rows_per_pass(batch_size, limit) == expected
-
-
-@pytest.mark.parametrize("batch_size", range(1, 60))
-def test_passes_stay_within_the_limit_and_waste_little(batch_size: int) -> None:
-    rows = rows_per_pass(batch_size, 20)
-    assert 10 < rows <= 20 or (batch_size <= 20 and rows % batch_size == 0)
-    assert -batch_size % rows <= 4 or batch_size <= 20
-
-
-def test_groups_hold_every_batch_once_in_order_and_as_many_as_fit() -> None:
-    sizes = [4, 2, 4, 2, 9, 11, 1, 4, 4]
-    groups = pack_batches(sizes, 10)
-    assert groups == [range(3), range(3, 4), range(4, 5), range(5, 6), range(6, 9)]
-    assert [number for group in groups for number in group] == list(range(len(sizes)))
-    assert pack_batches([], 10) == []
-
-
-@pytest.mark.parametrize("num_rows", [1, 3, 4, 5, 8, 11])
-def test_every_pass_has_one_shape_and_rows_keep_their_logits(num_rows: int) -> None:
-    shown = torch.arange(float(num_rows)).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    shapes: list[torch.Size] = []
-    reused = torch.empty(4, 2)
-
-    def network(images: torch.Tensor) -> torch.Tensor:
-        """Like a CUDA graph: the same memory holds every result."""
-        shapes.append(images.shape)
-        return reused.copy_(images[:, 0, 0, :])
-
-    logits = classify_in_passes(network, shown, 4)
-    assert set(shapes) == {torch.Size([4, 3, 2, 2])}
-    assert len(shapes) == -(-num_rows // 4)
-    assert torch.equal(logits, shown[:, 0, 0, :])
+def test_wrong_names_are_told(name: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        find_codec(name, num_classes=K, temperature=20.0)

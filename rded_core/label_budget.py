@@ -1,0 +1,124 @@
+"""How much of the labels to store: what each way to store them loses, and which loses least within so many bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from rded_core.errors import InputError
+
+
+def divergence(labels: Float[Tensor, "b k"], stored: Float[Tensor, "b k"], *, temperature: float) -> Float[Tensor, "b"]:
+    """Computes KL(label || stored label) between softmaxes of logits at `temperature`, in nats, row by row, >= 0.
+
+    In float64: what fine codecs lose is smaller than float32's rounding.
+    """
+    before = functional.log_softmax(labels.double() / temperature, dim=1)
+    after = functional.log_softmax(stored.double() / temperature, dim=1)
+    return functional.kl_div(after, before, reduction="none", log_target=True).sum(dim=1).clamp(min=0.0)
+
+
+def signal(labels: Float[Tensor, "b k"], *, temperature: float) -> Float[Tensor, "b"]:
+    """Computes KL(label || uniform) at `temperature`, in nats: all that a label says."""
+    return divergence(labels, torch.zeros_like(labels), temperature=temperature)
+
+
+def spread_over_views(
+    labels: Float[Tensor, "b k"], image: Int[Tensor, "b"], *, temperature: float
+) -> Float[Tensor, ""]:
+    """Computes how much the labels of one image differ from view to view: KL(label || their mean), in nats, averaged.
+
+    Images with a single view among the rows are left out; 0 where there are no others.
+    """
+    probs = functional.softmax(labels.double() / temperature, dim=1)
+    _, place, counts = torch.unique(image, return_inverse=True, return_counts=True)
+    means = torch.zeros(len(counts), labels.shape[1], dtype=probs.dtype).index_add_(0, place, probs)
+    means = (means / counts[:, None])[place]
+    apart = (probs * (probs.log() - means.log())).sum(dim=1)[counts[place] > 1]
+    # The mean of n views is itself off by 1/n of the spread, so what they show is (n - 1) / n of it.
+    factor = (counts / (counts - 1))[place][counts[place] > 1]
+    return (apart * factor).mean().clamp(min=0.0) if len(apart) else apart.new_zeros(())
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChoice:
+    """One way to store labels.
+
+    Attributes:
+        codec: its name.
+        epochs: recorded.
+        num_bytes: of all label tables, estimated.
+        codec_loss: divergence that rounding costs, in nats.
+        reuse_loss: divergence that fewer views cost, in nats.
+    """
+
+    codec: str
+    epochs: int
+    num_bytes: int
+    codec_loss: float
+    reuse_loss: float
+
+    @property
+    def loss(self) -> float:
+        """Both together, by which ways to store labels are ranked."""
+        return self.codec_loss + self.reuse_loss
+
+
+@dataclass(frozen=True, slots=True)
+class CodecMeasure:
+    """What a sample says of a codec.
+
+    Attributes:
+        codec: its name.
+        fixed_bytes: paid once.
+        epoch_bytes: paid for each epoch.
+        loss: mean divergence in nats.
+    """
+
+    codec: str
+    fixed_bytes: int
+    epoch_bytes: float
+    loss: float
+
+
+def reuse_loss(spread: float, *, epochs: int, wanted: int) -> float:
+    """Returns how far an image's mean label over `epochs` views is from that over `wanted`, in nats.
+
+    The mean of n independent views is off by about 1/n of their spread; views that are walked again add nothing.
+    """
+    return spread * max(1.0 / epochs - 1.0 / wanted, 0.0)
+
+
+def list_choices(measures: Sequence[CodecMeasure], *, spread: float, wanted: int, budget: int) -> list[LabelChoice]:
+    """Lists ways to store labels: each codec with all wanted epochs, halves of them, and as many as the budget holds.
+
+    Sorted by codec in the order given, then by falling epochs.
+    """
+    choices: list[LabelChoice] = []
+    for measure in measures:
+        room = int((budget - measure.fixed_bytes) // measure.epoch_bytes)
+        halves = [wanted >> shift for shift in range(int(log(wanted, 2)) + 1) if wanted >> shift >= 1]
+        for epochs in sorted({*halves[:6], min(max(room, 1), wanted)}, reverse=True):
+            num_bytes = measure.fixed_bytes + round(measure.epoch_bytes * epochs)
+            lost = reuse_loss(spread, epochs=epochs, wanted=wanted)
+            choices.append(LabelChoice(measure.codec, epochs, num_bytes, measure.loss, lost))
+    return choices
+
+
+def best_choice(choices: Sequence[LabelChoice], budget: int) -> LabelChoice:
+    """Returns the choice within the budget that loses least; among equals the smaller, then the first.
+
+    Raises:
+        InputError: none fits.
+    """
+    fitting = [choice for choice in choices if choice.num_bytes <= budget]
+    if not fitting:
+        smallest = min(choice.num_bytes for choice in choices)
+        raise InputError(
+            f"no labels fit {budget} bytes: the smallest way to store one epoch takes {smallest}; raise --label-budget"
+        )
+    return min(fitting, key=lambda choice: (choice.loss, choice.num_bytes))
