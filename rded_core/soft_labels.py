@@ -37,6 +37,11 @@ class Codec(Protocol):
         """As tables, recipe.json and ``--label-codec`` spell it."""
         ...
 
+    @property
+    def num_outputs(self) -> int:
+        """Numbers in a row that `encode` takes."""
+        ...
+
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """Returns what is stored of the teacher's outputs: its logits, or its features where `features` stores these.
 
@@ -56,9 +61,19 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HalfCodec:
-    """Float16 logits, the plain codec: readable by anything that reads Parquet."""
+    """Float16 logits, the plain codec: readable by anything that reads Parquet.
 
+    Attributes:
+        num_classes: logits in a row.
+    """
+
+    num_classes: int
     name: str = "float16"
+
+    @property
+    def num_outputs(self) -> int:
+        """See `Codec`."""
+        return self.num_classes
 
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """See `Codec`."""
@@ -93,6 +108,11 @@ class IntegerCodec:
         """See `Codec`."""
         return f"int{self.bits}"
 
+    @property
+    def num_outputs(self) -> int:
+        """See `Codec`."""
+        return self.num_classes
+
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """See `Codec`."""
         codes, scale, offset = quantise_rows(outputs, self.bits)
@@ -124,6 +144,11 @@ class FeatureCodec:
     weight: Float[Tensor, "k d"]
     bias: Float[Tensor, "k"]
     name: str = "features"
+
+    @property
+    def num_outputs(self) -> int:
+        """See `Codec`."""
+        return self.weight.shape[1]
 
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """See `Codec`; outputs are features."""
@@ -164,6 +189,11 @@ class TopCodec:
     def name(self) -> str:
         """See `Codec`."""
         return f"topk:{self.top}"
+
+    @property
+    def num_outputs(self) -> int:
+        """See `Codec`."""
+        return self.num_classes
 
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """See `Codec`."""
@@ -218,7 +248,7 @@ def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[T
     if name in ("int8", "int4"):
         return IntegerCodec(int(name.removeprefix("int")), num_classes)
     if name == "float16":
-        return HalfCodec()
+        return HalfCodec(num_classes)
     raise InputError(f"unknown label codec {name!r}; known: {', '.join(CODECS)} (topk:N keeps N classes)")
 
 

@@ -1,106 +1,44 @@
-"""The distilled dataset as students read it: images, classes, recipe and recorded batches; no teacher, no Prefect."""
+"""A distilled dataset as people read and train with it: images, classes, recipe, labels; no teacher, no Prefect."""
 
+import hashlib
 import json
-import tarfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int, UInt8
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage, decode_image
-from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks, image_key
-from rded_core.io.shards import read_shard
-from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, read_epoch
+from rded_core.io.dataset_files import open_files
+from rded_core.io.label_loader import LabelLoader
+from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelReader, split_batches
 from rded_core.io.sources import SourceClass
+from rded_core.io.stored_images import REMEDY, StoredImages, read_images
+from rded_core.io.teacher_heads import read_head
+from rded_core.soft_labels import Codec, find_codec
+from rded_core.views import Views
 
-REMEDY = "distil again, or fetch it again"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImages:
-    """The distilled images as stored: decoded back from their files.
-
-    Attributes:
-        keys: in the dataset's order (by class, then number).
-        images: uint8 RGB.
-        class_indices: the class of each.
-    """
-
-    keys: list[str]
-    images: UInt8[Tensor, "n 3 s s"]
-    class_indices: Int[Tensor, "n"]
+RecordedBatch = tuple[Tensor, Views, Tensor]
+"""Rows of the images in the dataset's order, their views, and the teacher's logits, float32."""
 
 
-def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImages:
-    """Decodes every image of the shards, in shard order, or those of the first `max_class` classes.
-
-    Raises:
-        InputError: a shard or an image is damaged, or the images differ in size.
-    """
-    entries = ((tar, key, *_class_and_image(tar, key, files)) for tar, key, files in read_samples(tars))
-    return stack_images(entry for entry in entries if max_class is None or entry[2] < max_class)
-
-
-def _class_and_image(tar: Path, key: str, files: dict[str, bytes]) -> tuple[int, bytes]:
-    """Returns a sample's class index and its encoded image."""
-    try:
-        return int(files["cls"]), next(data for name, data in files.items() if name not in ("cls", "json"))
-    except (KeyError, ValueError, StopIteration) as error:
-        raise InputError(f"{tar} is damaged ({key} lacks its image or class); {REMEDY}") from error
-
-
-def stack_images(entries: Iterable[tuple[Path, str, int, bytes]]) -> StoredImages:
-    """Decodes images given with the file they come from, their key and their class."""
-    keys: list[str] = []
-    images: list[Tensor] = []
-    classes: list[int] = []
-    for tar, key, index, data in entries:
-        try:
-            images.append(decode_image(data))
-        except RejectedImage as error:
-            raise InputError(f"{tar} is damaged ({key}: {error}); {REMEDY}") from error
-        if images[-1].shape != images[0].shape:
-            raise InputError(f"{tar} is damaged ({key} is of another size than the others); {REMEDY}")
-        keys.append(key)
-        classes.append(index)
-    if not images:
-        raise InputError(f"the dataset holds no images; {REMEDY}")
-    return StoredImages(keys, torch.stack(images).contiguous(), torch.tensor(classes))
-
-
-def read_samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
-    """Yields tar, key and files of every sample; raises InputError where a tar is missing or damaged."""
-    for tar in tars:
-        try:
-            for key, files in read_shard(tar):
-                yield tar, key, files
-        except (OSError, tarfile.TarError) as error:
-            raise InputError(f"{tar} is damaged ({error}); {REMEDY}") from error
-
-
-def read_class_images(tars: Mapping[int, Path]) -> StoredImages:
-    """Decodes every image of the tars of single classes that a run keeps, by class index.
-
-    Raises:
-        InputError: as `read_images`.
-    """
-    return stack_images(
-        (tar, image_key(index, number), index, next(iter(files.values())))
-        for index, tar in tars.items()
-        for number, (_, _, files) in enumerate(read_samples([tar]))
-    )
-
-
-class DistilledDataset:
+class DistilledDataset(Dataset[tuple[Any, int]]):
     """A distilled dataset, opened: small files read at once, images at the first need, labels epoch by epoch.
 
+    ``dataset[i]`` is an image (uint8 RGB, ``[3, s, s]``, or what `transform` makes of it) and its class, for those who
+    want no more. ``dataset.loader(...)`` yields the recorded views with the teacher's logits.
+
+    Args:
+        where: a run folder, the dataset folder in it, or the URL of either (``s3://...``, ``hf://datasets/...``), whose
+            files are fetched when they are needed and kept in ``~/.cache/rded`` (or ``$RDED_CACHE``).
+        transform: what ``dataset[i]`` makes of an image; the loader does not use it.
+
     Attributes:
-        folder: where it lies.
+        folder: where its files lie on this machine.
         recipe: how students are to be trained, from recipe.json.
         classes: in index order, from classes.json.
 
@@ -108,48 +46,117 @@ class DistilledDataset:
         InputError: a file is missing or damaged.
     """
 
-    def __init__(self, folder: DatasetFolder) -> None:
-        self.folder = folder
-        self.recipe = _read_recipe(folder.recipe)
-        self.classes = _read_classes(folder.classes)
-        self._images: StoredImages | None = None
+    def __init__(self, where: str | Path | DatasetFolder, transform: Callable[[Tensor], Any] | None = None) -> None:
+        self._files = open_files(where)
+        self.folder, self.transform = self._files.folder, transform
+        self.recipe = _read_recipe(self._files.fetch(self.folder.recipe))
+        self.classes = _read_classes(self._files.fetch(self.folder.classes))
 
-    @property
+    @cached_property
     def images(self) -> StoredImages:
         """The stored images, decoded once and kept."""
-        if self._images is None:
-            self._images = read_images(self.folder.image_tars())
-        return self._images
+        return read_images([self._files.fetch(tar) for tar in self._files.image_tars()])
+
+    @cached_property
+    def codec(self) -> Codec:
+        """How the labels are stored."""
+        name = str(self.recipe.get("label_codec"))
+        head = read_head(self._files.fetch(self.folder.teacher_head)) if name == "features" else None
+        temperature = float(self.recipe.get("temperature", 1.0))
+        return find_codec(name, num_classes=len(self.classes), temperature=temperature, head=head)
 
     @property
     def num_epochs(self) -> int:
         """Counts the epochs of recorded labels."""
         return int(self.recipe["label_epochs"])
 
+    @property
+    def training_epochs(self) -> int:
+        """Counts the epochs that the recipe trains for; more than are recorded where those are walked again."""
+        return int(self.recipe.get("epochs", self.num_epochs))
+
     def __len__(self) -> int:
         return int(self.recipe["num_images"])
 
-    def recorded_batches(self, epoch: int) -> Iterator[LabelledBatch]:
-        """Yields one epoch as recorded: image rows, views, float16 teacher logits, batch by batch.
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Returns an image and its class index."""
+        image = self.images.images[index]
+        return self.transform(image) if self.transform else image, int(self.images.class_indices[index])
+
+    def read_epoch(self, epoch: int) -> EpochLabels:
+        """Reads one recorded epoch, labels as stored.
 
         Raises:
             InputError: that epoch was not recorded, or its table is missing or damaged.
         """
         if not 0 <= epoch < self.num_epochs:
             raise InputError(
-                f"epoch {epoch} of {self.folder.root} was not recorded ({self.num_epochs} are); distil with more "
+                f"epoch {epoch} of {self._files.where} was not recorded ({self.num_epochs} are); distil with more "
                 "--label-epochs, or train fewer epochs"
             )
-        rows_by_key = {key: row for row, key in enumerate(self.images.keys)}
         block = epoch_blocks(self.num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
-        yield from read_epoch(self.folder.soft_labels(block_name(block)), epoch % EPOCHS_PER_FILE, rows_by_key)
+        table = self._files.fetch(self.folder.soft_labels(block_name(block)))
+        return self._reader.read_epoch(table, epoch % EPOCHS_PER_FILE)
+
+    def recorded_batches(self, epoch: int) -> Iterator[RecordedBatch]:
+        """Yields one epoch as recorded: image rows, views, teacher logits, batch by batch.
+
+        Raises:
+            InputError: as `read_epoch`.
+        """
+        for rows, views, encoded in split_batches(self.read_epoch(epoch)):
+            yield rows, views, self.codec.decode(encoded)
+
+    def loader(
+        self,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        *,
+        shuffle: bool = False,
+        rank: int | None = None,
+        num_ranks: int | None = None,
+    ) -> LabelLoader:
+        """Returns a loader of normalised views and teacher logits; each pass over it is the next epoch.
+
+        Args:
+            batch_size: views in a batch; by default the recorded batches.
+            epochs: of training; by default the recipe's. Beyond the recorded ones, those are walked again.
+            num_workers: processes that make views; with 0 they are made here, on `device`.
+            seed: of the order in which recorded epochs are walked again, and of `shuffle`.
+            device: where batches are to be.
+            shuffle: draw the order of an epoch's views anew, instead of the recorded one (which was drawn at random).
+            rank: this process's, of `num_ranks`; by default torch.distributed's, where that is initialised.
+            num_ranks: processes that share each epoch, each seeing another part of it.
+
+        Raises:
+            InputError: a number is out of range, or a file missing or damaged.
+        """
+        return LabelLoader(
+            self,
+            batch_size=batch_size,
+            epochs=self.training_epochs if epochs is None else epochs,
+            num_workers=num_workers,
+            seed=seed,
+            device=torch.device(device),
+            shuffle=shuffle,
+            rank=rank,
+            num_ranks=num_ranks,
+        )
+
+    @cached_property
+    def _reader(self) -> LabelReader:
+        digest = hashlib.sha256(self.images.images.numpy().data).hexdigest()
+        return LabelReader(self.images.keys, self.codec, digest)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     recipe = _read_json(path)
     counts = [recipe.get(name) for name in ("num_images", "label_epochs")] if isinstance(recipe, dict) else [None]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise InputError(f"{path} names no num_images or label_epochs; distil again, or fetch it again")
+        raise InputError(f"{path} names no num_images or label_epochs; {REMEDY}")
     return recipe
 
 
@@ -159,12 +166,12 @@ def _read_classes(path: Path) -> tuple[SourceClass, ...]:
             SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"]) for entry in _read_json(path)
         ]
     except (TypeError, KeyError) as error:
-        raise InputError(f"{path} is no list of classes ({error}); distil again, or fetch it again") from error
+        raise InputError(f"{path} is no list of classes ({error}); {REMEDY}") from error
     texts: list[Any] = [text for label in entries for text in (label.name, label.folder)]
     if not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{path} has a class without a name; distil again, or fetch it again")
+        raise InputError(f"{path} has a class without a name; {REMEDY}")
     if [label.index for label in entries] != list(range(len(entries))):
-        raise InputError(f"{path} does not number its classes 0, 1, 2, ...; distil again, or fetch it again")
+        raise InputError(f"{path} does not number its classes 0, 1, 2, ...; {REMEDY}")
     return tuple(entries)
 
 
@@ -172,4 +179,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); distil again, or fetch it again") from error
+        raise InputError(f"{path} cannot be read ({error}); {REMEDY}") from error

@@ -196,6 +196,11 @@ class DatasetFolder:
     def soft_labels(self, name: str) -> Path:
         return self.root / "soft_labels" / f"{name}.parquet"
 
+    @property
+    def teacher_head(self) -> Path:
+        """The teacher's last layer, where labels are stored as its features."""
+        return self.root / "teacher_head.parquet"
+
     def image_tars(self) -> list[Path]:
         return sorted((self.root / "images").glob("*.tar"))
 
@@ -216,7 +221,7 @@ class DatasetFolder:
 
 
 DATASET_FILES = re.compile(
-    r"classes\.json|recipe\.json|README\.md|croissant\.json|SHA256SUMS|report/(index\.html|mosaics\.jpg)"
+    r"classes\.json|recipe\.json|teacher_head\.parquet|README\.md|croissant\.json|SHA256SUMS|report/(index\.html|mosaics\.jpg)"
     r"|images/train-\d{6,}\.tar|lineage/train-\d{6,}\.parquet|soft_labels/epochs-\d{6,}-\d{6,}\.parquet"
 )
 """Every file that a dataset may hold, by its path from there."""

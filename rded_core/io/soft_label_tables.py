@@ -1,6 +1,8 @@
-"""Soft-label tables: views and logits to rows and back."""
+"""Soft-label tables: views and labels to rows and back."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -8,18 +10,123 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float16, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.tables import open_table, soft_label_schema, write_tables
+from rded_core.io.label_columns import codec_schema, read_columns, to_array
+from rded_core.io.tables import SCHEMA_VERSION, open_table, soft_label_schema, write_tables
+from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 
 EPOCHS_PER_FILE = 10
 
-LabelledBatch = tuple[Tensor, Views, Tensor]
-"""Rows of the images in the dataset's order, their views, and the teacher's float16 logits."""
+LabelledBatch = tuple[Tensor, Views, Encoded]
+"""Rows of the images in the dataset's order, their views, and what the codec stores of the teacher's outputs."""
+
+REMEDY = "distil again, or fetch it again"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLabels:
+    """One recorded epoch, all of its batches one after another.
+
+    Attributes:
+        rows: of the images, in the dataset's order.
+        batch: number of the recorded batch, rising.
+        views: whose partners are rows of this epoch.
+        encoded: what the codec stored.
+    """
+
+    rows: Int[Tensor, "b"]
+    batch: Int[Tensor, "b"]
+    views: Views
+    encoded: Encoded
+
+    def sizes(self) -> list[int]:
+        """Counts the views of each recorded batch."""
+        return torch.unique_consecutive(self.batch, return_counts=True)[1].tolist()
+
+
+class LabelReader:
+    """Reads the tables of one dataset.
+
+    Args:
+        keys: of the dataset's images, in its order.
+        codec: in which the labels are stored.
+        images: digest of the pixels that the labels must belong to; None where that is not known.
+    """
+
+    def __init__(self, keys: Sequence[str], codec: Codec, images: str | None = None) -> None:
+        self.codec, self.images = codec, images
+        self._keys = pa.array(list(keys), type=pa.string())
+        self._columns = codec_schema(codec).names
+
+    def read_epoch(self, path: Path, row_group: int) -> EpochLabels:
+        """Reads one epoch.
+
+        Raises:
+            InputError: the table is damaged, of a newer version or another codec, or belongs to other images.
+        """
+        try:
+            with open_table(path) as opened:
+                self._require_own(path, opened)
+                table = opened.read_row_group(row_group)
+            rows = pc.index_in(table["key"].combine_chunks(), self._keys)  # pyright: ignore[reportAttributeAccessIssue]
+            if rows.null_count:
+                strange = table["key"].filter(rows.is_null())[0].as_py()
+                raise InputError(
+                    f"{path} does not belong to these images: it names {strange!r}; fetch both from one dataset"
+                )
+            encoded = read_columns(table, self._columns)
+            batch = torch.from_numpy(table["batch"].to_numpy().astype(np.int64))
+            views = _views_of(table, batch)
+        except InputError:
+            raise
+        except KeyError as error:
+            raise InputError(f"{path} lacks a column: {error.args[0]}; {REMEDY}") from error
+        except (pa.ArrowException, OSError, IndexError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} cannot be read: {first_line(error)}; {REMEDY}") from error
+        return EpochLabels(torch.from_numpy(rows.to_numpy().astype(np.int64)), batch, views, encoded)
+
+    def _require_own(self, path: Path, opened: pq.ParquetFile) -> None:
+        """Raises InputError where a table says of itself that it is another's."""
+        said = table_metadata(opened)
+        version = said.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}; use a newer rded"
+            )
+        if said.get("codec") != self.codec.name:
+            raise InputError(
+                f"{path} holds labels as {said.get('codec')}, recipe.json says {self.codec.name}; fetch both from one "
+                "dataset"
+            )
+        if self.images is not None and said.get("images", self.images) != self.images:
+            raise InputError(f"{path} holds labels of other images of the same names; fetch both from one dataset")
+
+
+def table_metadata(opened: pq.ParquetFile) -> dict[str, Any]:
+    """Returns what a table says of itself."""
+    return json.loads((opened.schema_arrow.metadata or {}).get(b"rded", b"{}"))
+
+
+def split_batches(epoch: EpochLabels) -> list[LabelledBatch]:
+    """Cuts an epoch into its recorded batches; partners are then positions in their own batch."""
+    sizes = epoch.sizes()
+    starts = np.repeat(np.cumsum([0, *sizes[:-1]]), sizes)
+    own = epoch.views.mix_position - torch.from_numpy(starts)
+    split = [part.split(sizes) for part in _parts(epoch.views)]
+    views = [
+        Views(**{**dict(zip(Views.__slots__, parts, strict=True)), "mix_position": positions})
+        for *parts, positions in zip(*split, own.split(sizes), strict=True)
+    ]
+    encoded = {name: part.split(sizes) for name, part in epoch.encoded.items()}
+    labels = [{name: parts[number] for name, parts in encoded.items()} for number in range(len(sizes))]
+    return list(zip(epoch.rows.split(sizes), views, labels, strict=True))
 
 
 def write_soft_labels(
@@ -28,7 +135,7 @@ def write_soft_labels(
     *,
     keys: list[str],
     class_indices: Int[Tensor, "n"],
-    num_classes: int,
+    codec: Codec,
     metadata: dict[str, Any],
 ) -> None:
     """Writes the batches of a block of epochs, given with their epochs in order, one row group an epoch.
@@ -36,67 +143,37 @@ def write_soft_labels(
     An epoch is written as soon as it is complete, while the next is computed: memory holds a few epochs, whatever the
     number in the block.
     """
-    schema = soft_label_schema(num_classes)
+    own = codec_schema(codec)
+    schema = soft_label_schema(own)
+    names = pa.array(keys, type=pa.string())
     tables = (
-        pa.concat_tables(
-            [
-                _batch_table(epoch, number, batch, keys=keys, class_indices=class_indices, schema=schema)
-                for number, (_, batch) in enumerate(entries)
-            ]
-        ).combine_chunks()
+        _epoch_table(epoch, [batch for _, batch in entries], names=names, classes=class_indices, schema=schema)
         for epoch, entries in groupby(batches, key=itemgetter(0))
     )
-    write_tables(path, tables, schema, metadata={"codec": "float16", **metadata}, noise_columns=("logits",))
+    write_tables(path, tables, schema, metadata={"codec": codec.name, **metadata}, noise_columns=own.names)
 
 
-def read_epoch(path: Path, row_group: int, rows_by_key: dict[str, int]) -> list[LabelledBatch]:
-    """Reads one epoch: its batches in order.
-
-    Raises:
-        InputError: the table is damaged, or names an image that the dataset does not hold.
-    """
-    try:
-        with open_table(path) as opened:
-            table = opened.read_row_group(row_group)
-        keys = table["key"].to_pylist()
-        rows = torch.tensor([rows_by_key[key] for key in keys])
-        views, logits = _views_of(table), _logits_of(table)
-        batch = torch.from_numpy(table["batch"].to_numpy().copy())
-    except (pa.ArrowException, OSError, IndexError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}; distil again, or fetch it again") from error
-    except KeyError as error:
-        raise InputError(
-            f"{path} does not belong to these images: it names {error}; fetch both from one dataset"
-        ) from error
-    sizes: list[int] = torch.unique_consecutive(batch, return_counts=True)[1].tolist()
-    split = [part.split(sizes) for part in _parts(views)]
-    batches = [Views(*(part[number] for part in split)) for number in range(len(sizes))]
-    return list(zip(rows.split(sizes), batches, logits.split(sizes), strict=True))
-
-
-def _batch_table(
-    epoch: int, number: int, batch: LabelledBatch, *, keys: list[str], class_indices: Tensor, schema: pa.Schema
+def _epoch_table(
+    epoch: int, batches: list[LabelledBatch], *, names: pa.Array, classes: Tensor, schema: pa.Schema
 ) -> pa.Table:
-    rows, views, logits = batch
-    count = len(rows)
-    crop, box = views.crop_box.T.numpy(), views.mix_box.T.numpy()
-    element = schema.field("logits").type.value_field
+    rows = torch.cat([batch[0] for batch in batches])
+    views = [torch.cat(parts) for parts in zip(*(_parts(batch[1]) for batch in batches), strict=True)]
+    column_order, row_order, crop_box, flip, mix_position, mix_box, mix_weight = views
+    sizes = [len(batch[0]) for batch in batches]
     columns: list[Any] = [
-        np.full(count, epoch),
-        np.full(count, number),
-        np.arange(count),
-        [keys[row] for row in rows.tolist()],
-        class_indices[rows].numpy(),
-        _list_array(views.column_order),
-        _list_array(views.row_order),
-        *crop,
-        views.flip.numpy(),
-        views.mix_position.numpy(),
-        *box,
-        views.mix_weight.numpy(),
-        pa.FixedSizeListArray.from_arrays(
-            pa.array(logits.numpy().reshape(-1), type=pa.float16()), type=pa.list_(element, logits.shape[1])
-        ),
+        np.full(len(rows), epoch),
+        np.repeat(np.arange(len(batches)), sizes),
+        np.concatenate([np.arange(size) for size in sizes]),
+        names.take(pa.array(rows.numpy())),
+        classes[rows].numpy(),
+        _list_array(column_order),
+        _list_array(row_order),
+        *crop_box.T.numpy(),
+        flip.numpy(),
+        mix_position.numpy(),
+        *mix_box.T.numpy(),
+        mix_weight.numpy(),
+        *(to_array(torch.cat([batch[2][name] for batch in batches])) for name in batches[0][2]),
     ]
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, type=field.type)
@@ -129,18 +206,16 @@ def _orders(table: pa.Table, name: str) -> Tensor:
     return torch.from_numpy(flat.astype(np.int64)).view(table.num_rows, -1)
 
 
-def _views_of(table: pa.Table) -> Views:
+def _views_of(table: pa.Table, batch: Tensor) -> Views:
+    """Returns an epoch's views; partners, stored as positions in their batch, become rows of the epoch."""
+    sizes = torch.unique_consecutive(batch, return_counts=True)[1]
+    starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
     return Views(
         column_order=_orders(table, "column_order"),
         row_order=_orders(table, "row_order"),
         crop_box=_box(table, "crop"),
         flip=_column(table, "flip"),
-        mix_position=_column(table, "mix_position").long(),
+        mix_position=_column(table, "mix_position").long() + starts,
         mix_box=_box(table, "mix"),
         mix_weight=_column(table, "mix_weight"),
     )
-
-
-def _logits_of(table: pa.Table) -> Float16[Tensor, "b k"]:
-    flat = table["logits"].combine_chunks().flatten().to_numpy()
-    return torch.from_numpy(flat.copy()).view(table.num_rows, -1)

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.distilled import DistilledDataset, RecordedBatch
 from rded_core.io.parallel import map_ordered
-from rded_core.io.soft_label_tables import LabelledBatch
 from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
+from rded_core.label_batches import plan_batches
 from rded_core.protocols import Protocol
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import decode_logits, plan_batches
+from rded_core.stored_epochs import stored_epoch
 from rded_core.views import ViewRecipe, apply_views, draw_views, mix_views, partner_share
 
 MAX_WORKERS = 4
@@ -58,15 +58,15 @@ def student_epochs(
     """
     images = keep_on_device(dataset.images.images, device)
 
-    def read(epoch: int) -> list[tuple[int, LabelledBatch]]:
+    def read(epoch: int) -> list[tuple[int, RecordedBatch]]:
         batches = (
             _one_hot_batches(dataset, protocol, epoch=epoch, seed=seed)
             if protocol.one_hot
-            else dataset.recorded_batches(epoch)
+            else dataset.recorded_batches(stored_epoch(epoch, num_stored=dataset.num_epochs, seed=seed))
         )
         return [(epoch, batch) for batch in batches]
 
-    def prepare(entry: tuple[int, LabelledBatch]) -> tuple[int, StudentBatch]:
+    def prepare(entry: tuple[int, RecordedBatch]) -> tuple[int, StudentBatch]:
         return entry[0], _prepare(dataset, images, entry[1], device=device, unmixed=unmixed)
 
     recorded = chain.from_iterable(map_ordered(read, range(num_epochs), workers=1))
@@ -77,7 +77,7 @@ def student_epochs(
 
 def _one_hot_batches(
     dataset: DistilledDataset, protocol: Protocol, *, epoch: int, seed: int
-) -> Iterator[LabelledBatch]:
+) -> Iterator[RecordedBatch]:
     recipe = ViewRecipe(
         size=int(dataset.recipe["size"]),
         factor=int(dataset.recipe["views"]["factor"]),
@@ -90,11 +90,11 @@ def _one_hot_batches(
     )
     for number, rows in enumerate(plan_batches(len(dataset), size, counter_generator(seed, "student-order", epoch))):
         views = draw_views(recipe, len(rows), counter_generator(seed, "student-views", epoch, number))
-        yield rows, views, torch.zeros(len(rows), len(dataset.classes), dtype=torch.float16)
+        yield rows, views, torch.zeros(len(rows), len(dataset.classes))
 
 
 def _prepare(
-    dataset: DistilledDataset, images: Tensor, batch: LabelledBatch, *, device: torch.device, unmixed: bool
+    dataset: DistilledDataset, images: Tensor, batch: RecordedBatch, *, device: torch.device, unmixed: bool
 ) -> StudentBatch:
     rows, views, logits = batch
     mean, std = tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"])
@@ -106,6 +106,6 @@ def _prepare(
     return StudentBatch(
         mix_views(plain, moved).contiguous(memory_format=torch.channels_last),
         plain.contiguous(memory_format=torch.channels_last) if unmixed else None,
-        decode_logits(upload(logits, device)),
+        upload(logits, device),
         upload(hard, device),
     )

@@ -59,8 +59,8 @@ LINEAGE = pa.schema([("key", pa.string()), _quadrant, ("class_index", pa.int32()
 """One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
 
 
-def soft_label_schema(num_classes: int) -> pa.Schema:
-    """Returns the schema of soft labels with the plain codec: float16 logits, one row per view."""
+def soft_label_schema(codec: pa.Schema) -> pa.Schema:
+    """Returns the schema of soft labels, one row per view: how it was made, then the columns of a codec."""
     whole = ("epoch", "batch", "position")
     boxes = ("crop_top", "crop_left", "crop_height", "crop_width")
     mixes = ("mix_position", "mix_top", "mix_left", "mix_height", "mix_width")
@@ -75,7 +75,7 @@ def soft_label_schema(num_classes: int) -> pa.Schema:
             ("flip", pa.bool_()),
             *((name, pa.int32()) for name in mixes),
             ("mix_weight", pa.float32()),
-            ("logits", pa.list_(pa.field("element", pa.float16(), nullable=False), num_classes)),
+            *codec,
         ]
     )
 

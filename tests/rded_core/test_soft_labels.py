@@ -48,6 +48,7 @@ def _logits(name: str, outputs: Tensor) -> Tensor:
 def test_logits_are_off_by_no_more_than_is_said(name: str) -> None:
     codec, outputs = _codec(name), _outputs(name)
     encoded = codec.encode(outputs)
+    assert outputs.shape[1] == codec.num_outputs
     apart = (codec.decode(encoded).double() - _logits(name, outputs).double()).abs().amax(dim=1)
     assert (apart <= codec.error(encoded).double()).all()
     assert codec.decode(encoded).dtype == torch.float32
@@ -89,7 +90,7 @@ def test_logits_out_of_range_stop(name: str, value: float) -> None:
 def test_every_half_comes_back() -> None:
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
     finite = every[every.isfinite()].view(1, -1)
-    codec = HalfCodec()
+    codec = HalfCodec(finite.shape[1])
     decoded = codec.decode({"logits": finite})
     assert torch.equal(decoded, finite.float())
     assert torch.equal(codec.encode(decoded)["logits"], finite)

@@ -1,0 +1,126 @@
+"""The files of a distilled dataset: in a folder, or fetched from a URL when they are first needed."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rded_core.errors import InputError, first_line
+from rded_core.io.checksums import read_sums
+from rded_core.io.files import write_atomically
+from rded_core.io.manifest import DamagedRecord
+from rded_core.io.paths import DATASET_FILES, DatasetFolder, find_dataset
+from rded_core.io.storage import is_url, join_path, path_kind, read_bytes
+
+CACHE_VARIABLE = "RDED_CACHE"
+
+
+class DatasetFiles(Protocol):
+    """Where a dataset's files are.
+
+    Attributes:
+        where: as the user named it.
+        folder: where they lie on this machine, or will once they are needed.
+    """
+
+    where: str
+    folder: DatasetFolder
+
+    def fetch(self, path: Path) -> Path:
+        """Sees to it that a file is there, and returns its path."""
+        ...
+
+    def image_tars(self) -> Sequence[Path]:
+        """Lists the image shards in order, there or not yet."""
+        ...
+
+
+class LocalFiles:
+    """Files that are there already."""
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self.where, self.folder = str(folder.root), folder
+
+    def fetch(self, path: Path) -> Path:
+        """See `DatasetFiles`."""
+        return path
+
+    def image_tars(self) -> Sequence[Path]:
+        """See `DatasetFiles`."""
+        return self.folder.image_tars()
+
+
+class RemoteFiles:
+    """Files at a URL, each fetched once, held to its digest in SHA256SUMS, and kept.
+
+    Args:
+        url: of a run folder or of its dataset, in any form that fsspec knows.
+        cache: folder to keep files in; by default ``$RDED_CACHE``, or ``~/.cache/rded``. What lies there is named by
+            the digest of SHA256SUMS: another dataset at the same URL is never mixed with this one.
+
+    Raises:
+        InputError: there is no dataset at that URL.
+    """
+
+    def __init__(self, url: str, cache: Path | None = None) -> None:
+        self.where = url.rstrip("/")
+        self._base, sums = _find_sums(self.where)
+        digest = hashlib.sha256(sums).hexdigest()
+        self.folder = DatasetFolder((cache or _default_cache()) / "datasets" / digest[:16])
+        write_atomically(self.folder.sums, lambda temporary: temporary.write_bytes(sums))
+        try:
+            self._listed = read_sums(self.folder)
+        except DamagedRecord as error:
+            raise InputError(f"{self._base}/SHA256SUMS is damaged; publish the dataset again") from error
+
+    def fetch(self, path: Path) -> Path:
+        """Fetches a file where it is not there yet.
+
+        Raises:
+            InputError: the dataset lists no such file, or it does not come whole.
+        """
+        name = path.relative_to(self.folder.root).as_posix()
+        if name == self.folder.sums.name or path.is_file():
+            return path
+        if name not in self._listed or DATASET_FILES.fullmatch(name) is None:
+            raise InputError(f"{self._base} holds no {name}; publish the dataset again")
+        url = join_path(self._base, name)
+        try:
+            data = read_bytes(url)
+        except (OSError, EOFError) as error:
+            raise InputError(f"cannot fetch {url}: {first_line(error)}; check the address and your rights") from error
+        if hashlib.sha256(data).hexdigest() != self._listed[name]:
+            raise InputError(f"{url} is not what SHA256SUMS there says; publish the dataset again")
+        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+        return path
+
+    def image_tars(self) -> Sequence[Path]:
+        """See `DatasetFiles`."""
+        names = sorted(name for name in self._listed if name.startswith("images/") and name.endswith(".tar"))
+        return [self.folder.root / name for name in names]
+
+
+def open_files(where: str | Path | DatasetFolder) -> DatasetFiles:
+    """Finds a dataset: a run folder, the dataset in it, or the URL of either.
+
+    Raises:
+        InputError: there is none.
+    """
+    if isinstance(where, DatasetFolder):
+        return LocalFiles(where)
+    if is_url(str(where)):
+        return RemoteFiles(str(where))
+    return LocalFiles(find_dataset(str(where))[0])
+
+
+def _find_sums(url: str) -> tuple[str, bytes]:
+    """Returns the URL of the dataset's folder and the bytes of its SHA256SUMS."""
+    for base in (join_path(url, "dataset"), url):
+        if path_kind(join_path(base, "SHA256SUMS")) == "file":
+            return base, read_bytes(join_path(base, "SHA256SUMS"))
+    raise InputError(f"no distilled dataset at {url}: there is no SHA256SUMS; give the URL of its folder")
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "rded").expanduser()
