@@ -245,14 +245,14 @@ def _class_entries(plan: RunPlan, results: StageResults, found: dict[int, ClassP
             "name": label.name,
             "wnid": label.wnid,
             "folder": label.folder,
-            "num_source": num_source,
+            "num_source": plan.index.records[label.index].facts["images"],  # as listed when the class was drawn
             "num_candidates": usable[label.index],
             "num_images": found[label.index].num_images,
             "rejected": dict(Counter(reason for reason, _ in rejected[label.index])),
             "rejected_files": [f"{uri} ({reason})" for reason, uri in rejected[label.index]],
             "median_score_nats": statistics.median(scores) if (scores := found[label.index].scores) else None,
         }
-        for label, num_source in zip(plan.classes, plan.num_source, strict=True)
+        for label in plan.classes
     ]
 
 
@@ -284,7 +284,7 @@ def _summary(
     return {
         "num_images": sum(entry["num_images"] for entry in classes),
         "num_classes": len(plan.classes),
-        "num_source": sum(plan.num_source),
+        "num_source": sum(entry["num_source"] for entry in classes),
         "rejected": dict(sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())),
         "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
         "label_bytes": sum(path.stat().st_size for path in folder.soft_label_tables()),
