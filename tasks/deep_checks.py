@@ -25,6 +25,7 @@ from rded_core.io.shards import read_shard
 from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, INDEX, SCORES, SELECTED, read_rows
 from rded_core.near_ties import largest_error
+from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels
 from tasks.index import item_of
 from tasks.networks import load_scorer
@@ -86,11 +87,15 @@ class _DeepCheck:
 
 
 def check_deep(target: RunFolder | DatasetFolder, findings: Findings) -> None:
-    """Computes a sample of a run and of its controls again and compares; `findings` tells which files are whole."""
+    """Computes a sample of a run and of its controls again and compares; `findings` tells which files are whole.
+
+    Raises:
+        InputError: somebody writes there.
+    """
     if isinstance(target, DatasetFolder):
         findings.unchecked.append("scores, labels, pixels: a dataset without its run cannot be computed again")
         return
-    with one_torch_thread():
+    with unwritten(target), one_torch_thread():
         for run in (target, *target.controls()):
             try:
                 _check_run(reopen(run), findings)
