@@ -33,7 +33,7 @@ from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
 from tasks.soft_labels import images_digest, label_blocks, squeeze_records
-from tasks.summary import describe_work
+from tasks.summary import describe_missing, describe_work
 from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "publish"
@@ -104,9 +104,8 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         )
     if missing:
         run_logger().warning(
-            "nothing published: %d of %d classes have no images yet (%s ...); run without --only-classes",
-            len(missing), len(plan.classes), missing[0],
-        )  # fmt: skip
+            "nothing published: %s; run without --only-classes", describe_missing(plan, results.in_order())
+        )
         work = describe_work(plan, results.in_order())
         return {"out": plan.config.out, "dataset": None, "missing": missing, "work": work}
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,37 @@ def test_students_are_trained_on_what_there_is(run: RunFolder, shared_source: Pa
     )
     assert list(table["sets"]) == ["distilled", "random"]
     assert not check_files(run).faults
+
+
+def _work_on_one(config: DistillConfig, **changes: Any) -> str | None:
+    from flows.distill import distill
+
+    return distill(replace(config, **changes), only_classes=["10"])["dataset"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ipc": 1}, "2 of 3 classes were made under other settings (ipc 2 -> 1)"),
+        ({"num_crops": 4}, "2 of 3 classes were made under other settings (num_crops 3 -> 4)"),
+        ({"seed": 1}, "2 of 3 classes were made under other settings (seed 0 -> 1)"),
+    ],
+)
+def test_other_settings_are_named_where_nothing_is_published(
+    run: RunFolder, config: DistillConfig, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], why: str
+) -> None:
+    before = (run.dataset / "SHA256SUMS").read_text()
+    assert _work_on_one(config, **changes) is None
+    assert f"nothing published: {why}; run without --only-classes" in caplog.text
+    assert (run.dataset / "SHA256SUMS").read_text() == before
+
+
+def test_damage_and_absence_are_named_where_nothing_is_published(
+    run: RunFolder, config: DistillConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    _hurt(run, f"work/selection/{class_unit('2')}.parquet")
+    assert _work_on_one(config) is None
+    assert "nothing published: 1 of 3 classes are not whole (output damaged); run without" in caplog.text
+    shutil.rmtree(run.root)
+    assert _work_on_one(config) is None
+    assert "nothing published: 2 of 3 classes have no images yet (1 ...); run without" in caplog.text
