@@ -24,10 +24,11 @@ def distill(
 
     Args:
         config: what to distil, and how.
-        only_classes: work on these classes only, and leave the others as the last run left them.
+        only_classes: work on these classes only, and leave the others as the last run left them; with an empty list
+            only labels and dataset are brought up to date.
         redo: stages to do again although nothing changed.
     """
-    rerun = Rerun(only_classes=tuple(only_classes) if only_classes else None, redo=tuple(redo or ()))
+    rerun = Rerun(only_classes=None if only_classes is None else tuple(only_classes), redo=tuple(redo or ()))
     with claim_out(config):
         plan = prepare(config, rerun)
         candidates = each(draw_candidates, plan, plan.shards)

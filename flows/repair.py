@@ -7,7 +7,8 @@ from rded_core.io.findings import Findings
 from rded_core.io.locks import only_writer
 from rded_core.io.paths import RunFolder
 from tasks.checks import check_files
-from tasks.repair import config_to_redo, drop_useless, mend_files, other_device, runs_to_redo, settle, tell_mended
+from tasks.redo import other_device, runs_to_redo, tell_mended, work_to_redo
+from tasks.repair import drop_useless, mend_files, settle
 
 
 def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
@@ -28,10 +29,10 @@ def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
         for line in mend_files(run, findings):
             tell(line)
         for each in runs_to_redo(run, findings):
-            config = config_to_redo(each)
+            config, classes = work_to_redo(each, findings)
             if note := other_device(each, config):
                 tell(note)
-            distill(config)
+            distill(config, only_classes=classes)
         after = check_files(run)
         for line in tell_mended(run, findings, after):
             tell(line)

@@ -170,6 +170,8 @@ class DistillConfig:
 class Rerun:
     """What of a run is to be done again, or left alone, this once; no part of what the run is.
 
+    With no class in `only_classes`, all classes are left alone, and what is made of all of them together is made.
+
     Attributes:
         only_classes: work on these classes only (names, WordNet ids or folders, comma-separated), and leave the others
             as the last run left them

@@ -1,7 +1,13 @@
 """Check a run folder, or a dataset alone, with progress that is seen; starts no Prefect."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rded_core.errors import InputError
 from rded_core.io.findings import Findings
+from rded_core.io.locks import find_writer
 from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.run_records import holds_run
 from rded_core.io.verify_dataset import dataset_checks
 from rded_core.io.verify_run import run_checks
 from tasks.progress import track
@@ -10,7 +16,39 @@ FETCH_AGAIN = "fetch it again: a dataset without its run cannot be made again"
 
 
 def check_files(target: RunFolder | DatasetFolder) -> Findings:
-    """Holds every file to its digest, and what files say to each other; changes nothing."""
+    """Holds every file to its digest, and what files say to each other; changes nothing.
+
+    Raises:
+        InputError: somebody writes there.
+    """
+    with unwritten(target):
+        return _check_files(target)
+
+
+@contextmanager
+def unwritten(target: RunFolder | DatasetFolder) -> Generator[None]:
+    """Raises InputError where somebody writes to a run before a block or after it: what it found is of two states.
+
+    Of a dataset this is so where it lies in its run folder.
+    """
+    _require_unwritten(target)
+    try:
+        yield
+    except OSError:
+        _require_unwritten(target)
+        raise
+    _require_unwritten(target)
+
+
+def _require_unwritten(target: RunFolder | DatasetFolder) -> None:
+    run = target if isinstance(target, RunFolder) else RunFolder(target.root.resolve().parent)
+    if isinstance(target, DatasetFolder) and (target.root.resolve() != run.dataset or not holds_run(run)):
+        return
+    if writer := find_writer(run):
+        raise InputError(f"{target.root} is being written by {writer}; verify when it is done")
+
+
+def _check_files(target: RunFolder | DatasetFolder) -> Findings:
     if isinstance(target, RunFolder):
         checks, remedy = run_checks(target), f"rded repair {target.root}"
     else:

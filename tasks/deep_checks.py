@@ -1,7 +1,7 @@
 """Compute a sample of a run again, on the CPU, and compare: source, scores, selection, pixels, labels.
 
-Where the run was made on such a CPU with these versions, what is computed again must be equal bit by bit; elsewhere
-within the tolerances below. What cannot be computed again, since source or weights are gone, is said.
+What was made on such a CPU with these versions, as its record says, must be equal bit by bit when it is computed again;
+all else within the tolerances below. What cannot be computed again, since source or weights are gone, is said.
 """
 
 import hashlib
@@ -18,13 +18,14 @@ import torch
 from rded_core.errors import InputError
 from rded_core.io.findings import Findings
 from rded_core.io.images import RejectedImage, decode_image
-from rded_core.io.manifest import read_record
+from rded_core.io.manifest import Record, find_record
 from rded_core.io.parallel import one_torch_thread
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.shards import read_shard
 from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, INDEX, SCORES, SELECTED, read_rows
 from rded_core.near_ties import largest_error
+from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels
 from tasks.index import item_of
 from tasks.networks import load_scorer
@@ -32,8 +33,9 @@ from tasks.progress import track
 from tasks.realism import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
 from tasks.reopen import Reopened, reopen
 from tasks.selection import choose_patches
-from tasks.soft_labels import images_to_label
+from tasks.soft_labels import images_digest, images_to_label
 from tasks.squeeze import LostCandidate, make_sample, quadrants_of
+from tasks.versions import is_made_as_here
 
 MOST_CLASSES = 64
 MOST_BLOCKS = 8
@@ -50,6 +52,14 @@ PIXEL_TOLERANCE = {"png": 1, "jpeg": 24, "webp": 24}
 
 Row = dict[str, Any]
 
+
+_GIVES: dict[str, tuple[str, Callable[[Record], str]]] = {
+    "index": ("images", Record.outputs_digest),
+    "candidates": ("candidates", lambda record: record.facts["content"]),
+    "realism": ("scores", Record.outputs_digest),
+    "selection": ("selection", Record.outputs_digest),
+}
+"""What later stages call a stage's data among those they were made of, and its digest."""
 
 _Look = tuple[list[Path], Callable[[], str]]
 """The files that a look needs whole, the one that it is about first; and the look, which says what differs in that."""
@@ -77,11 +87,15 @@ class _DeepCheck:
 
 
 def check_deep(target: RunFolder | DatasetFolder, findings: Findings) -> None:
-    """Computes a sample of a run and of its controls again and compares; `findings` tells which files are whole."""
+    """Computes a sample of a run and of its controls again and compares; `findings` tells which files are whole.
+
+    Raises:
+        InputError: somebody writes there.
+    """
     if isinstance(target, DatasetFolder):
         findings.unchecked.append("scores, labels, pixels: a dataset without its run cannot be computed again")
         return
-    with one_torch_thread():
+    with unwritten(target), one_torch_thread():
         for run in (target, *target.controls()):
             try:
                 _check_run(reopen(run), findings)
@@ -101,7 +115,7 @@ def _check_run(again: Reopened, findings: Findings) -> None:
         looks: list[_Look] = []
         for index in spread(len(plan.classes), MOST_CLASSES):
             files = [file for stage in (check.stage, *check.made_of) for file in _files(again, stage, index)]
-            looks.append((files, partial(check.look, again, index)))
+            looks.append((files, partial(_look_at, again, check, index)))
         _take(again, findings, check.what, looks, network=check.network, redo=check.redo)
     tables = sorted(plan.run.stage("soft_labels").glob("*.parquet"))
     _check_labels(again, findings, [tables[number] for number in spread(len(tables), MOST_BLOCKS)])
@@ -111,8 +125,9 @@ def _check_labels(again: Reopened, findings: Findings, tables: list[Path]) -> No
     tars = {label.index: _files(again, "squeeze", label.index)[0] for label in again.plan.classes}
     looks: list[_Look] = []
     if findings.whole.issuperset(tars.values()):
-        images = images_to_label(tuple(tars.items()), again.images, torch.device("cpu"))
-        looks = [([table], partial(compare_labels, again, images, table)) for table in tables]
+        digest = images_digest(again.plan, {index: _record(again, "squeeze", index) for index in tars})
+        images = images_to_label(tuple(tars.items()), digest, torch.device("cpu"))
+        looks = [([table], partial(compare_labels, again, images, digest, table)) for table in tables]
     _take(again, findings, "labels", looks, network="teacher", redo="label")
 
 
@@ -137,6 +152,33 @@ def _take(again: Reopened, findings: Findings, what: str, looks: list[_Look], *,
     if gone:
         more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
         findings.unchecked.append(f"{what} of {run.root}: {gone[0]}{more}")
+
+
+def _look_at(again: Reopened, check: _DeepCheck, index: int) -> str:
+    """Takes one look at a class.
+
+    Raises:
+        InputError: its files do not belong together: a run was stopped when it had made some of them again.
+    """
+    records = {stage: _record(again, stage, index) for stage in (check.stage, *check.made_of)}
+    for stage in check.made_of:
+        name, digest_of = _GIVES[stage]
+        now = digest_of(records[stage])
+        others = (record for other, record in records.items() if other != stage)
+        if any(record.upstream.get(name, now) != now for record in others):
+            raise InputError(
+                f"class {again.plan.classes[index].folder} has other {name} than what was made of them: a run was "
+                f"stopped between the two; rded distill --config {again.plan.run.run_json} goes on"
+            )
+    return check.look(again, index)
+
+
+def _record(again: Reopened, stage: str, index: int) -> Record:
+    path = again.plan.run.record(stage, class_unit(again.plan.classes[index].folder))
+    record, _ = find_record(path)
+    if record is None:
+        raise InputError(f"{path} is not whole")
+    return record
 
 
 def _require_whole(files: list[Path], findings: Findings) -> None:
@@ -183,27 +225,30 @@ def _compare_scores(again: Reopened, index: int) -> str:
     if [row["position"] for row in kept] != there:
         return f"other candidates decode than positions {there}"
     # Where fx could follow the network then and cannot now, or the other way round, last digits are others.
-    record = read_record(plan.run.record("realism", class_unit(plan.classes[index].folder)))
+    record = _record(again, "realism", index)
     is_same_form = record.facts.get("observer") in (None, network_form(plan))
+    rounded = "precision" in record.facts or record.settings["decoder"] != "cpu"
+    tolerance = ROUNDED_TOLERANCE if rounded else SCORE_TOLERANCE
+    if is_made_as_here(record) and is_same_form and not rounded:
+        tolerance = 0.0
     for row in kept:
-        if wrong := _compare_candidate(again, stored[row["position"]], row, exact=again.exact and is_same_form):
+        if wrong := _compare_candidate(stored[row["position"]], row, tolerance):
             return f"candidate {row['position']}: {wrong}"
     return ""
 
 
-def _compare_candidate(again: Reopened, stored: Row, now: Row, *, exact: bool) -> str:
+def _compare_candidate(stored: Row, now: Row, tolerance: float) -> str:
+    """Compares boxes, and scores within a tolerance: with none bit by bit."""
     if stored["boxes"] != now["boxes"]:
         return "other boxes are drawn"
     before, after = torch.tensor(stored["scores_nats"]), torch.tensor(now["scores_nats"])
-    apart = largest_error(before, after)
-    tolerance = ROUNDED_TOLERANCE if again.rounded else SCORE_TOLERANCE
-    is_off = not torch.equal(before, after) if exact else apart > tolerance
+    is_off = largest_error(before, after) > tolerance if tolerance else not torch.equal(before, after)
     return f"scores are off by up to {float((before - after).abs().max()):.3g} nats" if is_off else ""
 
 
 def _compare_selection(again: Reopened, index: int) -> str:
     """Selects a class's patches again, from its scores as stored."""
-    lost = read_record(again.plan.run.record("selection", class_unit(again.plan.classes[index].folder))).facts["lost"]
+    lost = _record(again, "selection", index).facts["lost"]
     places = {row["position"]: row for row in _rows(again, "candidates", index, CANDIDATES)}
     scored = [row for row in _rows(again, "realism", index, SCORES) if row["position"] not in lost]
     now = choose_patches(again.plan, index, [{**row, **places[row["position"]]} for row in scored])
@@ -223,7 +268,8 @@ def _compare_pixels(again: Reopened, index: int) -> str:
     before, after = (decode_image(next(iter(files.values()))).int() for files in (stored, now))
     apart = int((before - after).abs().max()) if before.shape == after.shape else 255
     image_format = again.plan.config.image_format
-    if apart <= (0 if again.exact else PIXEL_TOLERANCE[image_format]) and (image_format == "png" or not again.exact):
+    exact = is_made_as_here(_record(again, "squeeze", index))
+    if apart <= (0 if exact else PIXEL_TOLERANCE[image_format]) and (image_format == "png" or not exact):
         return ""
     return f"image {number} is another when it is cut again (pixels off by up to {apart} of 255 levels)"
 

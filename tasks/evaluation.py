@@ -19,7 +19,7 @@ from rded_core.protocols import find_protocol
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
 from tasks.run_configs import config_of
-from tasks.students import TrainingSet, evaluation_name, student_settings
+from tasks.students import TrainingSet, evaluation_name, require_same, student_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
 @task(name="sum-up", task_run_name="sum up {config.student}", **STAGE_POLICY)
 def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list[Record]]) -> dict[str, Any]:
     """Averages each set's students over seeds, writes the table as JSON and returns it."""
+    _require_one_dataset(plan, results)
     dataset = DistilledDataset(plan.distilled.folder)
     protocol = config.protocol or str(dataset.recipe["protocol"])
     epochs = config.epochs or dataset.num_epochs
@@ -126,6 +127,14 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     }
     write_twins(path, plan.run.evaluation_copy(unit), table)
     return table
+
+
+def _require_one_dataset(plan: EvaluationPlan, results: dict[str, list[Record]]) -> None:
+    """Raises InputError where a set became another between two of its students: they are no seeds of one thing."""
+    for name, records in results.items():
+        folder = plan.distilled.folder if name == plan.distilled.name else control_set(plan, name).folder
+        for record in records:
+            require_same(folder, record.upstream["dataset"])
 
 
 def summarise_students(students: list[dict[str, Any]]) -> dict[str, Any]:

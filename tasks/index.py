@@ -26,7 +26,7 @@ def write_index(run: RunFolder, source: Source, *, seed: int, scopes: list[Scope
         columns = dict(zip(SourceItem._fields, zip(*drawn, strict=True), strict=True))
         write_columns(units[index].outputs[0], columns, INDEX)
         work.finish(index, {"images": len(drawn)})
-    return StageResult(STAGE, work.done)
+    return StageResult(STAGE, work.done, work.left)
 
 
 def _index_unit(run: RunFolder, source: Source, index: int, seed: int) -> Unit:

@@ -15,6 +15,10 @@ from rded_core.io.paths import RunFolder, image_key
 from rded_core.io.soft_label_tables import read_epoch
 from rded_core.views import Views
 from tasks.units import Unit, unit_settings
+from tasks.versions import FACT
+
+PASSES = "passes"
+"""Under this name a block's record says how many rows its forward passes have: other shapes round otherwise."""
 
 Drawn = tuple[int, int, Tensor, Views]
 """A batch with its views: epoch, number in the epoch, rows of its images, views."""
@@ -31,25 +35,33 @@ class LabelsBefore:
         first_epoch: of the table.
         changed: for each image, whether it is another than the table was made from.
         keys: of the images.
+        made_with: what it was computed with.
     """
 
-    def __init__(self, table: Path, first_epoch: int, changed: Tensor, keys: list[str]) -> None:
+    def __init__(
+        self, table: Path, first_epoch: int, changed: Tensor, keys: list[str], made_with: dict[str, str]
+    ) -> None:
+        self.made_with = made_with
         self.table, self.first_epoch, self.changed = table, first_epoch, changed
         self.rows_by_key = {key: row for row, key in enumerate(keys)}
         self.reused = 0
         self._epoch = lru_cache(maxsize=2)(self._read)
 
     @classmethod
-    def find(cls, unit: Unit, images: dict[str, str]) -> "LabelsBefore | None":
-        """Finds a block's labels where they were made under the same settings, from images of the same keys.
+    def find(cls, unit: Unit, images: dict[str, str], facts: dict[str, Any]) -> "LabelsBefore | None":
+        """Finds a block's labels where they were made under the same settings, from images of the same keys, alike.
 
         Args:
             unit: the block's unit, not current.
             images: key to SHA-256 of every image now; noted for the next time.
+            facts: what its record is going to say of how it is computed: on another kind of device, or in passes of
+                another shape, logits are not the same.
         """
         note_images(unit.run, unit.upstream["images"], images)
         record, _ = find_record(unit.path)
         if record is None or what_changed(record, unit_settings(unit.settings), None):
+            return None
+        if _shape_of(record.facts) != _shape_of(facts):
             return None
         before = read_images_noted(unit.run, record.upstream.get("images", ""))
         if list(before) != list(images) or damaged_outputs(unit.path, record):
@@ -57,7 +69,8 @@ class LabelsBefore:
         changed = torch.tensor([before[key] != sha for key, sha in images.items()])
         if changed.all() or not changed.any():  # none: the labels are asked for again
             return None
-        return cls(unit.outputs[0], unit.settings["epochs"][0], changed, list(images))
+        made = record.facts[FACT] if record.facts[FACT] == facts[FACT] else {"device": facts[FACT]["device"]}
+        return cls(unit.outputs[0], unit.settings["epochs"][0], changed, list(images), made)
 
     def logits_of(self, drawn: list[Drawn]) -> Tensor | None:
         """Returns the float16 logits of a pass as stored, None where one of its views shows a changed image."""
@@ -70,8 +83,17 @@ class LabelsBefore:
         self.reused += len(logits)
         return logits
 
+    def facts(self) -> dict[str, Any]:
+        """Returns what a table with logits of this one says of itself: no versions, where it is of several."""
+        return {"reused_views": self.reused, **({FACT: self.made_with} if self.reused else {})}
+
     def _read(self, epoch: int) -> list[Tensor]:
         return [logits for _, _, logits in read_epoch(self.table, epoch - self.first_epoch, self.rows_by_key)]
+
+
+def _shape_of(facts: dict[str, Any]) -> tuple[Any, Any]:
+    """Returns the kind of device and the rows of the passes that a table was computed with."""
+    return facts.get(FACT, {}).get("device"), facts.get(PASSES)
 
 
 def key_images(squeezed: dict[int, Record]) -> dict[str, str]:

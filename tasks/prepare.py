@@ -1,17 +1,14 @@
 """Open the source, the observer and the run folder; stop here if anything cannot work."""
 
-import platform
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from prefect import task
 
-from rded_core import ALGORITHM_VERSION, __version__
+from rded_core import ALGORITHM_VERSION
 from rded_core.config import DistillConfig, Redo, Rerun
 from rded_core.errors import InputError
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
@@ -37,14 +34,13 @@ from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
 from tasks.units import Scope, StageResult
+from tasks.versions import current_versions
 
 MAX_CHANGE_CHARS = 100
 
 WHOLE_RUN = Rerun()
 
 PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")
-
-VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")
 
 
 class RunPlan:
@@ -217,16 +213,6 @@ def describe_run(config: DistillConfig, source: Source, observer: Observer, teac
         "device": str(resolve_device(config.device)),
         "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
         "versions": current_versions(),
-    }
-
-
-def current_versions() -> dict[str, str]:
-    """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
-    return {
-        "rded": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in VERSIONED_PACKAGES},
-        "cpu": torch.backends.cpu.get_cpu_capability(),
     }
 
 

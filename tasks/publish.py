@@ -33,7 +33,7 @@ from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
 from tasks.soft_labels import images_digest, label_blocks, squeeze_records
-from tasks.summary import describe_work
+from tasks.summary import describe_missing, describe_work
 from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "publish"
@@ -104,9 +104,8 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         )
     if missing:
         run_logger().warning(
-            "nothing published: %d of %d classes have no images yet (%s ...); run without --only-classes",
-            len(missing), len(plan.classes), missing[0],
-        )  # fmt: skip
+            "nothing published: %s; run without --only-classes", describe_missing(plan, results.in_order())
+        )
         work = describe_work(plan, results.in_order())
         return {"out": plan.config.out, "dataset": None, "missing": missing, "work": work}
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
@@ -245,14 +244,14 @@ def _class_entries(plan: RunPlan, results: StageResults, found: dict[int, ClassP
             "name": label.name,
             "wnid": label.wnid,
             "folder": label.folder,
-            "num_source": num_source,
+            "num_source": plan.index.records[label.index].facts["images"],  # as listed when the class was drawn
             "num_candidates": usable[label.index],
             "num_images": found[label.index].num_images,
             "rejected": dict(Counter(reason for reason, _ in rejected[label.index])),
             "rejected_files": [f"{uri} ({reason})" for reason, uri in rejected[label.index]],
             "median_score_nats": statistics.median(scores) if (scores := found[label.index].scores) else None,
         }
-        for label, num_source in zip(plan.classes, plan.num_source, strict=True)
+        for label in plan.classes
     ]
 
 
@@ -284,7 +283,7 @@ def _summary(
     return {
         "num_images": sum(entry["num_images"] for entry in classes),
         "num_classes": len(plan.classes),
-        "num_source": sum(plan.num_source),
+        "num_source": sum(entry["num_source"] for entry in classes),
         "rejected": dict(sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())),
         "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
         "label_bytes": sum(path.stat().st_size for path in folder.soft_label_tables()),

@@ -29,6 +29,7 @@ from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
+from tasks.versions import made_with
 
 STAGE = "realism"
 
@@ -56,7 +57,8 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> St
     for index, rows, rejected in score(plan, shard, listed) if listed else ():
         write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
         form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
-        work.finish(index, {"usable": len(rows), **form, **_rounding(plan), "rejected": rejected})
+        made = made_with(resolve_device(plan.config.device if form else "cpu"))
+        work.finish(index, {"usable": len(rows), **form, **_rounding(plan), **made, "rejected": rejected})
     return work.result(STAGE, shard.name)
 
 

@@ -17,11 +17,8 @@ from rded_core.io.run_records import is_published_as, read_run
 from rded_core.io.sources import Source, SourceClass
 from rded_core.io.weights import Preprocessing
 from tasks.networks import load_observer, load_teacher
-from tasks.prepare import WHOLE_RUN, RunPlan, current_versions
+from tasks.prepare import WHOLE_RUN, RunPlan
 from tasks.run_configs import config_of
-
-DECIDING = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "cpu")
-"""Versions that decide the last bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +27,10 @@ class Reopened:
 
     Attributes:
         plan: the run's, on the CPU; its source is empty but for the classes.
-        exact: bits must come out equal: the run was made on such a CPU, with these versions.
-        rounded: scores were made in bfloat16, or of pixels that a GPU decoded.
-        images: digest of all its images.
         absent: ``observer`` or ``teacher`` to why that network cannot be had.
     """
 
     plan: RunPlan
-    exact: bool
-    rounded: bool
-    images: str
     absent: dict[str, str]
 
 
@@ -69,12 +60,7 @@ def reopen(run: RunFolder) -> Reopened:
         observer=networks["observer"],
         teacher=networks["teacher"],
     )
-    versions, now = described["versions"], current_versions()
-    is_rounded = described["precision"] != "float32" or described["config"]["decoder"] != "cpu"
-    same = described["device"] == "cpu" and all(versions.get(name) == now[name] for name in DECIDING)
-    return Reopened(
-        plan, exact=same and not is_rounded, rounded=is_rounded, images=published.upstream["images"], absent=absent
-    )
+    return Reopened(plan, absent)
 
 
 def _read_classes(dataset: DatasetFolder) -> tuple[SourceClass, ...]:

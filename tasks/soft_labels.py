@@ -23,12 +23,13 @@ from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import encode_logits, pack_batches, plan_batches, rows_per_pass
 from rded_core.views import ViewRecipe, draw_views
-from tasks.labels_before import Drawn, LabelsBefore, key_images
+from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images
 from tasks.networks import device_of, fast_form, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
+from tasks.versions import made_with
 
 STAGE = "soft_labels"
 
@@ -109,8 +110,10 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
     config, table = plan.config, unit.outputs[0]
     tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
     digest = unit.upstream["images"]
-    stored = images_to_label(tars, digest, device_of(load_teacher(config, plan.classes)))
-    before = LabelsBefore.find(unit, key_images(squeezed))
+    device = device_of(load_teacher(config, plan.classes))
+    stored = images_to_label(tars, digest, device)
+    facts = {**made_with(device), PASSES: f"{rows_of_passes(unit.settings['batch_size'], device)} rows"}
+    before = LabelsBefore.find(unit, key_images(squeezed), facts)
     with one_torch_thread():
         write_soft_labels(
             table,
@@ -120,8 +123,13 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
             num_classes=len(plan.classes),
             metadata=_metadata(plan, stored.digest),
         )
-    reused = {"reused_views": before.reused} if before else {}
-    return {"views": len(stored.keys) * len(block), **reused, "bytes": file_stamp(str(table))[1]}
+    counts = {"views": len(stored.keys) * len(block), "bytes": file_stamp(str(table))[1]}
+    return {**counts, **facts, **(before.facts() if before else {})}
+
+
+def rows_of_passes(batch_size: int, device: torch.device) -> int:
+    """Returns the rows of every forward pass that labels recorded batches on a device."""
+    return rows_per_pass(batch_size, CPU_ROWS if device.type == "cpu" else DEVICE_ROWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +175,7 @@ def label_passes(
     mean, std = teacher.preprocessing.mean, teacher.preprocessing.std
     size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))
     on_cpu = device.type == "cpu"
-    pass_rows = rows_per_pass(size, CPU_ROWS if on_cpu else DEVICE_ROWS)
+    pass_rows = rows_of_passes(size, device)
     planned = _plan_block(config, block, len(stored.keys), size)
 
     def draw(group: range) -> tuple[list[Drawn], Tensor | None]:

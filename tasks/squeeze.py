@@ -26,6 +26,7 @@ from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
 from tasks.selection import select_class, selection_unit
 from tasks.units import Scope, StageResult, Unit, Worklist, run_unit
+from tasks.versions import made_with
 
 STAGE = "squeeze"
 
@@ -108,7 +109,8 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
             tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
             digests: list[str] = []
             write_shard(tar, _digested((sample for _, sample in samples), digests))
-            yield index, {"images": len(digests), "bytes": file_stamp(str(tar))[1], "sha256": digests}
+            made = made_with(torch.device("cpu"))
+            yield index, {"images": len(digests), "bytes": file_stamp(str(tar))[1], "sha256": digests, **made}
 
 
 def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]:

@@ -13,6 +13,7 @@ from prefect import task
 from torch import Tensor, nn
 
 from rded_core.config import EvaluateConfig
+from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items
 from rded_core.io.device import num_available_cores, resolve_device
 from rded_core.io.distilled import DistilledDataset
@@ -61,8 +62,10 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     """Trains a student under the protocol and writes its accuracy at six looks over the last fifth of training.
 
     Raises:
-        InputError: the dataset is damaged, or the validation source lacks a class.
+        InputError: the dataset is damaged, or became another while the student was trained; or the validation source
+            lacks a class.
     """
+    sums = sums_of(chosen.folder)
     dataset = DistilledDataset(chosen.folder)
     protocol = find_protocol(config.protocol or dataset.recipe["protocol"])
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
@@ -73,9 +76,14 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
 
     @told_if_full("training a student, whose batch is the protocol's,")
     def produce() -> dict[str, Any]:
-        facts = _Training(config, dataset, protocol, val, epochs, seed).run(
-            f"{config.student} on {chosen.name}, seed {seed}"
-        )
+        training = _Training(config, dataset, protocol, val, epochs, seed)
+        try:
+            facts = training.run(
+                f"{config.student} on {chosen.name}, seed {seed}", at_look=lambda: require_same(chosen.folder, sums)
+            )
+        except InputError:
+            require_same(chosen.folder, sums)  # the better reason, where both are true
+            raise
         write_result(result, facts, unit_settings(unit_of_work.settings), unit_of_work.upstream)
         return facts
 
@@ -84,12 +92,43 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
         STAGE,
         unit,
         settings={"seed": seed, **settings},
-        upstream={"dataset": file_digest(chosen.folder.sums), "validation images": val.digest()},
+        upstream={"dataset": sums, "validation images": val.digest()},
         outputs=(result,),
     )
     done = run_unit(unit_of_work, produce)
     assert done is not None  # only a class that a run leaves out is not done
     return done.record
+
+
+def sums_of(folder: DatasetFolder) -> str:
+    """Returns the digest of a dataset's SHA256SUMS, which is another for other images, labels or recipe.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return file_digest(folder.sums)
+    except OSError as error:
+        raise InputError(
+            f"{folder.sums} cannot be read ({error.strerror}); rded repair makes it again in a run folder, any other "
+            "dataset is to be fetched again"
+        ) from error
+
+
+def require_same(folder: DatasetFolder, sums: str) -> None:
+    """Raises InputError where a dataset is no more the one of these sums: labels are read by path in each epoch.
+
+    No lock is held for the hours of a training: whoever writes the dataset goes on, and the student is given up.
+    """
+    try:
+        now = file_digest(folder.sums)
+    except OSError:
+        now = ""
+    if now != sums:
+        raise InputError(
+            f"{folder.root} became another dataset while students were trained on it, so this result is not recorded; "
+            "run the same rded evaluate again"
+        )
 
 
 def write_result(path: Path, facts: dict[str, Any], settings: dict[str, Any], upstream: dict[str, str]) -> None:
@@ -151,8 +190,8 @@ class _Training:
         weight_decay = float(dataset.recipe["optimiser"]["weight_decay"])
         self.optimiser = torch.optim.AdamW(split_decay(self.network, weight_decay), lr=self.peak, betas=(0.9, 0.999))
 
-    def run(self, what: str) -> dict[str, Any]:
-        """Trains all epochs and returns last and best accuracy with every look."""
+    def run(self, what: str, *, at_look: Callable[[], None]) -> dict[str, Any]:
+        """Trains all epochs and returns last and best accuracy with every look, after each of which `at_look` runs."""
         started = time.monotonic()
         looks: list[dict[str, Any]] = []
         wanted = look_epochs(self.epochs, self.config.looks)
@@ -162,6 +201,7 @@ class _Training:
                 loss = self._train_epoch(epoch, batches)
                 if epoch + 1 in wanted:
                     found = self._measure()
+                    at_look()
                     looks.append(
                         {"epoch": epoch + 1, "top1": found.top1, "top5": found.top5, "num_images": found.num_images}
                     )

@@ -108,11 +108,13 @@ class StageResult:
     Attributes:
         stage: the stage's name.
         units: by class index, or first epoch; None where one is not there, and this run may not make it.
+        left: why units that this run may not make are not current.
     """
 
-    def __init__(self, stage: str, units: dict[int, Done | None]) -> None:
+    def __init__(self, stage: str, units: dict[int, Done | None], left: dict[int, str] | None = None) -> None:
         self.stage = stage
         self.units = units
+        self.left = left or {}
 
     @property
     def records(self) -> dict[int, Record]:
@@ -147,12 +149,15 @@ class Worklist:
         found = map_ordered(lambda entry: entry[1].find(scope(entry[0])), self.units.items(), workers=workers)
         self.done: dict[int, Done | None] = dict.fromkeys(units)
         self.stale: dict[int, str] = {}
+        self.left: dict[int, str] = {}
         for (index, unit), (record, reason) in zip(self.units.items(), found, strict=True):
             if record is not None and not reason:
                 self.done[index] = Done(record)
             elif not scope(index).frozen:
                 is_upstream = reason.removesuffix(" changed") in unit.upstream
                 self.stale[index] = (why(index) if is_upstream else "") or reason
+            else:
+                self.left[index] = reason
         self._started = time.monotonic()
 
     def replace(self, index: int, unit: Unit) -> None:
@@ -177,7 +182,7 @@ class Worklist:
         """Ends a task, with one line that says what it did."""
         if self.stale:
             self._tell(f"{STAGE_WORDS.get(stage, stage)} {what}".strip())
-        return self.end_with(StageResult(stage, self.done))
+        return self.end_with(StageResult(stage, self.done, self.left))
 
     def _tell(self, what: str) -> None:
         """Logs how many units were made, why, what came of them, how long it took, and where it lies."""

@@ -59,6 +59,26 @@ def holds(lock: Path) -> bool:
     return lock.resolve() in _HELD.get()
 
 
+def find_writer(run: RunFolder) -> str:
+    """Says who else writes to a run folder (for a control: its owner's) now; nothing where nobody does.
+
+    The lock is not taken: a file that is not there stays so, and one that a crash left is held for an instant, and
+    shared.
+    """
+    path = (run.owner or run).lock
+    if holds(path):
+        return ""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return " ".join(stream.read().split()) or "another process"
+    except OSError:  # there is none, or one that cannot be asked
+        pass
+    return ""
+
+
 def _acquire(path: Path, *, wait: bool) -> IO[str]:
     """Opens and locks the file at `path`, which its last holder may just be removing."""
     while True:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.paths import RunFolder
+from tasks.checks import check_files
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -135,6 +138,34 @@ def test_a_run_that_is_being_written(run: Path, run_cli: RunCli) -> None:
     code, out, _ = run_cli("verify", run)
     assert code == 0
     assert re.search(r"note +\.lock: process 1 on elsewhere .* writes here, or crashed", out)
+
+
+@pytest.mark.parametrize("what", ["", "dataset"])
+def test_verify_beside_a_running_distill_says_who_writes(run: Path, run_cli: RunCli, what: str) -> None:
+    (run / ".lock").write_text("process 1 on elsewhere since noon (rded distill)\n")
+    held = (
+        f"import fcntl, sys; s = open({str(run / '.lock')!r}, 'r+'); fcntl.flock(s, fcntl.LOCK_EX); print(flush=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{held}; sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        code, out, err = run_cli("verify", run / what)
+        holder.communicate()
+    assert (code, out) == (2, "")
+    assert "is being written by process 1 on elsewhere since noon (rded distill); verify when it is done" in err
+    assert len(err.splitlines()) == 1
+    assert run_cli("verify", run / what)[0] == 0
+
+
+def test_file_that_goes_away_meanwhile_is_laid_to_who_writes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the writer comes after the first look."""
+    writers = iter(["", "process 1"])
+    monkeypatch.setattr("tasks.checks.find_writer", lambda _: next(writers))
+    monkeypatch.setattr("tasks.checks.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
+    with pytest.raises(InputError, match="is being written by process 1; verify when it is done"):
+        check_files(RunFolder(run))
 
 
 def test_unfinished_run_is_no_fault(run: Path, run_cli: RunCli) -> None:

@@ -13,6 +13,7 @@ from rded_core.config import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.manifest import read_sealed
 from rded_core.io.paths import class_unit
+from tasks import students
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")
 
@@ -144,3 +145,47 @@ def test_dataset_in_the_current_folder(
     monkeypatch.chdir(published)
     table = evaluate.fn(_config(Path(), shared_source, controls=(), seeds=1, epochs=1))
     assert Path(table["path"]).parent == tmp_path / "published-evaluation" / "evaluations"
+
+
+@pytest.mark.usefixtures("plain_flows")
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "another"])
+def test_dataset_that_is_exchanged_under_a_student_gives_no_result(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    """Labels are read by path in each epoch: those of another dataset are not those of the images in memory."""
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    train_epoch = students.train_epoch
+
+    def exchange(*arguments: Any, **named: Any) -> float:
+        (run / "dataset").rename(tmp_path / "old")
+        if not is_gone:
+            shutil.copytree(tmp_path / "old", run / "dataset")
+            (run / "dataset" / "SHA256SUMS").write_text("of another dataset")
+        return train_epoch(*arguments, **named)
+
+    monkeypatch.setattr(students, "train_epoch", exchange)
+    with pytest.raises(InputError, match=r"became another dataset while .*; run the same rded evaluate again"):
+        evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=1))
+    assert not (run / "work" / "students").exists()
+    assert not (run / "evaluations").exists()
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_dataset_that_is_exchanged_between_two_students_gives_no_table(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    write_result, written = students.write_result, list[Path]()
+
+    def exchange(path: Path, *arguments: Any) -> None:
+        write_result(path, *arguments)
+        if not written:
+            with (run / "dataset" / "SHA256SUMS").open("a") as stream:
+                stream.write("0" * 64 + "  another\n")
+        written.append(path)
+
+    monkeypatch.setattr(students, "write_result", exchange)
+    with pytest.raises(InputError, match="became another dataset while"):
+        evaluate.fn(_config(run, shared_source, controls=(), epochs=1))
+    assert len(written) == 2
+    assert not (run / "evaluations").exists()

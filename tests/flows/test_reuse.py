@@ -1,18 +1,22 @@
 """The reuse matrix: what is made again after which change, and that the bytes are those of a run from nothing."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from PIL import Image
+from torch import nn
 
 from rded_core.config import DistillConfig, Redo
 from rded_core.io import manifest
-from rded_core.io.manifest import read_record
 from rded_core.io.paths import class_unit
+from rded_core.io.run_files import CLASS_STAGES
+from rded_core.networks import build_network
 
 MakeConfig = Callable[..., DistillConfig]
 Distill = Callable[..., dict[str, Any]]
@@ -21,7 +25,6 @@ ALL = frozenset({"1", "10", "2"})
 TEN = frozenset({"10"})
 NONE: frozenset[str] = frozenset()
 
-CLASS_STAGES = ("index", "candidates", "realism", "selection", "squeeze")
 WHOLE_STAGES = ("observe", "soft_labels", "publish")
 
 
@@ -290,22 +293,27 @@ def test_classes_that_were_never_made_keep_the_dataset_from_being_published(
     assert (tmp_path / "run" / "dataset" / "SHA256SUMS").read_text() == (base / "dataset" / "SHA256SUMS").read_text()
 
 
-def test_labels_of_unchanged_images_are_taken_over(
-    source: Path, kept: None, make_config: MakeConfig, distill: Distill, tmp_path: Path
+def _pooled_by_maxima() -> nn.Module:
+    """A convnet3 that pools otherwise: the same weights fit both."""
+    network = build_network("convnet3", num_classes=3, size=32)
+    layers = network.get_submodule("features")
+    assert isinstance(layers, nn.Sequential)
+    for number, layer in enumerate(layers):
+        if isinstance(layer, nn.AvgPool2d):
+            layers[number] = nn.MaxPool2d(2)
+    return network
+
+
+def test_another_network_of_the_same_weights_is_noticed(
+    out: Path, source: Path, make_config: MakeConfig, distill: Distill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Passes without a changed image are read from the table of before; the bytes are those of a run from nothing."""
-    del kept
-    settings = {"source": str(source), "mix": "none", "label_batch_size": 2, "ipc": 2, "num_candidates": 12}
-    config = make_config(tmp_path / "run", **settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.soft_labels.CPU_ROWS", 2)
-        distill(config)
-        _edit(source)
-        distill(config)
-        distill(make_config(tmp_path / "fresh", **settings))
-    records = [read_record(path) for path in sorted((tmp_path / "run" / "work" / "soft_labels").glob("epochs-*.json"))]
-    reused = [record.facts["reused_views"] for record in records]
-    assert all(0 < count < record.facts["views"] for count, record in zip(reused, records, strict=True))
-    sums = [(tmp_path / name / "dataset" / "SHA256SUMS").read_text() for name in ("run", "fresh")]
-    assert sums[0] == sums[1]
-    assert len(list((tmp_path / "run" / "work" / "soft_labels").glob("images-*.json"))) == 1
+    module = ModuleType("networks_of_a_user")
+    module.__dict__["pooled"] = _pooled_by_maxima
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    before = _written(out)
+    summary = distill(make_config(out, source=str(source), observer=f"{module.__name__}:pooled", force=True))
+    classes, whole = _made(out, before)
+    assert (classes.get("candidates"), classes["realism"]) == (None, set(ALL))
+    assert whole == set(WHOLE_STAGES)
+    score = next(entry for entry in summary["work"] if entry["stage"] == "score")
+    assert score["why"] == {"observer changed": 3}

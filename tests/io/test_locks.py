@@ -10,7 +10,7 @@ import pytest
 
 from rded_core.errors import InputError
 from rded_core.io import locks
-from rded_core.io.locks import only_writer
+from rded_core.io.locks import find_writer, only_writer
 from rded_core.io.paths import RunFolder
 
 HOLD = """
@@ -50,6 +50,20 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
     assert (tmp_path / ".lock").is_file(), "a crash leaves the file"
     with only_writer(RunFolder(tmp_path)):
         assert f"process {holder.pid}" not in (tmp_path / ".lock").read_text()
+
+
+def test_who_writes_is_told_without_the_lock(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert find_writer(run) == ""
+    assert not run.lock.exists()
+    with _hold(tmp_path) as holder:
+        assert find_writer(run).startswith(f"process {holder.pid} on ")
+        with pytest.raises(InputError, match=f"written by process {holder.pid}"), only_writer(run):
+            pytest.fail("two writers")
+        holder.kill()
+    assert find_writer(run) == "", "what a dead holder leaves is nobody's"
+    with only_writer(run):
+        assert find_writer(run) == "", "nobody else"
 
 
 def test_a_control_waits_for_its_owners_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,128 @@
+"""What of a run must be made again since its files are damaged, and whether that gives the same files."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.device import resolve_device
+from rded_core.io.findings import Fault, Findings
+from rded_core.io.manifest import digest_of, find_record
+from rded_core.io.paths import RunFolder, class_unit
+from rded_core.io.run_files import CLASS_STAGES, record_beside, stage_records, twins
+from rded_core.io.run_records import read_run, run_identity
+from rded_core.io.sources import Source, SourceClass, open_source
+from rded_core.io.tables import INDEX, read_rows
+from tasks.index import item_of
+from tasks.networks import load_observer, load_teacher
+from tasks.prepare import describe_run
+from tasks.run_configs import config_of
+from tasks.students import STAGE as STUDENTS
+
+
+def runs_of(run: RunFolder) -> list[RunFolder]:
+    """Returns a run and its controls, in the order in which they are mended: controls take over its candidates."""
+    return [run, *run.controls()]
+
+
+def run_of(run: RunFolder, path: Path) -> RunFolder:
+    """Returns the run, or the control in it, that a file belongs to."""
+    return next((control for control in run.controls() if path.is_relative_to(control.root)), run)
+
+
+def runs_to_redo(run: RunFolder, findings: Findings) -> list[RunFolder]:
+    """Returns the run and those of its controls that have something to make again."""
+    roots = {run_of(run, fault.path).root for fault in _to_redo(run, findings)}
+    return [each for each in runs_of(run) if each.root in roots]
+
+
+def tell_mended(run: RunFolder, before: Findings, after: Findings) -> Iterator[str]:
+    """Says which files were made again."""
+    wrong = {fault.path for fault in after.faults}
+    for fault in _to_redo(run, before):
+        if fault.path not in wrong:
+            yield f"made again {before.where(fault.path)}"
+
+
+def _to_redo(run: RunFolder, findings: Findings) -> list[Fault]:
+    """Returns the faults that only more work can mend."""
+    sealed = {path for each in runs_of(run) for pair in twins(each) for path in pair}
+    return [
+        fault
+        for fault in findings.faults
+        if not (fault.is_foreign or fault.kind == "unexpected" or fault.path in sealed)
+        and not _is_students(run, fault.path)
+    ]
+
+
+def _is_students(run: RunFolder, path: Path) -> bool:
+    record = record_beside(run, path)
+    return record is not None and record.parent.name == STUDENTS
+
+
+def work_to_redo(run: RunFolder, findings: Findings) -> tuple[DistillConfig, list[str]]:
+    """Returns a run's own config and the classes with damaged files, once it is sure that these come out the same.
+
+    Other classes are left as they are, whatever has become of their images. What is made of all classes together is no
+    class's.
+
+    Raises:
+        InputError: the images of these classes, networks or this program are not what they were: to go on would make
+            another dataset.
+    """
+    described = read_run(run)
+    recorded = described["config"]["out"]
+    is_there = Path(recorded).resolve() == run.root.resolve()
+    config = replace(config_of(run), out=recorded if is_there else str(run.root.absolute()))
+    source = open_source(config.source, classes=config.classes)
+    networks = load_observer(config, source.classes), load_teacher(config, source.classes)
+    before, now = run_identity(described), run_identity(describe_run(config, source, *networks))
+    changed = [name.removeprefix("config.") for name in now if before.get(name) != now[name] and name != "config.out"]
+    classes = _damaged_classes(run, findings, source)
+    others = [label.folder for label in classes if _is_as_listed(run, source, label.index) is False]
+    if "source.digest" in changed and _are_as_listed(run, source, classes):
+        changed.remove("source.digest")
+    elif others and "source.digest" not in changed:
+        changed.append(f"class {others[0]} of the source")
+    if changed:
+        raise InputError(
+            f"{' and '.join(changed)} changed since {run.root} was distilled, so what is damaged cannot be made again "
+            f"as it was; rded distill --config {run.run_json} makes the dataset of what is there now"
+        )
+    return config, [label.folder for label in classes]
+
+
+def _damaged_classes(run: RunFolder, findings: Findings, source: Source) -> list[SourceClass]:
+    """Returns the classes that have a fault in a file of their own."""
+    records = (record_beside(run, fault.path) for fault in _to_redo(run, findings))
+    units = {record.stem for record in records if record and record.parent.name in CLASS_STAGES}
+    return [label for label in source.classes if class_unit(label.folder) in units]
+
+
+def _are_as_listed(run: RunFolder, source: Source, classes: list[SourceClass]) -> bool:
+    """Tells whether a source that has changed still has the run's classes, and of some of them the same images."""
+    folders = digest_of([label.folder for label in source.classes])
+    tables = (find_record(path)[0] for path in stage_records(run) if path.parent.name == "soft_labels")
+    is_same = next((table.settings.get("classes") == folders for table in tables if table), False)
+    return is_same and all(_is_as_listed(run, source, label.index) for label in classes)
+
+
+def _is_as_listed(run: RunFolder, source: Source, index: int) -> bool | None:
+    """Tells whether a class has the images that the run drew from, wherever they lie; None where nothing says."""
+    unit = class_unit(source.classes[index].folder)
+    record, _ = find_record(run.record("index", unit))
+    if record is not None and record.upstream.get("images") == source.class_digest(index):
+        return True
+    try:
+        listed = [item_of(row) for row in read_rows(run.table("index", unit), INDEX)]
+    except InputError:
+        return None
+    there = {(item.uri, item.offset, item.num_bytes) for item in source.items[index]}
+    return {(item.uri, item.offset, item.num_bytes) for item in listed} == there
+
+
+def other_device(run: RunFolder, config: DistillConfig) -> str:
+    """Says where a run's work is done again on another kind of device than before; nothing where it is not."""
+    before, now = str(read_run(run)["device"]), str(resolve_device(config.device))
+    return "" if before == now else f"{run.root} was made on {before}, and is mended on {now}: last digits may differ"

@@ -1,0 +1,41 @@
+"""What computes here, and what records say of what computed there: bits need only be equal where both are the same."""
+
+import platform
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from rded_core import __version__
+from rded_core.io.manifest import Record
+
+VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")
+
+DECIDING = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "cpu")
+"""Versions that decide the last bits."""
+
+FACT = "made_with"
+"""Under this name records say what a unit was computed with. No setting: elsewhere it is as true as here."""
+
+
+def current_versions() -> dict[str, str]:
+    """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
+    return {**_installed(), "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, str]:
+    packages = {name: version(name) for name in VERSIONED_PACKAGES}
+    return {"rded": __version__, "python": platform.python_version(), **packages}
+
+
+def made_with(device: torch.device) -> dict[str, Any]:
+    """Returns the fact that tells what a unit is computed with: the kind of device, and the versions that decide."""
+    now = current_versions()
+    return {FACT: {"device": device.type, **{name: now[name] for name in DECIDING}}}
+
+
+def is_made_as_here(record: Record) -> bool:
+    """Tells whether a unit was computed on such a CPU with these versions; False where its record does not say."""
+    return record.facts.get(FACT) == made_with(torch.device("cpu"))[FACT]

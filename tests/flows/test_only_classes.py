@@ -1,0 +1,209 @@
+"""After a run of some classes only, the others are what they were: for repair, students and deep checks too."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.errors import InputError
+from rded_core.io.findings import Findings
+from rded_core.io.paths import RunFolder, class_unit
+from tasks.checks import check_files
+from tasks.deep_checks import check_deep
+
+MakeConfig = Callable[..., DistillConfig]
+Files = dict[str, bytes]
+
+pytestmark = pytest.mark.usefixtures("plain_flows")
+
+
+@pytest.fixture(scope="module")
+def made(
+    shared_source: Path, make_config: MakeConfig, run_undecorated: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    """A folder with a source and a finished run of it."""
+    folder = tmp_path_factory.mktemp("only")
+    shutil.copytree(shared_source, folder / "source")
+    run_undecorated(make_config(folder / "run", source=str(folder / "source"), label_epochs=2))
+    return folder
+
+
+@pytest.fixture
+def source(made: Path) -> Path:
+    """The run's source, for the test to change: put back at the end."""
+    return made / "source"
+
+
+@pytest.fixture(autouse=True)
+def put_back(made: Path, tmp_path: Path) -> Any:
+    shutil.copytree(made, tmp_path / "kept")
+    yield
+    shutil.rmtree(made)
+    shutil.copytree(tmp_path / "kept", made)
+
+
+@pytest.fixture
+def run(made: Path) -> RunFolder:
+    return RunFolder(made / "run")
+
+
+@pytest.fixture
+def config(made: Path, make_config: MakeConfig) -> DistillConfig:
+    return make_config(made / "run", source=str(made / "source"), label_epochs=2)
+
+
+@pytest.fixture
+def one_class(plain_flows: None, source: Path, config: DistillConfig) -> None:
+    """Two classes have lost images since, and one of these was brought up to date."""
+    del plain_flows
+    from flows.distill import distill
+
+    _lose(source, "10")
+    _lose(source, "2")
+    distill(config, only_classes=["10"])
+
+
+def _lose(source: Path, folder: str) -> None:
+    for path in sorted((source / folder).iterdir())[:2]:
+        path.unlink()
+
+
+LABEL_RECORD = "work/soft_labels/epochs-000000-000001.json"
+"""Says besides how many labels were taken over from the table of before."""
+
+
+def _files(root: Path) -> Files:
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {name: data for name, data in files.items() if name != LABEL_RECORD}
+
+
+def _hurt(run: RunFolder, *patterns: str) -> None:
+    for pattern in patterns:
+        path = min(run.root.glob(pattern))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+def _repair(run: RunFolder) -> tuple[Findings, list[str]]:
+    from flows.repair import repair
+
+    told: list[str] = []
+    return repair(run, tell=told.append), told
+
+
+@pytest.mark.usefixtures("one_class")
+@pytest.mark.parametrize(
+    "hurt",
+    [
+        (f"work/squeeze/{class_unit('1')}.tar", "work/soft_labels/*.parquet"),
+        (f"work/candidates/{class_unit('10')}.tar", f"work/index/{class_unit('10')}.json"),
+        ("dataset/classes.json",),
+        ("work/observe/observer.json", "work/publish/dataset.json"),
+    ],
+    ids=["images and labels", "candidates", "dataset", "no class's records"],
+)
+def test_repair_makes_again_only_classes_with_damaged_files(run: RunFolder, hurt: tuple[str, ...]) -> None:
+    before = _files(run.root)
+    _hurt(run, *hurt)
+    findings, told = _repair(run)
+    assert not findings.faults
+    assert len(told) >= len(hurt)
+    after = _files(run.root)
+    assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+
+
+@pytest.mark.parametrize("hurt", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
+def test_repair_does_not_mind_other_classes_images(run: RunFolder, source: Path, hurt: str) -> None:
+    before = _files(run.root)
+    _lose(source, "2")
+    _hurt(run, hurt)
+    assert not _repair(run)[0].faults
+    after = _files(run.root)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed == {"run.json", "work/run.json", "work/publish/dataset.json"}, "which name the source's digest"
+
+
+def test_repair_refuses_a_class_whose_images_changed(run: RunFolder, source: Path, config: DistillConfig) -> None:
+    from flows.distill import distill
+
+    _lose(source, "2")
+    _hurt(run, f"work/squeeze/{class_unit('2')}.tar")
+    with pytest.raises(InputError, match=r"source\.digest changed since .*rded distill --config"):
+        _repair(run)
+    distill(config, only_classes=["1"])
+    with pytest.raises(InputError, match=r"class 2 of the source changed since"):
+        _repair(run)
+
+
+def test_repair_refuses_other_classes_than_the_run_had(run: RunFolder, source: Path) -> None:
+    shutil.rmtree(source / "2")
+    _hurt(run, f"work/squeeze/{class_unit('1')}.tar")
+    with pytest.raises(InputError, match=r"source\.digest changed since"):
+        _repair(run)
+
+
+@pytest.mark.usefixtures("one_class")
+def test_dataset_describes_the_classes_as_they_were_drawn(run: RunFolder) -> None:
+    entries = json.loads((run.dataset / "classes.json").read_text())
+    assert {entry["folder"]: entry["num_source"] for entry in entries} == {"1": 12, "10": 10, "2": 12}
+
+
+@pytest.mark.usefixtures("one_class")
+def test_deep_checks_find_nothing(run: RunFolder) -> None:
+    findings = check_files(run)
+    check_deep(run, findings)
+    assert not findings.faults
+
+
+@pytest.mark.usefixtures("one_class")
+def test_students_are_trained_on_what_there_is(run: RunFolder, shared_source: Path) -> None:
+    from flows.evaluate import evaluate
+
+    table = evaluate(
+        EvaluateConfig(
+            dataset=str(run.root), val=str(shared_source), student="convnet3", seeds=1, epochs=1, device="cpu"
+        )
+    )
+    assert list(table["sets"]) == ["distilled", "random"]
+    assert not check_files(run).faults
+
+
+def _work_on_one(config: DistillConfig, **changes: Any) -> str | None:
+    from flows.distill import distill
+
+    return distill(replace(config, **changes), only_classes=["10"])["dataset"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ipc": 1}, "2 of 3 classes were made under other settings (ipc 2 -> 1)"),
+        ({"num_crops": 4}, "2 of 3 classes were made under other settings (num_crops 3 -> 4)"),
+        ({"seed": 1}, "2 of 3 classes were made under other settings (seed 0 -> 1)"),
+    ],
+)
+def test_other_settings_are_named_where_nothing_is_published(
+    run: RunFolder, config: DistillConfig, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], why: str
+) -> None:
+    before = (run.dataset / "SHA256SUMS").read_text()
+    assert _work_on_one(config, **changes) is None
+    assert f"nothing published: {why}; run without --only-classes" in caplog.text
+    assert (run.dataset / "SHA256SUMS").read_text() == before
+
+
+def test_damage_and_absence_are_named_where_nothing_is_published(
+    run: RunFolder, config: DistillConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    _hurt(run, f"work/selection/{class_unit('2')}.parquet")
+    assert _work_on_one(config) is None
+    assert "nothing published: 1 of 3 classes are not whole (output damaged); run without" in caplog.text
+    shutil.rmtree(run.root)
+    assert _work_on_one(config) is None
+    assert "nothing published: 2 of 3 classes have no images yet (1 ...); run without" in caplog.text
