@@ -7,6 +7,8 @@ from prefect import flow
 from flows.fan_out import each, once
 from rded_core.config import DistillConfig, Redo, Rerun
 from tasks.candidates import check_rejected, draw_candidates
+from tasks.label_choice import choose_labels
+from tasks.label_codecs import require_codec
 from tasks.observe import check_network
 from tasks.prepare import claim_out, prepare
 from tasks.publish import StageResults, publish
@@ -31,6 +33,7 @@ def distill(
     rerun = Rerun(only_classes=None if only_classes is None else tuple(only_classes), redo=tuple(redo or ()))
     with claim_out(config):
         plan = prepare(config, rerun)
+        require_codec(plan)
         candidates = each(draw_candidates, plan, plan.shards)
         check_rejected(plan, candidates)
         checks = [once(check_network, plan, "observer", candidates)]
@@ -40,9 +43,16 @@ def distill(
         check_rejected(plan, scores)
         selected = each(select, plan, plan.shards, candidates, scores)
         images = each(tile, plan, plan.shards, candidates, scores, selected)
-        blocks = label_blocks(config, images)
-        labels = each(label_views, plan, blocks, [images for _ in blocks])
+        chosen = once(choose_labels, plan, images)
+        blocks = label_blocks(chosen)
+        labels = each(label_views, plan, blocks, [chosen for _ in blocks], [images for _ in blocks])
         results = StageResults(
-            candidates=candidates, checks=checks, scores=scores, selected=selected, images=images, labels=labels
+            candidates=candidates,
+            checks=checks,
+            scores=scores,
+            selected=selected,
+            images=images,
+            labels=labels,
+            chosen=chosen,
         )
         return once(publish, plan, results)

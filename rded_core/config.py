@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rded_core.errors import InputError
+from rded_core.sizes import parse_size
 
 ProtocolName = Literal["paper", "standard", "hard"]
 LabelProtocolName = Literal["paper", "standard"]
@@ -19,6 +20,9 @@ Control = Literal["random", "mosaic"]
 Redo = Literal["draw", "check", "score", "select", "tile", "label", "publish"]
 StudentLoss = Literal["kl", "gift"]
 
+LABEL_CODECS = ("float16", "int8", "int4", "features", "topk")
+"""Ways to store labels; ``topk`` may name its number of classes, as in ``topk:50``."""
+
 
 def _at_least(low: int, **values: int | None) -> None:
     for name, value in values.items():
@@ -30,6 +34,12 @@ def _one_of(choices: tuple[str, ...], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _require_codec(name: str) -> None:
+    kind, _, number = name.partition(":")
+    if name not in ("auto", *LABEL_CODECS) and not (kind == "topk" and number.isdecimal()):
+        raise InputError(f"label_codec must be one of auto, {', '.join(LABEL_CODECS)}, topk:N; got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +63,11 @@ class DistillConfig:
         factor: patches per side of a distilled image, 1 to 16; the paper takes 2 for photographs, 1 for 32 px
         size: side of a distilled image in pixels
         crop_scale_min: smallest share of a candidate's area that a crop may cover
-        label_epochs: epochs of soft labels to record, the most a student can train without repeating a view
+        label_epochs: epochs of soft labels to record; a student that trains longer walks them again
+        label_codec: how labels are stored: float16, int8, int4, features (the teacher's, and its last layer once),
+            topk:N, or auto: float16 up to 200 classes, int8 above; with --label-budget what loses least
+        label_budget: most bytes of labels, such as 200MB: ways to store them are measured on the teacher and the
+            distilled images, and the one that loses least within the budget is taken, with fewer epochs if need be
         protocol: views and batches of the soft labels: paper, or standard (batch 128, crops from 8 % of the area)
         label_batch_size: images per recorded batch; by default the protocol's for this IPC
         mix: how two views of a batch are mixed: cutmix, mixup or none
@@ -92,6 +106,8 @@ class DistillConfig:
     size: int = 224
     crop_scale_min: float = 0.08
     label_epochs: int = 300
+    label_codec: str = "auto"
+    label_budget: str | None = None
     protocol: LabelProtocolName = "paper"
     label_batch_size: int | None = None
     mix: Mix = "cutmix"
@@ -123,6 +139,9 @@ class DistillConfig:
         _one_of(("realism", "mosaic", "random"), selection=self.selection)
         _one_of(("auto", "float32", "bfloat16"), precision=self.precision)
         _one_of(("cpu", "cuda"), decoder=self.decoder)
+        _require_codec(self.label_codec)
+        if self.label_budget is not None:
+            parse_size(self.label_budget)
         if self.decoder == "cuda" and not self.device.startswith(("auto", "cuda")):
             raise InputError(f"decoder cuda needs device cuda, got {self.device!r}; give --decoder cpu")
         if not 1 <= self.factor <= 16 or self.factor > self.size // 8:

@@ -15,12 +15,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from rded_core.config import LABEL_CODECS
 from rded_core.errors import InputError
 
 Encoded = Mapping[str, Tensor]
 """Columns by name, one row a view: 1-d numbers, 2-d float or integer lists, or 2-d uint8 bytes."""
-
-CODECS = ("float16", "int8", "int4", "features", "topk")
 
 HALF_RELATIVE, HALF_ABSOLUTE = 2.0**-11, 2.0**-25
 """What rounding to float16 loses at most: relative, and absolute below 2^-14."""
@@ -35,6 +34,11 @@ class Codec(Protocol):
     @property
     def name(self) -> str:
         """As tables, recipe.json and ``--label-codec`` spell it."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Logits in a row."""
         ...
 
     @property
@@ -146,6 +150,11 @@ class FeatureCodec:
     name: str = "features"
 
     @property
+    def num_classes(self) -> int:
+        """See `Codec`."""
+        return self.weight.shape[0]
+
+    @property
     def num_outputs(self) -> int:
         """See `Codec`."""
         return self.weight.shape[1]
@@ -221,7 +230,7 @@ class TopCodec:
 
 
 def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[Tensor, Tensor] | None = None) -> Codec:
-    """Returns the codec called `name`: one of `CODECS`, with the number of classes stored apart as in ``topk:50``.
+    """Returns the codec called `name`, one of `LABEL_CODECS`; ``topk:50`` stores 50 classes apart.
 
     Args:
         name: as the user, or a table, spells it.
@@ -249,7 +258,7 @@ def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[T
         return IntegerCodec(int(name.removeprefix("int")), num_classes)
     if name == "float16":
         return HalfCodec(num_classes)
-    raise InputError(f"unknown label codec {name!r}; known: {', '.join(CODECS)} (topk:N keeps N classes)")
+    raise InputError(f"unknown label codec {name!r}; known: {', '.join(LABEL_CODECS)} (topk:N keeps N classes)")
 
 
 def quantise_rows(

@@ -19,6 +19,15 @@ def stored_epoch(epoch: int, *, num_stored: int, seed: int) -> int:
     return int(torch.randperm(num_stored, generator=counter_generator(seed, "stored-epochs", walk))[place])
 
 
+def describe_uses(num_epochs: int, *, num_stored: int, seed: int) -> str:
+    """Says how often the stored epochs are shown."""
+    uses = count_uses(num_epochs, num_stored=num_stored, seed=seed)
+    least, most = min(uses), max(uses)
+    times = "once" if most == 1 else f"{most} times"
+    shown = times if least == most else f"{least} or {times}"
+    return f"{num_epochs} epochs of training from {num_stored} stored epochs of labels, each used {shown}"
+
+
 def count_uses(num_epochs: int, *, num_stored: int, seed: int) -> list[int]:
     """Counts how often each stored epoch is shown in a training of `num_epochs`."""
     uses = Counter(stored_epoch(epoch, num_stored=num_stored, seed=seed) for epoch in range(num_epochs))

@@ -1,15 +1,18 @@
-"""Label the first views of a block again, and compare views and logits with the table."""
+"""Label the first views of a block again, and compare views and labels with the table."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.manifest import find_record
+from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import block_of
-from rded_core.io.soft_label_tables import LabelledBatch, read_epoch
+from rded_core.io.soft_label_tables import LabelledBatch, LabelReader, split_batches
+from rded_core.soft_labels import Codec
 from rded_core.views import Views
+from tasks.label_codecs import load_labeller
 from tasks.reopen import Reopened
 from tasks.soft_labels import ImagesToLabel, label_passes
 from tasks.versions import is_made_as_here
@@ -18,7 +21,7 @@ MOST_PASSES = 2
 """Forward passes of a block that are computed again."""
 
 LABEL_TOLERANCE = (4e-3, 4e-2)
-"""How far float16 logits of another processor may be off: relative, and absolute."""
+"""How far logits of another processor may be off besides what their codec loses: relative, and absolute."""
 
 
 def compare_labels(again: Reopened, images: ImagesToLabel, digest: str, table: Path) -> str:
@@ -30,28 +33,39 @@ def compare_labels(again: Reopened, images: ImagesToLabel, digest: str, table: P
     record, _ = find_record(table.with_suffix(".json"))
     if record is None or record.upstream.get("images") != digest:
         raise InputError(f"{table.name} was made of other images than are there: the run was stopped before it")
-    exact = is_made_as_here(record)
-    block = block_of(table.stem)
-    stored = _stored_batches(table, block, images.keys)
-    for epoch, now in label_passes(again.plan, block, images, None, most=MOST_PASSES):
-        if wrong := _compare_batch(next(stored), now, exact=exact):
+    block, labeller = block_of(table.stem), load_labeller(again.plan, _codec_of(record))
+    stored = _stored_batches(table, block, LabelReader(images.keys, labeller.codec))
+    for epoch, now in label_passes(again.plan, block, images, labeller, most=MOST_PASSES):
+        if wrong := _compare_batch(next(stored), now, labeller.codec, exact=is_made_as_here(record)):
             return f"epoch {epoch}: {wrong}"
     return ""
 
 
-def _stored_batches(table: Path, block: range, keys: list[str]) -> Iterator[LabelledBatch]:
-    rows_by_key = {key: row for row, key in enumerate(keys)}
+def _codec_of(record: Record) -> str:
+    return str(record.settings["codec"])
+
+
+def _stored_batches(table: Path, block: range, reader: LabelReader) -> Iterator[LabelledBatch]:
     for number in range(len(block)):
-        yield from read_epoch(table, number, rows_by_key)
+        yield from split_batches(reader.read_epoch(table, number))
 
 
-def _compare_batch(before: LabelledBatch, now: LabelledBatch, *, exact: bool) -> str:
-    (rows, views, logits), (rows_now, views_now, logits_now) = before, now
+def _compare_batch(before: LabelledBatch, now: LabelledBatch, codec: Codec, *, exact: bool) -> str:
+    (rows, views, encoded), (rows_now, views_now, encoded_now) = before, now
     parts = [(getattr(views, name), getattr(views_now, name)) for name in Views.__slots__]
     if any(not torch.equal(*pair) for pair in [(rows, rows_now), *parts]):
         return "other views are drawn"
-    relative, absolute = LABEL_TOLERANCE
-    apart = (logits.float() - logits_now.float()).abs()
-    is_near = bool((apart <= absolute + relative * logits.float().abs()).all())
-    is_off = not torch.equal(logits, logits_now) if exact else not is_near
+    apart, allowed = _compare_logits(codec, codec.decode(encoded), codec.decode(encoded_now), codec.error(encoded))
+    is_equal = all(torch.equal(encoded[name], encoded_now[name]) for name in encoded)
+    is_off = not is_equal if exact else bool((apart > allowed).any())
     return f"logits are off by up to {float(apart.max()):.3g}" if is_off else ""
+
+
+def _compare_logits(codec: Codec, before: Tensor, now: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns how far logits are apart, and how far they may be; where only the greatest are stored, of those."""
+    if error.isinf().any():
+        kept = int(codec.name.partition(":")[2])
+        before, now = (logits.sort(dim=1, descending=True).values[:, :kept] for logits in (before, now))
+        error = torch.zeros(len(before))
+    relative, absolute = LABEL_TOLERANCE
+    return (before - now).abs(), absolute + relative * before.abs() + 2 * error[:, None]

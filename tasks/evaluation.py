@@ -16,6 +16,7 @@ from rded_core.io.run_records import holds_run, read_run, require_published
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
+from rded_core.stored_epochs import describe_uses
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
 from tasks.run_configs import config_of
@@ -48,11 +49,9 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     dataset = DistilledDataset(folder)
     _check_protocol(config, dataset)
     one_hot = find_protocol(config.protocol or str(dataset.recipe["protocol"])).one_hot
-    if config.epochs and config.epochs > dataset.num_epochs and not one_hot:
-        raise InputError(
-            f"--epochs {config.epochs} exceeds the {dataset.num_epochs} epochs of labels in {config.dataset}; train "
-            "fewer, or distil with more --label-epochs"
-        )
+    epochs = config.epochs or dataset.training_epochs
+    if not one_hot:
+        run_logger().info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=0))
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
@@ -92,7 +91,11 @@ def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> Distil
     require_published(run, read_run(run))
     # Nothing of a control is scored, so it is no matter what the run's own scores were made with.
     own = replace(config_of(run), precision="auto", decoder="cpu", device=config.device, workers=config.workers)
-    return replace(own, selection=name, out=str(run.control(name)), force=True)
+    recipe = DistilledDataset(DatasetFolder(run.dataset)).recipe  # labels as they were chosen, not to be chosen anew
+    own = replace(
+        own, label_codec=recipe["label_codec"], label_epochs=recipe["label_epochs"], label_budget=None, force=True
+    )
+    return replace(own, selection=name, out=str(run.control(name)))
 
 
 def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
@@ -106,7 +109,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     _require_one_dataset(plan, results)
     dataset = DistilledDataset(plan.distilled.folder)
     protocol = config.protocol or str(dataset.recipe["protocol"])
-    epochs = config.epochs or dataset.num_epochs
+    epochs = config.epochs or dataset.training_epochs
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     name = evaluation_name(config, student_settings(config, protocol, epochs), val)
     unit = "-".join([name, f"{config.seeds}seeds", *results])

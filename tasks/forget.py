@@ -157,6 +157,7 @@ def read_lineage(run: RunFolder) -> list[Row]:
 
 def _label_records(run: RunFolder) -> dict[str, Record]:
     found = {unit: find_record(run.record("soft_labels", unit))[0] for unit in units_of(run, ["soft_labels"])}
+    found = {unit: record for unit, record in found.items() if unit.startswith("epochs-")}
     return {unit: record for unit, record in found.items() if record}
 
 

@@ -12,7 +12,8 @@ from rded_core.io.files import write_text
 from rded_core.io.leftovers import drop_unit, units_of
 from rded_core.io.manifest import DamagedRecord, Record, damaged_outputs, find_record, read_sealed, seal, what_changed
 from rded_core.io.paths import RunFolder, image_key
-from rded_core.io.soft_label_tables import read_epoch
+from rded_core.io.soft_label_tables import LabelReader, split_batches
+from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 from tasks.units import Unit, unit_settings
 from tasks.versions import FACT
@@ -25,9 +26,9 @@ Drawn = tuple[int, int, Tensor, Views]
 
 
 class LabelsBefore:
-    """The logits of a block's table before it is written anew.
+    """The labels of a block's table before it is written anew.
 
-    A view's logits depend on its image and its mixing partner alone, as long as it is computed at its own place in a
+    A view's label depends on its image and its mixing partner alone, as long as it is computed at its own place in a
     pass of the same shape; so a pass without a changed image gives the bytes it gave.
 
     Args:
@@ -35,25 +36,34 @@ class LabelsBefore:
         first_epoch: of the table.
         changed: for each image, whether it is another than the table was made from.
         keys: of the images.
+        codec: in which the labels are stored, before as now.
         made_with: what it was computed with.
     """
 
     def __init__(
-        self, table: Path, first_epoch: int, changed: Tensor, keys: list[str], made_with: dict[str, str]
+        self,
+        table: Path,
+        first_epoch: int,
+        changed: Tensor,
+        *,
+        keys: list[str],
+        codec: Codec,
+        made_with: dict[str, str],
     ) -> None:
         self.made_with = made_with
         self.table, self.first_epoch, self.changed = table, first_epoch, changed
-        self.rows_by_key = {key: row for row, key in enumerate(keys)}
+        self._reader = LabelReader(keys, codec)
         self.reused = 0
         self._epoch = lru_cache(maxsize=2)(self._read)
 
     @classmethod
-    def find(cls, unit: Unit, images: dict[str, str], facts: dict[str, Any]) -> "LabelsBefore | None":
+    def find(cls, unit: Unit, images: dict[str, str], codec: Codec, facts: dict[str, Any]) -> "LabelsBefore | None":
         """Finds a block's labels where they were made under the same settings, from images of the same keys, alike.
 
         Args:
             unit: the block's unit, not current.
             images: key to SHA-256 of every image now; noted for the next time.
+            codec: in which labels are stored.
             facts: what its record is going to say of how it is computed: on another kind of device, or in passes of
                 another shape, logits are not the same.
         """
@@ -70,25 +80,27 @@ class LabelsBefore:
         if changed.all() or not changed.any():  # none: the labels are asked for again
             return None
         made = record.facts[FACT] if record.facts[FACT] == facts[FACT] else {"device": facts[FACT]["device"]}
-        return cls(unit.outputs[0], unit.settings["epochs"][0], changed, list(images), made)
+        first = unit.settings["epochs"][0]
+        return cls(unit.outputs[0], first, changed, keys=list(images), codec=codec, made_with=made)
 
-    def logits_of(self, drawn: list[Drawn]) -> Tensor | None:
-        """Returns the float16 logits of a pass as stored, None where one of its views shows a changed image."""
+    def labels_of(self, drawn: list[Drawn]) -> Encoded | None:
+        """Returns the labels of a pass as stored, None where one of its views shows a changed image."""
         if any(self.changed[torch.cat([rows, rows[views.mix_position]])].any() for _, _, rows, views in drawn):
             return None
         try:
-            logits = torch.cat([self._epoch(epoch)[number] for epoch, number, _, _ in drawn])
+            parts = [self._epoch(epoch)[number] for epoch, number, _, _ in drawn]
         except InputError:
             return None
-        self.reused += len(logits)
-        return logits
+        self.reused += sum(len(rows) for _, _, rows, _ in drawn)
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def facts(self) -> dict[str, Any]:
         """Returns what a table with logits of this one says of itself: no versions, where it is of several."""
         return {"reused_views": self.reused, **({FACT: self.made_with} if self.reused else {})}
 
-    def _read(self, epoch: int) -> list[Tensor]:
-        return [logits for _, _, logits in read_epoch(self.table, epoch - self.first_epoch, self.rows_by_key)]
+    def _read(self, epoch: int) -> list[Encoded]:
+        found = self._reader.read_epoch(self.table, epoch - self.first_epoch)
+        return [encoded for _, _, encoded in split_batches(found)]
 
 
 def _shape_of(facts: dict[str, Any]) -> tuple[Any, Any]:

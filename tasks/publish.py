@@ -1,9 +1,7 @@
 """Put the dataset together from the stages' outputs and swap it into place."""
 
-import statistics
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby, islice
 from math import ceil
 from operator import itemgetter
@@ -26,6 +24,9 @@ from rded_core.io.report import write_report
 from rded_core.io.shards import Sample, write_shard
 from rded_core.io.stored_images import read_images, read_samples
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
+from rded_core.io.teacher_heads import write_head
+from tasks.class_entries import ClassPatches, class_entries, describe_shortages
+from tasks.label_codecs import LabelPlan, split_teacher
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
@@ -40,9 +41,6 @@ STAGE = "publish"
 
 Entry = TypeVar("Entry")
 
-MAX_NAMES = 20
-"""Rejected files that the report names; the records in ``work/`` name all."""
-
 IMAGES_PER_TAR = 1000
 """Images in one published tar. Fixed, so that the tars do not depend on the class shards of the run."""
 
@@ -56,6 +54,7 @@ class StageResults:
         candidates: by class shard, as are `scores`, `selected` and `images`.
         checks: of the observer, and of the teacher where it is another network.
         labels: by block of epochs.
+        chosen: which labels are stored; None while a class has no images.
     """
 
     def __init__(
@@ -67,22 +66,15 @@ class StageResults:
         selected: list[StageResult],
         images: list[StageResult],
         labels: list[StageResult],
+        chosen: LabelPlan | None,
     ) -> None:
         self.candidates, self.checks, self.scores = candidates, checks, scores
-        self.selected, self.images, self.labels = selected, images, labels
+        self.selected, self.images, self.labels, self.chosen = selected, images, labels, chosen
 
     def in_order(self) -> list[StageResult]:
         """Returns all of them in the order of the stages."""
         parts = (self.candidates, self.checks, self.scores, self.selected, self.images, self.labels)
         return [result for part in parts for result in part]
-
-
-@dataclass(slots=True)
-class ClassPatches:
-    """How many images a class has, and the realism scores of their patches in nats (none for controls)."""
-
-    num_images: int = 0
-    scores: list[float] = field(default_factory=list[float])
 
 
 @task(name="publish", task_run_name="publish {plan.config.out}", **STAGE_POLICY)
@@ -114,7 +106,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
             work.finish(0, _publish(plan, results, squeezed))
         note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
         drop_old_notes(plan.run, images_digest(plan, squeezed))
-        drop_old_labels(plan.run, [block_name(block) for block in label_blocks(plan.config, results.images)])
+        drop_old_labels(plan.run, [block_name(block) for block in label_blocks(results.chosen)])
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
@@ -161,19 +153,23 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     folder = DatasetFolder(plan.run.staged_dataset)
     clear_folder(folder.root)
     found = _publish_images(plan, folder, squeezed)
-    for block in label_blocks(plan.config, results.images):
+    chosen = results.chosen
+    assert chosen is not None  # all classes have images
+    for block in label_blocks(chosen):
         name = block_name(block)
         link_or_copy(plan.run.table("soft_labels", name), folder.soft_labels(name))
-    classes = _class_entries(plan, results, found)
+    if chosen.codec == "features" and (split := split_teacher(plan)):
+        write_head(folder.teacher_head, split.weight, split.bias)
+    classes = class_entries(plan, [*results.candidates, *results.scores, *results.images], found)
     num_images = sum(entry["num_images"] for entry in classes)
     top1 = results.checks[0].records[0].facts["top1"]
-    recipe = describe_recipe(plan, num_images=num_images, observer_top1=top1)
+    recipe = describe_recipe(plan, chosen, num_images=num_images, observer_top1=top1)
     published = ("index", "name", "wnid", "folder", "num_source", "num_candidates", "num_images")
     write_json(folder.classes, [{name: entry[name] for name in published} for entry in classes])
     write_json(folder.recipe, recipe)
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
-    notes = _notes(plan, classes)
+    notes = describe_shortages(plan, classes)
     write_report(
         folder,
         stored=read_images(_first_tars(folder, classes), max_class=MAX_ROWS),
@@ -186,7 +182,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     facts = {
         "sums": file_digest(folder.sums),
         "notes": notes,
-        "summary": _summary(plan, folder, classes, observer_top1=top1),
+        "summary": _summary(plan, folder, classes, recipe),
     }
     keep_foreign(DatasetFolder(plan.run.dataset), folder)
     swap_folder(folder.root, plan.run.dataset)
@@ -231,54 +227,8 @@ def _grouped(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
         yield group
 
 
-def _class_entries(plan: RunPlan, results: StageResults, found: dict[int, ClassPatches]) -> list[dict[str, Any]]:
-    """Returns classes.json's entries, each with its rejected images by reason and its median score."""
-    rejected: dict[int, list[tuple[str, str]]] = {label.index: [] for label in plan.classes}
-    for result in (*results.candidates, *results.scores, *results.images):
-        for index, record in result.records.items():
-            rejected[index] += [(reason, uri) for reason, uri in record.facts["rejected"]]
-    usable = {index: record.facts["usable"] for part in results.scores for index, record in part.records.items()}
-    return [
-        {
-            "index": label.index,
-            "name": label.name,
-            "wnid": label.wnid,
-            "folder": label.folder,
-            "num_source": plan.index.records[label.index].facts["images"],  # as listed when the class was drawn
-            "num_candidates": usable[label.index],
-            "num_images": found[label.index].num_images,
-            "rejected": dict(Counter(reason for reason, _ in rejected[label.index])),
-            "rejected_files": [f"{uri} ({reason})" for reason, uri in rejected[label.index]],
-            "median_score_nats": statistics.median(scores) if (scores := found[label.index].scores) else None,
-        }
-        for label in plan.classes
-    ]
-
-
-def _notes(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
-    """Returns what a reader should know first: rejected images, few candidates, missing images."""
-    total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
-    files = [name for entry in classes for name in entry["rejected_files"]]
-    shown = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
-    notes = [f"source images rejected: {reasons}: {shown}"] if total else []
-    short = [entry for entry in classes if entry["num_candidates"] < plan.config.num_candidates]
-    if short:
-        fewest = min(short, key=lambda entry: entry["num_candidates"])
-        notes.append(
-            f"classes with fewer than {plan.config.num_candidates} candidates: {len(short)} "
-            f"(fewest: {fewest['folder']}, {fewest['num_candidates']})"
-        )
-    missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
-    if missing:
-        notes.append(
-            f"classes with fewer than {plan.config.ipc} images: {len(missing)} (first: {missing[0]['folder']})"
-        )
-    return notes
-
-
 def _summary(
-    plan: RunPlan, folder: DatasetFolder, classes: list[dict[str, Any]], *, observer_top1: float
+    plan: RunPlan, folder: DatasetFolder, classes: list[dict[str, Any]], recipe: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "num_images": sum(entry["num_images"] for entry in classes),
@@ -286,7 +236,8 @@ def _summary(
         "num_source": sum(entry["num_source"] for entry in classes),
         "rejected": dict(sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())),
         "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
-        "label_bytes": sum(path.stat().st_size for path in folder.soft_label_tables()),
-        "label_epochs": plan.config.label_epochs,
-        "observer_top1": observer_top1,
+        "label_bytes": sum(path.stat().st_size for path in folder.label_files()),
+        "label_epochs": recipe["label_epochs"],
+        "label_codec": recipe["label_codec"],
+        "observer_top1": recipe["observer"]["top1"],
     }

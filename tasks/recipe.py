@@ -5,8 +5,9 @@ from typing import Any
 
 from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.io.images import image_suffix
-from rded_core.protocols import LEARNING_RATES, TEMPERATURES, WEIGHT_DECAY, find_protocol, peak_learning_rate
+from rded_core.protocols import LEARNING_RATES, WEIGHT_DECAY, find_protocol, peak_learning_rate
 from rded_core.views import CROP_RATIO
+from tasks.label_codecs import LabelPlan, label_temperature
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import RunPlan, describe_network
 from tasks.soft_labels import label_batch_size, view_recipe
@@ -20,7 +21,7 @@ SELECTION_NOTES = {
 """What each selection makes, for people."""
 
 
-def describe_recipe(plan: RunPlan, *, num_images: int, observer_top1: float) -> dict[str, Any]:
+def describe_recipe(plan: RunPlan, chosen: LabelPlan, *, num_images: int, observer_top1: float) -> dict[str, Any]:
     """Returns the recipe of a dataset: images, views, labels, training, and how the set was made."""
     config = plan.config
     teacher = load_teacher(config, plan.classes)
@@ -36,11 +37,13 @@ def describe_recipe(plan: RunPlan, *, num_images: int, observer_top1: float) -> 
         "num_classes": len(plan.classes),
         "ipc": config.ipc,
         "image_suffix": image_suffix(config.image_format),
-        "label_epochs": config.label_epochs,
-        "label_codec": "float16",
+        "epochs": config.label_epochs,
+        "label_epochs": chosen.epochs,
+        "label_codec": chosen.codec,
+        **({"label_choice": chosen.why} if chosen.why else {}),
         "protocol": config.protocol,
         "views": {**asdict(view_recipe(config)), "crop_ratio": list(CROP_RATIO), "batch_size": batch},
-        "temperature": config.temperature or TEMPERATURES[config.mix],
+        "temperature": label_temperature(config),
         "loss": "KL(teacher || student) between softmaxes at the temperature, mean over the batch",
         "optimiser": {
             "name": "AdamW",

@@ -19,12 +19,14 @@ from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.stored_images import read_class_images
+from rded_core.label_batches import pack_batches, plan_batches, rows_per_pass
 from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import encode_logits, pack_batches, plan_batches, rows_per_pass
+from rded_core.soft_labels import Encoded
 from rded_core.views import ViewRecipe, draw_views
+from tasks.label_codecs import Labeller, LabelPlan, label_temperature, load_labeller
 from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images
-from tasks.networks import device_of, fast_form, load_teacher, num_workers
+from tasks.networks import device_of, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
@@ -41,10 +43,9 @@ _Planned = tuple[int, int, Tensor]
 """A batch to come: its epoch, its number there, and the rows of its images."""
 
 
-def label_blocks(config: DistillConfig, images: list[StageResult]) -> list[range]:
+def label_blocks(chosen: LabelPlan | None) -> list[range]:
     """Returns the blocks of epochs that share a table: the units of this stage; none while a class has no images."""
-    is_whole = all(done for result in images for done in result.units.values())
-    return list(epoch_blocks(config.label_epochs, EPOCHS_PER_FILE)) if is_whole else []
+    return list(epoch_blocks(chosen.epochs, EPOCHS_PER_FILE)) if chosen else []
 
 
 def view_recipe(config: DistillConfig) -> ViewRecipe:
@@ -66,16 +67,16 @@ def label_batch_size(config: DistillConfig, *, num_classes: int, num_images: int
 
 
 @task(name=STAGE, task_run_name="label epochs {block.start}-{block.stop}", **STAGE_POLICY)
-def label_views(plan: RunPlan, block: range, images: list[StageResult]) -> StageResult:
-    """Writes the views of a block of epochs with the teacher's logits, made from the images as stored.
+def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[StageResult]) -> StageResult:
+    """Writes the views of a block of epochs with the teacher's labels, made from the images as stored.
 
     Where only some images have changed since the block was written, only the passes with views of those are computed.
     """
     squeezed = squeeze_records(images)
-    unit = _unit(plan, block, squeezed)
+    unit = _unit(plan, block, chosen, squeezed)
     work = Worklist({block.start: unit}, lambda _: plan.scope("label"))
     if work.stale:
-        work.finish(block.start, _label(plan, block, unit, squeezed))
+        work.finish(block.start, _label(plan, block, unit, load_labeller(plan, chosen.codec), squeezed))
     return work.result(STAGE, f"epochs {block.start}-{block.stop - 1}")
 
 
@@ -89,7 +90,7 @@ def images_digest(plan: RunPlan, squeezed: dict[int, Record]) -> str:
     return digest_of([[plan.classes[index].folder, record.facts["sha256"]] for index, record in squeezed.items()])
 
 
-def _unit(plan: RunPlan, block: range, squeezed: dict[int, Record]) -> Unit:
+def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Record]) -> Unit:
     config = plan.config
     num_images = sum(record.facts["images"] for record in squeezed.values())
     fields = ("seed", "protocol", "mix", "flip", "factor", "size", "selection")
@@ -98,6 +99,8 @@ def _unit(plan: RunPlan, block: range, squeezed: dict[int, Record]) -> Unit:
         "batch_size": label_batch_size(config, num_classes=len(plan.classes), num_images=num_images),
         "classes": digest_of([label.folder for label in plan.classes]),
         **{field: getattr(config, field) for field in fields},
+        "codec": chosen.codec,
+        **({"temperature": label_temperature(config)} if chosen.codec.startswith("topk") else {}),
         **plan.network_settings("teacher"),
     }
     name = block_name(block)
@@ -105,22 +108,20 @@ def _unit(plan: RunPlan, block: range, squeezed: dict[int, Record]) -> Unit:
     return Unit(plan.run, STAGE, name, settings, upstream, outputs=(plan.run.table(STAGE, name),))
 
 
-def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record]) -> dict[str, Any]:
+def _label(plan: RunPlan, block: range, unit: Unit, labeller: Labeller, squeezed: dict[int, Record]) -> dict[str, Any]:
     """Writes one block's table and returns what its record says of it."""
-    config, table = plan.config, unit.outputs[0]
-    tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
-    digest = unit.upstream["images"]
-    device = device_of(load_teacher(config, plan.classes))
-    stored = images_to_label(tars, digest, device)
+    table = unit.outputs[0]
+    stored = find_images(plan, squeezed)
+    device = stored.passes.device
     facts = {**made_with(device), PASSES: f"{rows_of_passes(unit.settings['batch_size'], device)} rows"}
-    before = LabelsBefore.find(unit, key_images(squeezed), facts)
+    before = LabelsBefore.find(unit, key_images(squeezed), labeller.codec, facts)
     with one_torch_thread():
         write_soft_labels(
             table,
-            label_passes(plan, block, stored, before),
+            label_passes(plan, block, stored, labeller, before),
             keys=stored.keys,
             class_indices=stored.class_indices,
-            num_classes=len(plan.classes),
+            codec=labeller.codec,
             metadata=_metadata(plan, stored.digest),
         )
     counts = {"views": len(stored.keys) * len(block), "bytes": file_stamp(str(table))[1]}
@@ -130,6 +131,12 @@ def _label(plan: RunPlan, block: range, unit: Unit, squeezed: dict[int, Record])
 def rows_of_passes(batch_size: int, device: torch.device) -> int:
     """Returns the rows of every forward pass that labels recorded batches on a device."""
     return rows_per_pass(batch_size, CPU_ROWS if device.type == "cpu" else DEVICE_ROWS)
+
+
+def find_images(plan: RunPlan, squeezed: dict[int, Record]) -> "ImagesToLabel":
+    """Returns the distilled images of all classes, for the teacher's device."""
+    tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
+    return images_to_label(tars, images_digest(plan, squeezed), device_of(load_teacher(plan.config, plan.classes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,13 @@ def _plan_block(config: DistillConfig, block: range, num_images: int, batch_size
 
 
 def label_passes(
-    plan: RunPlan, block: range, stored: ImagesToLabel, before: LabelsBefore | None, *, most: int | None = None
+    plan: RunPlan,
+    block: range,
+    stored: ImagesToLabel,
+    labeller: Labeller,
+    before: LabelsBefore | None = None,
+    *,
+    most: int | None = None,
 ) -> Iterator[tuple[int, LabelledBatch]]:
     """Yields the batches of a block's first `most` passes, by default of all, with their epochs, in order.
 
@@ -170,7 +183,6 @@ def label_passes(
     others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
     """
     config, teacher = plan.config, load_teacher(plan.config, plan.classes)
-    network = fast_form(teacher.classifier, patch_px=config.size, size=config.size)
     device, recipe = device_of(teacher), view_recipe(config)
     mean, std = teacher.preprocessing.mean, teacher.preprocessing.std
     size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))
@@ -178,28 +190,29 @@ def label_passes(
     pass_rows = rows_of_passes(size, device)
     planned = _plan_block(config, block, len(stored.keys), size)
 
-    def draw(group: range) -> tuple[list[Drawn], Tensor | None]:
+    def draw(group: range) -> tuple[list[Drawn], Encoded | None]:
         drawn = [
             (epoch, number, rows, draw_views(recipe, len(rows), counter_generator(config.seed, "views", epoch, number)))
             for epoch, number, rows in planned[group.start : group.stop]
         ]
-        return drawn, before.logits_of(drawn) if before else None
+        return drawn, before.labels_of(drawn) if before else None
 
-    def label(entry: tuple[list[Drawn], Tensor | None]) -> tuple[list[Drawn], Tensor]:
+    def label(entry: tuple[list[Drawn], Encoded | None]) -> tuple[list[Drawn], Encoded]:
         drawn, known = entry
         if known is not None:
             return drawn, known
         batches = [(rows, views) for _, _, rows, views in drawn]
-        logits = stored.passes.label(network, batches, pass_rows, mean=mean, std=std)
-        return drawn, encode_logits(logits)
+        outputs = stored.passes.label(labeller.network, batches, pass_rows, mean=mean, std=std)
+        return drawn, labeller.codec.encode(outputs.cpu())
 
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)[:most]
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
     what = f"label epochs {block.start}-{block.stop - 1}"
-    for drawn, logits in track(labelled, total=len(groups), what=what):
-        encoded = logits.cpu().split([len(rows) for _, _, rows, _ in drawn])
-        for (epoch, _, rows, views), part in zip(drawn, encoded, strict=True):
-            yield epoch, (rows, views, part)
+    for drawn, encoded in track(labelled, total=len(groups), what=what):
+        sizes = [len(rows) for _, _, rows, _ in drawn]
+        parts = {name: column.split(sizes) for name, column in encoded.items()}
+        for number, (epoch, _, rows, views) in enumerate(drawn):
+            yield epoch, (rows, views, {name: column[number] for name, column in parts.items()})
 
 
 def _metadata(plan: RunPlan, pixels: str) -> dict[str, Any]:
@@ -207,6 +220,7 @@ def _metadata(plan: RunPlan, pixels: str) -> dict[str, Any]:
     recipe = view_recipe(plan.config)
     return {
         "teacher": plan.teacher,
+        "temperature": label_temperature(plan.config),
         "classes": digest_of([label.folder for label in plan.classes]),
         "images": pixels,
         "views": {name: getattr(recipe, name) for name in ViewRecipe.__slots__},

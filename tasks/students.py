@@ -69,7 +69,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     dataset = DistilledDataset(chosen.folder)
     protocol = find_protocol(config.protocol or dataset.recipe["protocol"])
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
-    epochs = config.epochs or dataset.num_epochs
+    epochs = config.epochs or dataset.training_epochs
     settings = student_settings(config, protocol.name, epochs)
     unit = f"{chosen.name}-{evaluation_name(config, settings, val)}-s{seed}"
     result = run.student(unit)

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from rded_core.errors import InputError, first_line
 from rded_core.io.checksums import read_sums
@@ -16,38 +15,23 @@ from rded_core.io.storage import is_url, join_path, path_kind, read_bytes
 CACHE_VARIABLE = "RDED_CACHE"
 
 
-class DatasetFiles(Protocol):
-    """Where a dataset's files are.
+class LocalFiles:
+    """Files that are there already.
 
     Attributes:
         where: as the user named it.
-        folder: where they lie on this machine, or will once they are needed.
+        folder: where they lie on this machine (for `RemoteFiles`: where they will, once they are needed).
     """
-
-    where: str
-    folder: DatasetFolder
-
-    def fetch(self, path: Path) -> Path:
-        """Sees to it that a file is there, and returns its path."""
-        ...
-
-    def image_tars(self) -> Sequence[Path]:
-        """Lists the image shards in order, there or not yet."""
-        ...
-
-
-class LocalFiles:
-    """Files that are there already."""
 
     def __init__(self, folder: DatasetFolder) -> None:
         self.where, self.folder = str(folder.root), folder
 
     def fetch(self, path: Path) -> Path:
-        """See `DatasetFiles`."""
+        """Sees to it that a file is there, and returns its path."""
         return path
 
     def image_tars(self) -> Sequence[Path]:
-        """See `DatasetFiles`."""
+        """Lists the image shards in order, there or not yet."""
         return self.folder.image_tars()
 
 
@@ -96,12 +80,12 @@ class RemoteFiles:
         return path
 
     def image_tars(self) -> Sequence[Path]:
-        """See `DatasetFiles`."""
+        """See `LocalFiles`."""
         names = sorted(name for name in self._listed if name.startswith("images/") and name.endswith(".tar"))
         return [self.folder.root / name for name in names]
 
 
-def open_files(where: str | Path | DatasetFolder) -> DatasetFiles:
+def open_files(where: str | Path | DatasetFolder) -> LocalFiles | RemoteFiles:
     """Finds a dataset: a run folder, the dataset in it, or the URL of either.
 
     Raises:

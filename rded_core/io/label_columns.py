@@ -5,7 +5,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from rded_core.soft_labels import Codec, Encoded
+from rded_core.soft_labels import Encoded
 
 _NUMBERS = {
     torch.float16: pa.float16(),
@@ -13,12 +13,6 @@ _NUMBERS = {
     torch.int16: pa.int16(),
     torch.int32: pa.int32(),
 }
-
-
-def codec_schema(codec: Codec) -> pa.Schema:
-    """Returns the columns in which a codec stores labels."""
-    none = codec.encode(torch.zeros(0, codec.num_outputs))
-    return pa.schema([pa.field(name, _type_of(part)) for name, part in none.items()])
 
 
 def to_array(part: Tensor) -> pa.Array:

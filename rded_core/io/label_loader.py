@@ -15,7 +15,7 @@ from rded_core.errors import InputError
 from rded_core.io.soft_label_tables import EpochLabels
 from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.seeds import counter_generator
-from rded_core.stored_epochs import count_uses, stored_epoch
+from rded_core.stored_epochs import count_uses, describe_uses, stored_epoch
 from rded_core.views import apply_views
 
 if TYPE_CHECKING:
@@ -125,13 +125,7 @@ class LabelLoader:
             pin_memory=num_workers > 0 and device.type == "cuda",
         )
         self.uses = count_uses(epochs, num_stored=dataset.num_epochs, seed=seed)
-        logger.info("%s", self.describe_uses())
-
-    def describe_uses(self) -> str:
-        """Says how often the stored epochs are used."""
-        least, most = min(self.uses), max(self.uses)
-        times = f"{least} times" if least == most else f"{least} or {most} times"
-        return f"{self.epochs} epochs of training from {len(self.uses)} stored epochs, each used {times}"
+        logger.info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=seed))
 
     def __len__(self) -> int:
         """Counts the batches of a whole epoch."""

@@ -207,6 +207,10 @@ class DatasetFolder:
     def soft_label_tables(self) -> list[Path]:
         return sorted((self.root / "soft_labels").glob("*.parquet"))
 
+    def label_files(self) -> list[Path]:
+        """Lists all files that hold labels: the tables, and the teacher's last layer where they need it."""
+        return [*self.soft_label_tables(), *([self.teacher_head] if self.teacher_head.is_file() else [])]
+
     def lineage_tables(self) -> list[Path]:
         return sorted((self.root / "lineage").glob("*.parquet"))
 

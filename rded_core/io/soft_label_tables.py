@@ -1,6 +1,5 @@
 """Soft-label tables: views and labels to rows and back."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,8 +16,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.label_columns import codec_schema, read_columns, to_array
-from rded_core.io.tables import SCHEMA_VERSION, open_table, soft_label_schema, write_tables
+from rded_core.io.label_columns import read_columns, to_array
+from rded_core.io.tables import (
+    SCHEMA_VERSION,
+    codec_schema,
+    open_table,
+    soft_label_schema,
+    table_metadata,
+    write_tables,
+)
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 
@@ -63,7 +69,7 @@ class LabelReader:
     def __init__(self, keys: Sequence[str], codec: Codec, images: str | None = None) -> None:
         self.codec, self.images = codec, images
         self._keys = pa.array(list(keys), type=pa.string())
-        self._columns = codec_schema(codec).names
+        self._columns = columns_of(codec).names
 
     def read_epoch(self, path: Path, row_group: int) -> EpochLabels:
         """Reads one epoch.
@@ -109,9 +115,9 @@ class LabelReader:
             raise InputError(f"{path} holds labels of other images of the same names; fetch both from one dataset")
 
 
-def table_metadata(opened: pq.ParquetFile) -> dict[str, Any]:
-    """Returns what a table says of itself."""
-    return json.loads((opened.schema_arrow.metadata or {}).get(b"rded", b"{}"))
+def columns_of(codec: Codec) -> pa.Schema:
+    """Returns the columns in which a codec stores labels."""
+    return codec_schema(codec.name, num_classes=codec.num_classes, num_features=codec.num_outputs)
 
 
 def split_batches(epoch: EpochLabels) -> list[LabelledBatch]:
@@ -143,7 +149,7 @@ def write_soft_labels(
     An epoch is written as soon as it is complete, while the next is computed: memory holds a few epochs, whatever the
     number in the block.
     """
-    own = codec_schema(codec)
+    own = columns_of(codec)
     schema = soft_label_schema(own)
     names = pa.array(keys, type=pa.string())
     tables = (
@@ -210,12 +216,15 @@ def _views_of(table: pa.Table, batch: Tensor) -> Views:
     """Returns an epoch's views; partners, stored as positions in their batch, become rows of the epoch."""
     sizes = torch.unique_consecutive(batch, return_counts=True)[1]
     starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    partner = _column(table, "mix_position").long()
+    if (partner < 0).any() or (partner >= sizes.repeat_interleave(sizes)).any():
+        raise ValueError("a partner outside its batch")
     return Views(
         column_order=_orders(table, "column_order"),
         row_order=_orders(table, "row_order"),
         crop_box=_box(table, "crop"),
         flip=_column(table, "flip"),
-        mix_position=_column(table, "mix_position").long() + starts,
+        mix_position=partner + starts,
         mix_box=_box(table, "mix"),
         mix_weight=_column(table, "mix_weight"),
     )

@@ -59,8 +59,30 @@ LINEAGE = pa.schema([("key", pa.string()), _quadrant, ("class_index", pa.int32()
 """One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
 
 
+def codec_schema(codec: str, *, num_classes: int, num_features: int = 0) -> pa.Schema:
+    """Returns the columns in which a codec stores labels; `num_features` is asked for by ``features`` alone."""
+    kind, _, number = codec.partition(":")
+    half = ("scale", "offset")
+    if kind in ("int8", "int4"):
+        width = num_classes if kind == "int8" else (num_classes + 1) // 2
+        fields = [("logit_codes", pa.binary(width)), *((f"logit_{name}", pa.float16()) for name in half)]
+    elif kind == "features":
+        fields = [("feature_codes", pa.binary(num_features)), *((f"feature_{name}", pa.float16()) for name in half)]
+    elif kind == "topk":
+        narrow = pa.int16() if num_classes <= 2**15 else pa.int32()
+        lists = [("top_class", _list_of(narrow, int(number))), ("top_logit", _list_of(pa.float16(), int(number)))]
+        fields = [*lists, ("tail_mass", pa.float32()), ("tail_logsumexp", pa.float32())]
+    else:
+        fields = [("logits", _list_of(pa.float16(), num_classes))]
+    return pa.schema(fields)
+
+
+def _list_of(kind: pa.DataType, length: int) -> pa.DataType:
+    return pa.list_(pa.field("element", kind, nullable=False), length)
+
+
 def soft_label_schema(codec: pa.Schema) -> pa.Schema:
-    """Returns the schema of soft labels, one row per view: how it was made, then the columns of a codec."""
+    """Returns the schema of soft labels, one row per view: how it was made, then the columns of `codec_schema`."""
     whole = ("epoch", "batch", "position")
     boxes = ("crop_top", "crop_left", "crop_height", "crop_width")
     mixes = ("mix_position", "mix_top", "mix_left", "mix_height", "mix_width")
@@ -193,6 +215,11 @@ def open_table(path: Path) -> pq.ParquetFile:
         opened.close()
         raise pa.ArrowInvalid(f"its footer claims {num_rows} rows")
     return opened
+
+
+def table_metadata(opened: pq.ParquetFile) -> dict[str, Any]:
+    """Returns what a table says of itself."""
+    return json.loads((opened.schema_arrow.metadata or {}).get(b"rded", b"{}"))
 
 
 def claimed_rows(metadata: pq.FileMetaData) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from rded_core.errors import InputError
@@ -39,6 +40,7 @@ class _Contents:
         classes: classes.json's entries.
         class_of: key of each image to its class.
         uris: key of each image to the sources of its patches.
+        num_features: of the teacher's last layer, where labels are stored as features.
         is_partial: a shard is damaged, so that a key that is not found says nothing.
     """
 
@@ -47,6 +49,7 @@ class _Contents:
     classes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     class_of: dict[str, int] = field(default_factory=dict[str, int])
     uris: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    num_features: int = 0
     is_partial: bool = False
 
     @property
@@ -67,6 +70,7 @@ def dataset_checks(folder: DatasetFolder, sums: str | None = None) -> list[Check
         (folder.classes, _check_counts),
         *((table, _check_lineage) for table in folder.lineage_tables()),
         (folder.recipe, _check_lineage_is_whole),
+        *([(folder.teacher_head, _check_head)] if folder.teacher_head.is_file() else []),
         *((table, _check_labels) for table in folder.soft_label_tables()),
         (folder.recipe, _check_epochs),
         (folder.croissant, _check_croissant),
@@ -174,9 +178,17 @@ def _check_labels(contents: _Contents, path: Path) -> Iterable[str]:
     yield from _first(
         check_label_table(
             path, class_of=contents.class_of, folders=[entry["folder"] for entry in contents.classes],
-            recipe=contents.recipe,
+            recipe=contents.recipe, num_features=contents.num_features,
         )
     )  # fmt: skip
+
+
+def _check_head(contents: _Contents, path: Path) -> Iterable[str]:
+    """Holds the teacher's last layer to the classes, and notes how many features it takes."""
+    table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    contents.num_features = table["weight"].type.list_size
+    if table["class_index"].to_pylist() != list(range(len(contents.classes))):
+        yield "its rows are not the classes in order"
 
 
 def _check_epochs(contents: _Contents, _: Path) -> Iterable[str]:

@@ -1,6 +1,5 @@
 """Tables held to their schema, and soft-label tables row by row; needs no torch."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 
 from rded_core.io.manifest import digest_of
 from rded_core.io.paths import block_name, block_of
-from rded_core.io.tables import SCHEMA_VERSION, soft_label_schema
+from rded_core.io.tables import SCHEMA_VERSION, codec_schema, soft_label_schema, table_metadata
 
 
 def check_schema(path: Path, schema: pa.Schema) -> pq.ParquetFile:
@@ -30,11 +29,6 @@ def check_schema(path: Path, schema: pa.Schema) -> pq.ParquetFile:
     return opened
 
 
-def table_metadata(opened: pq.ParquetFile) -> dict[str, Any]:
-    """Returns what a table says of itself."""
-    return json.loads((opened.schema_arrow.metadata or {}).get(b"rded", b"{}"))
-
-
 def missing_epochs(names: Iterable[str], num_epochs: int) -> list[range]:
     """Returns the stretches of epochs that none of the blocks so named holds."""
     held = sorted((block_of(name) for name in names), key=lambda block: block.start)
@@ -48,11 +42,17 @@ def missing_epochs(names: Iterable[str], num_epochs: int) -> list[range]:
 
 
 def check_label_table(
-    path: Path, *, class_of: dict[str, int], folders: list[str], recipe: dict[str, Any]
+    path: Path, *, class_of: dict[str, int], folders: list[str], recipe: dict[str, Any], num_features: int = 0
 ) -> Iterator[str]:
-    """Says what is wrong in a table of recorded views, epoch by epoch: each must name every image exactly once."""
-    opened = check_schema(path, soft_label_schema(len(folders)))
+    """Says what is wrong in a table of recorded views, epoch by epoch: each must name every image exactly once.
+
+    `num_features` is the width of the teacher's last layer, where labels are stored as features.
+    """
+    own = codec_schema(str(recipe["label_codec"]), num_classes=len(folders), num_features=num_features)
+    opened = check_schema(path, soft_label_schema(own))
     block, said = block_of(path.stem), table_metadata(opened)
+    if said["codec"] != recipe["label_codec"]:
+        yield f"its labels are stored as {said['codec']}, the recipe says {recipe['label_codec']}"
     if said["classes"] != digest_of(folders):
         yield "its logits are in the order of other classes"
     if said["teacher"] != recipe["teacher"]["digest"]:
@@ -63,6 +63,8 @@ def check_label_table(
     keys = sorted(class_of)
     for group, epoch in enumerate(block):
         table = opened.read_row_group(group)
+        if not all(np.isfinite(_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
+            yield f"epoch {epoch}: labels that are not finite"
         for what in _check_epoch(table, epoch, keys=keys, class_of=class_of, recipe=recipe):
             yield f"epoch {epoch}: {what}"
 
@@ -78,8 +80,6 @@ def _check_epoch(
         yield "rows of other epochs"
     if _numbers(table, "class_index").tolist() != [class_of[key] for key in named]:
         yield "rows of another class than their image"
-    if not np.isfinite(_numbers(table, "logits")).all():
-        yield "logits that are not finite"
     yield from _check_views(table, recipe)
 
 
@@ -103,6 +103,11 @@ def _check_views(table: pa.Table, recipe: dict[str, Any]) -> Iterator[str]:
             low, extent = _numbers(table, f"{box}_{start}"), _numbers(table, f"{box}_{length}")
             if (low < 0).any() or (extent < (box == "crop")).any() or (low + extent > size).any():
                 yield f"a {box} box outside the image"
+
+
+def _is_float(kind: pa.DataType) -> bool:
+    """Tells whether a column holds floats, or lists of them."""
+    return pa.types.is_floating(kind.value_type if pa.types.is_fixed_size_list(kind) else kind)
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:

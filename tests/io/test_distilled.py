@@ -17,6 +17,7 @@ from rded_core.io.shards import Sample, read_shard, write_shard
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.sources.base import name_classes
 from rded_core.io.stored_images import read_images
+from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, draw_views
 
 CLASSES = name_classes(("1", "10"))
@@ -42,7 +43,11 @@ def samples(images: Tensor) -> list[Sample]:
 def drawn_batch(epoch: int) -> LabelledBatch:
     generator = torch.Generator().manual_seed(epoch)
     recipe = ViewRecipe(size=8, factor=2, crop_scale_min=0.5, flip=True, mix="cutmix")
-    return torch.randperm(4, generator=generator), draw_views(recipe, 4, generator), torch.full((4, 2), epoch).half()
+    return (
+        torch.randperm(4, generator=generator),
+        draw_views(recipe, 4, generator),
+        {"logits": torch.full((4, 2), epoch).half()},
+    )
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def folder(tmp_path: Path) -> DatasetFolder:
     whole = samples(drawn_images())
     write_shard(made.images(0), whole[:2])
     write_shard(made.images(1), whole[2:])
-    write_json(made.recipe, {"num_images": 4, "label_epochs": NUM_EPOCHS})
+    write_json(made.recipe, {"num_images": 4, "label_epochs": NUM_EPOCHS, "label_codec": "float16"})
     entries = [{"index": c.index, "name": c.name, "wnid": c.wnid, "folder": c.folder} for c in CLASSES]
     write_json(made.classes, entries)
     for block in epoch_blocks(NUM_EPOCHS, EPOCHS_PER_FILE):
@@ -61,7 +66,7 @@ def folder(tmp_path: Path) -> DatasetFolder:
             ((epoch, drawn_batch(epoch)) for epoch in block),
             keys=[key for key, _ in whole],
             class_indices=torch.tensor([0, 0, 1, 1]),
-            num_classes=2,
+            codec=HalfCodec(2),
             metadata={},
         )
     return made
@@ -84,7 +89,7 @@ def test_an_opened_dataset_knows_its_classes_and_every_epoch(folder: DatasetFold
         expected = drawn_batch(epoch)
         assert torch.equal(rows, expected[0])
         assert torch.equal(views.crop_box, expected[1].crop_box)
-        assert torch.equal(logits, expected[2])
+        assert torch.equal(logits, expected[2]["logits"].float())
 
 
 @pytest.mark.parametrize("epoch", [-1, NUM_EPOCHS, 1000])

@@ -22,9 +22,10 @@ from rded_core.io.distilled import DistilledDataset
 from rded_core.io.images import RejectedImage
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.shards import read_shard, write_shard
-from rded_core.io.soft_label_tables import read_epoch, write_soft_labels
+from rded_core.io.soft_label_tables import LabelReader, split_batches, write_soft_labels
 from rded_core.io.sources import SourceClass, open_source, read_item
 from rded_core.io.weights import read_weights
+from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, Views, draw_views
 
 KEYS = [f"c{number // 2:05d}_i{number % 2:05d}" for number in range(6)]
@@ -99,13 +100,13 @@ def make_soft_labels(path: Path, _: list[bytes]) -> None:
     write_soft_labels(
         path,
         (
-            (epoch, (rows, draw_views(recipe, 3, generator), torch.randn(3, 4, generator=generator).half()))
+            (epoch, (rows, draw_views(recipe, 3, generator), {"logits": torch.randn(3, 4, generator=generator).half()}))
             for epoch, order in enumerate(orders)
             for rows in order
         ),
         keys=KEYS,
         class_indices=torch.arange(6) // 2,
-        num_classes=4,
+        codec=HalfCodec(4),
         metadata={},
     )
 
@@ -159,10 +160,10 @@ def read_table(path: Path) -> None:
 
 
 def read_labels(path: Path) -> None:
-    for rows, views, logits in read_epoch(path, 1, {key: row for row, key in enumerate(KEYS)}):
+    for rows, views, encoded in split_batches(LabelReader(KEYS, HalfCodec(4)).read_epoch(path, 1)):
         assert isinstance(views, Views)
-        assert len(rows) == len(logits) == len(views.flip)
-        assert logits.dtype == torch.float16
+        assert len(rows) == len(encoded["logits"]) == len(views.flip)
+        assert encoded["logits"].dtype == torch.float16
 
 
 def read_state(path: Path) -> None:

@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.soft_label_tables import LabelledBatch, read_epoch, write_soft_labels
+from rded_core.io.soft_label_tables import LabelledBatch, LabelReader, split_batches, write_soft_labels
+from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, Views, draw_views
 
 NUM_CLASSES = 5
 KEYS = [f"c{index:05d}_i00000" for index in range(7)]
 CLASS_INDICES = torch.tensor([4, 0, 1, 1, 2, 3, 4])
-OPTIONS = {"keys": KEYS, "class_indices": CLASS_INDICES, "num_classes": NUM_CLASSES}
-ROWS_BY_KEY = {key: row for row, key in enumerate(KEYS)}
+OPTIONS = {"keys": KEYS, "class_indices": CLASS_INDICES, "codec": HalfCodec(NUM_CLASSES)}
+
+
+def read_epoch(path: Path, row_group: int, keys: list[str] = KEYS) -> list[LabelledBatch]:
+    return split_batches(LabelReader(keys, HalfCodec(NUM_CLASSES)).read_epoch(path, row_group))
 
 
 def drawn_epochs(mix: str = "cutmix") -> dict[int, list[LabelledBatch]]:
@@ -33,7 +37,7 @@ def drawn_epochs(mix: str = "cutmix") -> dict[int, list[LabelledBatch]]:
             for rows in batches
         ]
     return {
-        epoch: [(rows, views, (20 * logits).half()) for rows, views, logits in batches]
+        epoch: [(rows, views, {"logits": (20 * logits).half()}) for rows, views, logits in batches]
         for epoch, batches in epochs.items()
     }
 
@@ -53,12 +57,12 @@ def parts(views: Views) -> list[Tensor]:
 def test_epochs_round_trip(tmp_path: Path, mix: str) -> None:
     epochs = write(tmp_path / "t.parquet", mix)
     for row_group, epoch in enumerate((20, 21)):
-        read = read_epoch(tmp_path / "t.parquet", row_group, ROWS_BY_KEY)
+        read = read_epoch(tmp_path / "t.parquet", row_group)
         assert len(read) == 3
         for (rows, views, logits), (old_rows, old_views, old_logits) in zip(read, epochs[epoch], strict=True):
             assert torch.equal(rows, old_rows)
-            assert logits.dtype == torch.float16
-            assert torch.equal(logits, old_logits)
+            assert logits["logits"].dtype == torch.float16
+            assert torch.equal(logits["logits"], old_logits["logits"])
             for new, old in zip(parts(views), parts(old_views), strict=True):
                 assert new.dtype == old.dtype
                 assert torch.equal(new, old)
@@ -66,7 +70,7 @@ def test_epochs_round_trip(tmp_path: Path, mix: str) -> None:
 
 def test_rows_follow_the_datasets_own_order_of_keys(tmp_path: Path) -> None:
     epochs = write(tmp_path / "t.parquet")
-    shifted = {key: row + 100 for key, row in ROWS_BY_KEY.items()}
+    shifted = [f"other_{number}" for number in range(100)] + KEYS
     assert torch.equal(read_epoch(tmp_path / "t.parquet", 0, shifted)[1][0], epochs[20][1][0] + 100)
 
 
@@ -134,7 +138,7 @@ def test_logits_alone_go_without_dictionary_and_statistics(tmp_path: Path) -> No
 
 
 def flat_logits(epochs: dict[int, list[LabelledBatch]]) -> list[list[float]]:
-    return [row for epoch in (20, 21) for batch in epochs[epoch] for row in batch[2].float().tolist()]
+    return [row for epoch in (20, 21) for batch in epochs[epoch] for row in batch[2]["logits"].float().tolist()]
 
 
 def test_duckdb_reads_the_plain_codec(tmp_path: Path) -> None:
@@ -168,18 +172,18 @@ def test_damaged_tables_are_errors(tmp_path: Path, damage: str) -> None:
     if damage in contents:
         path.write_bytes(contents[damage])
     with pytest.raises(InputError, match=r"t\.parquet cannot be read"):
-        read_epoch(path, 0, ROWS_BY_KEY)
+        read_epoch(path, 0)
 
 
 def test_an_epoch_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     with pytest.raises(InputError, match="cannot be read"):
-        read_epoch(tmp_path / "t.parquet", 2, ROWS_BY_KEY)
+        read_epoch(tmp_path / "t.parquet", 2)
 
 
 def test_a_key_of_another_dataset_is_an_error_that_names_it(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
-    fewer = {key: row for key, row in ROWS_BY_KEY.items() if key != KEYS[3]}
+    fewer = [key for key in KEYS if key != KEYS[3]]
     with pytest.raises(InputError, match=f"does not belong to these images: it names '{KEYS[3]}'"):
         read_epoch(tmp_path / "t.parquet", 0, fewer)
 
@@ -190,7 +194,7 @@ def test_another_kind_of_table_is_an_error(tmp_path: Path) -> None:
     for missing in ("key", "batch", "logits", "crop_top"):
         pq.write_table(table.drop_columns([missing]), tmp_path / "other.parquet")
         with pytest.raises(InputError, match=missing):
-            read_epoch(tmp_path / "other.parquet", 0, ROWS_BY_KEY)
+            read_epoch(tmp_path / "other.parquet", 0)
 
 
 def test_flipped_bytes_give_labels_or_an_error_and_no_traceback(tmp_path: Path) -> None:
@@ -205,7 +209,7 @@ def test_flipped_bytes_give_labels_or_an_error_and_no_traceback(tmp_path: Path) 
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes(bytes(data))
         try:
-            read_epoch(path, 0, ROWS_BY_KEY)
+            read_epoch(path, 0)
         except InputError:
             refused += 1
     assert refused > 10

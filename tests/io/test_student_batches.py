@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.protocols import find_protocol
+from rded_core.stored_epochs import stored_epoch
 from rded_core.views import apply_views, partner_share
 
 CPU = torch.device("cpu")
@@ -77,9 +77,10 @@ def test_one_hot_views_are_drawn_anew_each_epoch_and_never_mixed(dataset: Distil
         assert labels.sum(dim=0).tolist() == [2.0, 2.0, 2.0]
 
 
-def test_an_epoch_too_many_is_an_error_in_its_place(dataset: DistilledDataset) -> None:
-    seen: list[int] = []
-    options = {"num_epochs": 14, "seed": 0, "device": CPU, "workers": 1}
-    with pytest.raises(InputError, match=r"epoch 12 of .* was not recorded"):
-        seen.extend(len(list(batches)) for batches in student_epochs(dataset, find_protocol("paper"), **options))
-    assert set(seen) == {2}
+def test_a_longer_training_walks_the_recorded_epochs_again(dataset: DistilledDataset) -> None:
+    epochs = epochs_of(dataset, num_epochs=25)
+    again = [stored_epoch(epoch, num_stored=12, seed=5) for epoch in range(25)]
+    assert sorted(again[12:24]) == list(range(12))
+    for epoch in (12, 17, 24):
+        batches = zip(epochs[epoch], epochs[again[epoch]], strict=True)
+        assert all(torch.equal(now.shown, then.shown) for now, then in batches)

@@ -15,6 +15,7 @@ from rded_core.io.tables import (
     LINEAGE,
     SCORES,
     SELECTED,
+    codec_schema,
     iterate_rows,
     read_rows,
     soft_label_schema,
@@ -73,7 +74,7 @@ def test_lineage_columns_are_those_promised() -> None:
 
 
 def test_soft_label_columns_are_those_promised() -> None:
-    schema = soft_label_schema(7)
+    schema = soft_label_schema(codec_schema("float16", num_classes=7))
     assert columns(schema) == SOFT_LABEL_COLUMNS
     assert list(columns(schema)) == list(SOFT_LABEL_COLUMNS)
     assert not schema.field("logits").type.value_field.nullable

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rded_core.config import LABEL_CODECS
 from rded_core.errors import InputError
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import (
-    CODECS,
     Codec,
     FeatureCodec,
     HalfCodec,
@@ -44,7 +44,7 @@ def _logits(name: str, outputs: Tensor) -> Tensor:
     return functional.linear(outputs, *_head()) if name == "features" else outputs
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", LABEL_CODECS)
 def test_logits_are_off_by_no_more_than_is_said(name: str) -> None:
     codec, outputs = _codec(name), _outputs(name)
     encoded = codec.encode(outputs)
@@ -62,14 +62,14 @@ def test_what_is_said_is_little(name: str, share: float) -> None:
     assert (codec.error(codec.encode(outputs)) < share * reach).all()
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", LABEL_CODECS)
 def test_rows_are_encoded_each_on_its_own(name: str) -> None:
     codec, outputs = _codec(name), _outputs(name)
     whole, part = codec.encode(outputs), codec.encode(outputs[40:60])
     assert all(torch.equal(whole[column][40:60], part[column]) for column in whole)
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", LABEL_CODECS)
 def test_no_rows_have_the_same_columns(name: str) -> None:
     codec = _codec(name)
     none, some = (codec.encode(_outputs(name)[:rows]) for rows in (0, 5))

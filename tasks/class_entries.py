@@ -1,0 +1,70 @@
+"""What a dataset says of its classes, and of what was short in them."""
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.prepare import RunPlan
+from tasks.units import StageResult
+
+MAX_NAMES = 20
+"""Rejected files that the report names; the records in ``work/`` name all."""
+
+
+@dataclass(slots=True)
+class ClassPatches:
+    """How many images a class has, and the realism scores of their patches in nats (none for controls)."""
+
+    num_images: int = 0
+    scores: list[float] = field(default_factory=list[float])
+
+
+def class_entries(plan: RunPlan, looked_at: list[StageResult], found: dict[int, ClassPatches]) -> list[dict[str, Any]]:
+    """Returns classes.json's entries, each with its rejected images by reason and its median score.
+
+    `looked_at` are the results of all stages that read images and may reject some.
+    """
+    rejected: dict[int, list[tuple[str, str]]] = {label.index: [] for label in plan.classes}
+    for result in looked_at:
+        for index, record in result.records.items():
+            rejected[index] += [(reason, uri) for reason, uri in record.facts["rejected"]]
+    counted = ((index, record.facts.get("usable")) for result in looked_at for index, record in result.records.items())
+    usable = {index: count for index, count in counted if count is not None}
+    return [
+        {
+            "index": label.index,
+            "name": label.name,
+            "wnid": label.wnid,
+            "folder": label.folder,
+            "num_source": plan.index.records[label.index].facts["images"],  # as listed when the class was drawn
+            "num_candidates": usable[label.index],
+            "num_images": found[label.index].num_images,
+            "rejected": dict(Counter(reason for reason, _ in rejected[label.index])),
+            "rejected_files": [f"{uri} ({reason})" for reason, uri in rejected[label.index]],
+            "median_score_nats": statistics.median(scores) if (scores := found[label.index].scores) else None,
+        }
+        for label in plan.classes
+    ]
+
+
+def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
+    """Returns what a reader should know first: rejected images, few candidates, missing images."""
+    total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
+    files = [name for entry in classes for name in entry["rejected_files"]]
+    shown = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
+    notes = [f"source images rejected: {reasons}: {shown}"] if total else []
+    short = [entry for entry in classes if entry["num_candidates"] < plan.config.num_candidates]
+    if short:
+        fewest = min(short, key=lambda entry: entry["num_candidates"])
+        notes.append(
+            f"classes with fewer than {plan.config.num_candidates} candidates: {len(short)} "
+            f"(fewest: {fewest['folder']}, {fewest['num_candidates']})"
+        )
+    missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
+    if missing:
+        notes.append(
+            f"classes with fewer than {plan.config.ipc} images: {len(missing)} (first: {missing[0]['folder']})"
+        )
+    return notes
