@@ -30,7 +30,7 @@ UNIT = "choice"
 SAMPLE_VIEWS = 2000
 """Views that are labelled to choose by: at least two of each image, so that what they differ by shows."""
 
-TOPS = (20, 100)
+TOPS = (5, 20, 100)
 """Classes that ``topk`` is tried with."""
 
 MARGIN = 0.99
