@@ -40,6 +40,7 @@ def distill(
         check_rejected(plan, scores)
         selected = each(select, plan, plan.shards, candidates, scores)
         images = each(tile, plan, plan.shards, candidates, scores, selected)
+        check_rejected(plan, scores, images)
         blocks = label_blocks(config, images)
         labels = each(label_views, plan, blocks, [images for _ in blocks])
         results = StageResults(
