@@ -11,8 +11,9 @@ from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record, write_twins
-from rded_core.io.paths import DatasetFolder, RunFolder, evaluation_folder, find_dataset
+from rded_core.io.paths import DatasetFolder, RunFolder, block_name, epoch_blocks, evaluation_folder, find_dataset
 from rded_core.io.run_records import holds_run, read_run, require_published
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
@@ -53,6 +54,8 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
             f"--epochs {config.epochs} exceeds the {dataset.num_epochs} epochs of labels in {config.dataset}; train "
             "fewer, or distil with more --label-epochs"
         )
+    if not one_hot:
+        _check_labels(dataset, config.epochs or dataset.num_epochs, run)
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
@@ -85,6 +88,15 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
             f"{config.dataset} holds labels of views drawn for --protocol {recorded}, not {wanted.name}; distil with "
             f"--protocol {wanted.name} into another --out, or evaluate with --protocol {recorded}"
         )
+
+
+def _check_labels(dataset: DistilledDataset, num_epochs: int, run: RunFolder | None) -> None:
+    """Raises InputError where a table of the labels that students are going to read is not there."""
+    for block in epoch_blocks(dataset.num_epochs, EPOCHS_PER_FILE):
+        table = dataset.folder.soft_labels(block_name(block))
+        if block.start < num_epochs and not table.is_file():
+            remedy = f"rded repair {run.root} makes it again" if run else "fetch it again"
+            raise InputError(f"{table} is missing; {remedy}")
 
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
