@@ -43,6 +43,7 @@ def distill(
         check_rejected(plan, scores)
         selected = each(select, plan, plan.shards, candidates, scores)
         images = each(tile, plan, plan.shards, candidates, scores, selected)
+        check_rejected(plan, scores, images)
         chosen = once(choose_labels, plan, images)
         blocks = label_blocks(chosen)
         labels = each(label_views, plan, blocks, [chosen for _ in blocks], [images for _ in blocks])

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,14 +148,22 @@ def _check_drawn(plan: RunPlan, index: int, usable: int, rejected: Rejected) -> 
         raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config)
 
 
-def check_rejected(plan: RunPlan, stages: list[StageResult]) -> None:
+def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[StageResult] = ()) -> None:
     """Raises InputError where more images turned out unusable than the run allows.
 
     What was done is kept: with a larger ``max_rejected`` the run goes on from here.
+
+    Args:
+        plan: the run's.
+        stages: of the stage that read the images.
+        later: of the stage that read some of the same again, and lost some.
     """
-    records = [record for stage in stages for record in stage.records.values()]
-    rejected = [entry for record in records for entry in record.facts["rejected"]]
-    tried = len(rejected) + sum(record.facts.get("candidates", record.facts.get("usable", 0)) for record in records)
+    read = [record for stage in stages for record in stage.records.values()]
+    again = [record for stage in later for record in stage.records.values()]
+    tried = sum(
+        len(record.facts["rejected"]) + record.facts.get("candidates", record.facts.get("usable", 0)) for record in read
+    )
+    rejected = [entry for record in (*read, *again) for entry in record.facts["rejected"]]
     if len(rejected) <= max(plan.config.max_rejected * tried, FEW_REJECTED):
         return
     reasons = ", ".join(

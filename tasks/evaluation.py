@@ -11,8 +11,9 @@ from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record, write_twins
-from rded_core.io.paths import DatasetFolder, RunFolder, evaluation_folder, find_dataset
+from rded_core.io.paths import DatasetFolder, RunFolder, block_name, epoch_blocks, evaluation_folder, find_dataset
 from rded_core.io.run_records import holds_run, read_run, require_published
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
@@ -31,11 +32,13 @@ class EvaluationPlan:
         run: where results go: the dataset's run folder, or a folder beside a dataset that has none.
         distilled: the dataset.
         controls: control's name to the config that makes it.
+        config: of the evaluation, with the epochs that all students train, on controls too.
     """
 
     run: RunFolder
     distilled: TrainingSet
     controls: dict[str, DistillConfig]
+    config: EvaluateConfig
 
 
 @task(name="prepare-evaluation", task_run_name="prepare {config.dataset}", **STAGE_POLICY)
@@ -52,6 +55,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     epochs = config.epochs or dataset.training_epochs
     if not one_hot:
         run_logger().info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=0))
+        _check_labels(dataset, min(epochs, dataset.num_epochs), run)
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
@@ -65,7 +69,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     if is_source(val, place):
         run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}
-    return EvaluationPlan(place, TrainingSet("distilled", folder), controls)
+    return EvaluationPlan(place, TrainingSet("distilled", folder), controls, replace(config, epochs=epochs))
 
 
 def is_source(val: Source, run: RunFolder) -> bool:
@@ -84,6 +88,15 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
             f"{config.dataset} holds labels of views drawn for --protocol {recorded}, not {wanted.name}; distil with "
             f"--protocol {wanted.name} into another --out, or evaluate with --protocol {recorded}"
         )
+
+
+def _check_labels(dataset: DistilledDataset, num_epochs: int, run: RunFolder | None) -> None:
+    """Raises InputError where a table of the labels that students are going to read is not there."""
+    for block in epoch_blocks(dataset.num_epochs, EPOCHS_PER_FILE):
+        table = dataset.folder.soft_labels(block_name(block))
+        if block.start < num_epochs and not table.is_file():
+            remedy = f"rded repair {run.root} makes it again" if run else "fetch it again"
+            raise InputError(f"{table} is missing; {remedy}")
 
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
@@ -105,7 +118,7 @@ def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
 
 @task(name="sum-up", task_run_name="sum up {config.student}", **STAGE_POLICY)
 def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list[Record]]) -> dict[str, Any]:
-    """Averages each set's students over seeds, writes the table as JSON and returns it."""
+    """Averages each set's students over seeds, writes the table as JSON and returns it; `config` is the plan's."""
     _require_one_dataset(plan, results)
     dataset = DistilledDataset(plan.distilled.folder)
     protocol = config.protocol or str(dataset.recipe["protocol"])

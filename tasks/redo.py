@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
@@ -11,7 +12,7 @@ from rded_core.io.findings import Fault, Findings
 from rded_core.io.manifest import digest_of, find_record
 from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES, record_beside, stage_records, twins
-from rded_core.io.run_records import read_run, run_identity
+from rded_core.io.run_records import is_published_as, read_run, run_identity
 from rded_core.io.sources import Source, SourceClass, open_source
 from rded_core.io.tables import INDEX, read_rows
 from tasks.index import item_of
@@ -90,7 +91,19 @@ def work_to_redo(run: RunFolder, findings: Findings) -> tuple[DistillConfig, lis
             f"{' and '.join(changed)} changed since {run.root} was distilled, so what is damaged cannot be made again "
             f"as it was; rded distill --config {run.run_json} makes the dataset of what is there now"
         )
+    _require_published(run, described, findings)
     return config, [label.folder for label in classes]
+
+
+def _require_published(run: RunFolder, described: dict[str, Any], findings: Findings) -> None:
+    """Raises InputError where the dataset is damaged, and the settings are others now than it was made under."""
+    published, _ = find_record(run.record("publish", "dataset"))
+    is_damaged = any(fault.path.is_relative_to(run.dataset) for fault in _to_redo(run, findings))
+    if is_damaged and published is not None and not is_published_as(published, described):
+        raise InputError(
+            f"the run in {run.root} was begun again under other settings, so its dataset cannot be made again as it "
+            f"was; rded distill --config {run.run_json} makes that of the settings now"
+        )
 
 
 def _damaged_classes(run: RunFolder, findings: Findings, source: Source) -> list[SourceClass]:

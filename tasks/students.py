@@ -92,7 +92,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
         STAGE,
         unit,
         settings={"seed": seed, **settings},
-        upstream={"dataset": sums, "validation images": val.digest()},
+        upstream={"dataset": sums, "validation images": val.digest(with_stamps=True)},
         outputs=(result,),
     )
     done = run_unit(unit_of_work, produce)
@@ -181,7 +181,7 @@ class _Training:
         # The authors' CutMix writes into its batch, so what their extra pass sees is mixed; their MixUp does not.
         self.mixed_in_place = dataset.recipe["views"]["mix"] == "cutmix"
         self.preprocessing = Preprocessing(tuple(dataset.recipe["mean"]), tuple(dataset.recipe["std"]))
-        self.val = _evaluation_views(_Validation(val.spec, val.digest(), self.size, self.workers, val))
+        self.val = _evaluation_views(_Validation(val.spec, val.digest(with_stamps=True), self.size, self.workers, val))
         with seeded_init(counter_seed(seed, "student")):
             network = build_network(config.student, num_classes=len(dataset.classes), size=self.size)
         self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)

@@ -65,7 +65,8 @@ def dataset_checks(folder: DatasetFolder, sums: str | None = None) -> list[Check
     """
     contents = _Contents(folder)
     steps: list[tuple[Path, Callable[[_Contents, Path], Iterable[str]]]] = [
-        (folder.recipe, _check_small_files),
+        (folder.classes, _read_classes),
+        (folder.recipe, _read_recipe),
         *((tar, _check_images) for tar in folder.image_tars()),
         (folder.classes, _check_counts),
         *((table, _check_lineage) for table in folder.lineage_tables()),
@@ -82,11 +83,14 @@ def _read(
     contents: _Contents, path: Path, look: Callable[[_Contents, Path], Iterable[str]], findings: Findings
 ) -> None:
     """Takes one step where its file is whole, and what it is compared with was read."""
-    needs_images = look not in (_check_small_files, _check_images, _check_croissant)
+    is_small = look in (_read_classes, _read_recipe)
+    if is_small and contents.folder.sums in findings.whole and not path.is_file():
+        findings.add("missing", path, "every dataset has it")
+    needs_images = not is_small and look not in (_check_images, _check_croissant)
     if path not in findings.whole or (needs_images and contents.is_partial):
         contents.is_partial |= look is _check_images
         return
-    if not contents.is_open and look is not _check_small_files:
+    if not contents.is_open and not is_small:
         return
     try:
         for what in look(contents, path):
@@ -96,14 +100,23 @@ def _read(
         findings.add("inconsistent", path, f"is not what its name says ({type(error).__name__}: {error})")
 
 
-def _check_small_files(contents: _Contents, path: Path) -> Iterable[str]:
+def _read_classes(contents: _Contents, path: Path) -> Iterable[str]:
+    classes = json.loads(path.read_text(encoding="utf-8"))
+    for entry in classes:
+        for name in ("index", "name", "folder", "num_images"):
+            entry[name]
+    contents.classes = classes
+    return ()
+
+
+def _read_recipe(contents: _Contents, path: Path) -> Iterable[str]:
     recipe = json.loads(path.read_text(encoding="utf-8"))
-    classes = json.loads(contents.folder.classes.read_text(encoding="utf-8"))
-    if [entry["index"] for entry in classes] != list(range(recipe["num_classes"])):
+    classes = contents.classes
+    if classes and [entry["index"] for entry in classes] != list(range(recipe["num_classes"])):
         yield f"it has {recipe['num_classes']} classes, which are not those that classes.json numbers"
-    if sum(entry["num_images"] for entry in classes) != recipe["num_images"]:
+    if classes and sum(entry["num_images"] for entry in classes) != recipe["num_images"]:
         yield f"it has {recipe['num_images']} images, classes.json another number"
-    contents.recipe, contents.classes = recipe, classes
+    contents.recipe = recipe
 
 
 def _check_images(contents: _Contents, path: Path) -> Iterable[str]:

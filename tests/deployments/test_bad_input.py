@@ -199,6 +199,13 @@ def test_evaluate_damaged_labels(expect_error: Expect, finished_run: Path, share
     expect_error("epochs-000000-000009.parquet cannot be read.*distil again", *given)
 
 
+def test_evaluate_missing_labels(expect_error: Expect, finished_run: Path, shared_source: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (run / "dataset" / "soft_labels" / "epochs-000010-000011.parquet").unlink()
+    given = ("evaluate", run, "--val", shared_source, "--student", "convnet3", "--seeds", 1)
+    expect_error("epochs-000010-000011.parquet is missing; rded repair .* makes it again", *given)
+
+
 def test_train_observer_unwritable_file(expect_error: Expect, shared_source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     given = ("--arch", "convnet3", "--size", 32, "--epochs", 1, "--out", tmp_path / "file" / "x.safetensors")

@@ -181,6 +181,7 @@ def test_killed_anywhere(
 
     tally = pass_lives(one_life, events, FIRST_RUNS, per_life=3, seed=20260101)
     assert sum(tally.kills.values()) >= 100
+    assert not tally.absent
 
 
 @pytest.mark.soak

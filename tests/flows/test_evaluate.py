@@ -189,3 +189,23 @@ def test_dataset_that_is_exchanged_between_two_students_gives_no_table(
         evaluate.fn(_config(run, shared_source, controls=(), epochs=1))
     assert len(written) == 2
     assert not (run / "evaluations").exists()
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_students_are_trained_again_for_validation_images_written_anew(
+    finished_run: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """Under their old names, and as long as they were: nothing but their time of change tells."""
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    config = _config(run, image_folder, controls=(), seeds=1, epochs=1)
+    evaluate.fn(config)
+    (record,) = (path for path in (run / "work" / "students").iterdir() if "result" not in path.name)
+    before = record.stat().st_mtime_ns
+    evaluate.fn(config)
+    assert record.stat().st_mtime_ns == before
+    for path in (image_folder / "10").iterdir():
+        data = bytearray(path.read_bytes())
+        data[-40] ^= 1
+        path.write_bytes(data)
+    evaluate.fn(config)
+    assert record.stat().st_mtime_ns != before

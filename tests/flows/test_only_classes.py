@@ -207,3 +207,10 @@ def test_damage_and_absence_are_named_where_nothing_is_published(
     shutil.rmtree(run.root)
     assert _work_on_one(config) is None
     assert "nothing published: 2 of 3 classes have no images yet (1 ...); run without" in caplog.text
+
+
+def test_repair_refuses_a_dataset_of_other_settings(run: RunFolder, config: DistillConfig) -> None:
+    assert _work_on_one(config, ipc=1) is None
+    _hurt(run, "dataset/recipe.json")
+    with pytest.raises(InputError, match=r"begun again under other settings, .*rded distill --config"):
+        _repair(run)

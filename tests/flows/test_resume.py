@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +12,9 @@ from flows.distill import distill
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage
-from rded_core.io.paths import class_unit
+from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.sources import SourceItem, read_item
+from tasks.candidates import read_candidate
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]
@@ -135,6 +138,25 @@ def test_more_rejected_images_than_allowed_stop_the_run_and_lose_nothing(
     drawn = _written(tmp_path / "run")
     run_undecorated(make_config(tmp_path / "run", source=str(image_folder), num_candidates=16, max_rejected=0.1))
     assert drawn.items() <= _written(tmp_path / "run").items()
+
+
+def test_images_lost_before_they_were_tiled_are_counted_too(
+    make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in tars that are read where they lie, and that somebody changes meanwhile."""
+    config = make_config(tmp_path / "run", ipc=1)
+
+    def lose(run: RunFolder, unit: str, row: dict[str, Any], *, verify: bool) -> bytes:
+        if row["position"] < 6:
+            raise RejectedImage("changed", row["source_uri"])
+        return read_candidate(run, unit, row, verify=verify)
+
+    monkeypatch.setattr("tasks.squeeze.read_candidate", lose)
+    with pytest.raises(InputError, match=r"of 30 source images cannot be used \(\d+ changed; .*--max-rejected 10%"):
+        run_undecorated(config)
+    assert not (tmp_path / "run" / "dataset").exists()
+    run_undecorated(replace(config, max_rejected=0.6))
+    assert (tmp_path / "run" / "dataset").exists()
 
 
 def test_run_goes_on_from_another_folder(

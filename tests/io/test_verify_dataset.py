@@ -155,6 +155,27 @@ def test_files_at_odds_are_named(dataset: DatasetFolder, hurt: Callable[[Path], 
     assert re.search(what, found[path].what), found[path].what
 
 
+def _drop_counts(entries: list[dict[str, Any]]) -> None:
+    entries[0].pop("num_images")
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("name", ["classes.json", "recipe.json"])
+def test_small_file_that_is_missing_is_named_and_no_other(dataset: DatasetFolder, name: str, is_listed: bool) -> None:
+    (dataset.root / name).unlink()
+    if not is_listed:
+        write_sums(dataset)
+    found = [(fault.kind, fault.path.name) for fault in _faults(dataset) if fault.path != dataset.croissant]
+    assert found == [("missing", name)]
+
+
+def test_classes_without_counts_are_named(dataset: DatasetFolder) -> None:
+    _json("classes.json", _drop_counts)(dataset.root)
+    write_sums(dataset)
+    found = {fault.path.name: fault.what for fault in _faults(dataset) if fault.path != dataset.croissant}
+    assert found == {"classes.json": "is not what its name says (KeyError: 'num_images')"}
+
+
 @pytest.mark.parametrize("separator", ["\x0b", "\r", "\u2028", " "])
 def test_other_line_ends_in_the_sums_are_seen(dataset: DatasetFolder, separator: str) -> None:
     text = dataset.sums.read_text()

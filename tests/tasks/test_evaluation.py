@@ -85,3 +85,17 @@ def test_deviation_over_seeds_is_the_samples() -> None:
     assert summary["last_top1"]["std"] == pytest.approx(0.2)
     assert summary["last_top5"]["std"] == 0.0
     assert summarise_students(students[:1])["best_top1"] == {"mean": 0.2, "std": None}
+
+
+def test_missing_label_table_is_noticed_before_anything_is_trained(
+    run: Path, shared_source: Path, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    (table,) = (copied / "dataset" / "soft_labels").iterdir()
+    table.unlink()
+    with pytest.raises(InputError, match=rf"{table.name} is missing; rded repair {copied} makes it again"):
+        prepare_evaluation.fn(_config(copied, shared_source))
+    prepare_evaluation.fn(_config(copied, shared_source, protocol="hard"))
+    published = shutil.copytree(copied / "dataset", tmp_path / "published")
+    with pytest.raises(InputError, match=r"is missing; fetch it again"):
+        prepare_evaluation.fn(_config(published, shared_source, controls=()))

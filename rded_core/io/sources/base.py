@@ -74,11 +74,16 @@ class Source:
         lines = "".join("\t".join(map(str, item)) + "\n" for item in self.items[index])
         return hashlib.sha256(lines.encode()).hexdigest()
 
-    def digest(self) -> str:
-        """Returns the SHA-256 of the class order and every item's name, place and length: what was there."""
+    def digest(self, *, with_stamps: bool = False) -> str:
+        """Returns the SHA-256 of the class order and every item's name, place and length: what was there.
+
+        With stamps it is another digest too where a file was written anew under its name, whatever its length.
+        """
         state = hashlib.sha256()
         for label, items in zip(self.classes, self.items, strict=True):
-            lines = "".join(f"{item.uri}\t{item.offset}\t{item.num_bytes}\n" for item in items)
+            stamps = (f"\t{item.stamp}" if with_stamps else "" for item in items)
+            places = (f"{item.uri}\t{item.offset}\t{item.num_bytes}" for item in items)
+            lines = "".join(f"{place}{stamp}\n" for place, stamp in zip(places, stamps, strict=True))
             state.update(f"{label.folder}\n{lines}".encode())
         return state.hexdigest()
 
