@@ -1,6 +1,6 @@
 """``rded trace`` and ``rded forget``: where distilled images come from, and how to be rid of a source image."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,7 +33,12 @@ IMAGES_FROM = Annotated[
 
 RUN = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run (--out of rded distill).", show_default=False)]
 FORGET = Annotated[
-    list[str], typer.Option("--source", metavar="IMAGE", help="Source image, by its URI or SHA-256. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="IMAGE",
+        help="Source image, by its URI or SHA-256. Repeatable; without it, what was begun and interrupted is ended.",
+    ),
 ]
 
 
@@ -63,15 +68,21 @@ def _trace(
         print_uses(trace_sources(directory, source or []))
 
 
-def _forget(directory: RUN, source: FORGET) -> None:
-    from rded_core.io.forgotten import read_forgotten
+def _forget(directory: RUN, source: FORGET = None) -> None:
+    from rded_core.io.forgotten import is_forgetting
+    from rded_core.io.known_images import forgotten_before
     from rded_core.io.run_records import find_run, read_run
 
     run = find_run(directory)
     read_run(run)
-    read_forgotten(run)
-    tell_start()
-    from deployments.lineage_reports import print_forgotten
-    from flows.forget import forget
+    if not source and not is_forgetting(run):
+        raise InputError("missing: --source IMAGE; see rded forget --help")
+    done: dict[str, Any] = {"already": forgotten_before(run, source or [])}
+    if not done["already"]:
+        tell_start()
+        from flows.forget import forget
 
-    print_forgotten(forget(directory, source))
+        done = forget(directory, source or [])
+    from deployments.lineage_reports import print_forgotten
+
+    print_forgotten(done)

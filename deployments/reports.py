@@ -1,11 +1,14 @@
 """What the commands print when they are done."""
 
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import typer
 
+from rded_core.io.forgotten import is_forgetting
 from rded_core.io.manifest import NEW
+from rded_core.io.paths import RunFolder
 
 SMALL_IMAGE_PX = 64
 """Up to here images are too small for a mosaic: the paper takes factor 1."""
@@ -75,7 +78,9 @@ def _describe_stage(entry: dict[str, Any]) -> str:
 
 
 def print_next(record: dict[str, Any]) -> None:
-    """Prints the command that evaluates what was distilled."""
+    """Prints the command that evaluates what was distilled, after the one that ends what was interrupted."""
+    if is_forgetting(RunFolder(Path(record["out"]))):
+        typer.echo(f"unfinished  rded forget {quote(record['out'])}: it was interrupted, and traces may be left")
     if record["dataset"] is None:
         return
     typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")

@@ -10,6 +10,7 @@ from rded_core.errors import InputError
 from rded_core.io.checksums import FOREIGN, MOVE_AWAY
 from rded_core.io.files import kind_of
 from rded_core.io.findings import Check, Findings
+from rded_core.io.forgotten import is_forgetting
 from rded_core.io.locks import holds
 from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
@@ -62,6 +63,7 @@ def _folder_checks(run: RunFolder) -> list[Check]:
     steps: list[Check] = [partial(_check_twins, *pair) for pair in twins(run)]
     steps += [partial(_check_record, run, path) for path in stage_records(run)]
     steps.append(partial(_check_notes, run))
+    steps.append(partial(_check_forgetting, run))
     if published or run.dataset.exists():
         steps += dataset_checks(dataset, published.facts["sums"] if published else None)
     steps.append(partial(_check_complete, run, published))
@@ -116,6 +118,13 @@ def _check_notes(run: RunFolder, findings: Findings) -> None:
             findings.accept(path)
         else:
             findings.add("unexpected", path, "a note of images that no labels here are made from")
+
+
+def _check_forgetting(run: RunFolder, findings: Findings) -> None:
+    """Notes a forgetting that was interrupted."""
+    if is_forgetting(run):
+        findings.known.add(run.forgetting)
+        findings.notes.append(f"a forgetting was interrupted: rded forget {run.root} ends it")
 
 
 def _check_complete(run: RunFolder, published: Record | None, findings: Findings) -> None:
