@@ -149,7 +149,7 @@ def _fault(run: RunFolder, record: Record) -> str:
     findings = Findings(run.root, remedy="")
     for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):
         check(findings)
-    kinds = [fault.kind for fault in findings.faults if not fault.is_foreign]
+    kinds = [fault.kind for fault in findings.faults]
     return f"dataset {kinds[0]}" if kinds else ""
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.checksums import FOREIGN, MOVE_AWAY
-from rded_core.io.files import kind_of
+from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
 from rded_core.io.forgotten import is_forgetting
 from rded_core.io.locks import holds
@@ -170,6 +169,9 @@ def _name_strays(run: RunFolder, findings: Findings) -> None:
             holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
             findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} writes here, or crashed")
             continue
+        if is_written_elsewhere(path):
+            findings.notes.append(f"{findings.where(path)}: another machine writes it, or did within the hour")
+            continue
         record = next((found for each in (run, *run.controls()) if (found := record_beside(each, path))), None)
         if any(is_leftover(each, path) for each in (run, *run.controls())):
             findings.add("unexpected", path, "left behind by a run that was interrupted")
@@ -179,4 +181,4 @@ def _name_strays(run: RunFolder, findings: Findings) -> None:
         elif record is not None:
             findings.add("unexpected", path, f"{record.name} does not name it")
         else:
-            findings.add("unexpected", path, FOREIGN, remedy=MOVE_AWAY, is_foreign=True)
+            findings.note_foreign(path)
