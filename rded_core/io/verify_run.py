@@ -44,7 +44,7 @@ def find_checked(path: str) -> RunFolder | DatasetFolder:
     if RunFolder(root).stage("candidates").is_dir():
         raise InputError(
             f"{path} has lost run.json and its copy in work/, so nothing tells what it was to be; put one back from a "
-            "backup, or distil again into another --out"
+            "backup, or run rded distill with the flags of before, which takes up what is there"
         )
     raise InputError(
         f"neither a run nor a dataset of rded: {path}; give the --out folder of rded distill, or a dataset"
