@@ -117,6 +117,7 @@ ACCEPTED_LINES = [
     (*DISTILL, "--no-flip", "--classes", "a,b", "--crop-scale-min", "1"),
     (*DISTILL, "--max-rejected", "1%", "--crop-scale-min", "8%"),
     (*DISTILL, "--only-classes", "a,b", "--redo", "score,label"),
+    (*DISTILL, "--redo", "relabel"),
 ]
 
 Outcomes = dict[tuple[str, ...], tuple[int, str]]
