@@ -59,6 +59,18 @@ def holds(lock: Path) -> bool:
     return lock.resolve() in _HELD.get()
 
 
+def is_held(lock: Path) -> bool:
+    """Tells whether a process holds the lock at a path: a crash leaves the file, and nobody who holds it."""
+    try:
+        with lock.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # held, or on a file system that cannot tell
+        return True
+    return False
+
+
 def _acquire(path: Path, *, wait: bool) -> IO[str]:
     """Opens and locks the file at `path`, which its last holder may just be removing."""
     while True:

@@ -10,7 +10,7 @@ from rded_core.errors import InputError
 from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
 from rded_core.io.forgotten import is_forgetting
-from rded_core.io.locks import holds
+from rded_core.io.locks import holds, is_held
 from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
 from rded_core.io.run_files import (
@@ -167,7 +167,8 @@ def _name_strays(run: RunFolder, findings: Findings) -> None:
             continue
         if path == run.lock:
             holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
-            findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} writes here, or crashed")
+            does = "writes here" if is_held(path) else "crashed, and nobody writes here now"
+            findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} {does}")
             continue
         if is_written_elsewhere(path):
             findings.notes.append(f"{findings.where(path)}: another machine writes it, or did within the hour")

@@ -1,15 +1,19 @@
 """``rded verify`` and ``rded repair`` as a user meets them: one line a fault, exit codes, nothing of theirs deleted."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 
 import pytest
 
 from rded_core.config import DistillConfig
+from rded_core.io.locks import only_writer
+from rded_core.io.paths import RunFolder
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -137,10 +141,19 @@ def test_what_is_no_run(command: str, run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_being_written(run: Path, run_cli: RunCli) -> None:
+    other, lock = Context(), only_writer(RunFolder(run))
+    other.run(lock.__enter__)
+    code, out, _ = run_cli("verify", run)
+    other.run(lock.__exit__, None, None, None)
+    assert code == 0
+    assert re.search(rf"note +\.lock: process {os.getpid()} on .* writes here\n", out)
+
+
+def test_a_lock_that_a_crash_left_says_so(run: Path, run_cli: RunCli) -> None:
     (run / ".lock").write_text("process 1 on elsewhere since noon (rded distill)\n")
     code, out, _ = run_cli("verify", run)
     assert code == 0
-    assert re.search(r"note +\.lock: process 1 on elsewhere .* writes here, or crashed", out)
+    assert re.search(r"note +\.lock: process 1 on elsewhere .* crashed, and nobody writes here now\n", out)
 
 
 def test_unfinished_run_is_no_fault(run: Path, run_cli: RunCli) -> None:
