@@ -1,11 +1,14 @@
 """``rded trace`` and ``rded forget``: where distilled images come from, and how to be rid of a source image."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from deployments.environment import tell_start
 from rded_core.errors import InputError
+from rded_core.io.paths import find_dataset
+from rded_core.io.picture_formats import require_picture_ending
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 KEYS = Annotated[
@@ -59,6 +62,9 @@ def _trace(
 ) -> None:
     if bool(keys) == bool(source):
         raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
+    find_dataset(directory)
+    if picture and not Path(picture).is_dir():
+        require_picture_ending(Path(picture))
     from deployments.lineage_reports import print_traces, print_uses
     from tasks.trace import trace_images, trace_sources
 

@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,14 @@ def test_forget_needs_a_run_folder(run_cli: RunCli, run: Path, tmp_path: Path) -
     code, _, err = run_cli("forget", run, "--source", "1/typo.jpg")
     assert code == 2
     assert "no image '1/typo.jpg'" in err
+
+
+def test_picture_of_another_format_is_told_at_once(run: Path) -> None:
+    code = (
+        "import sys; from deployments.cli import app; from rded_core.errors import InputError\n"
+        f"try: app(['trace', {str(run)!r}, 'c00000_i00000', '--picture', 'why.gif'], standalone_mode=False)\n"
+        "except InputError as error: assert 'must end in .jpg or .jpeg or .png' in str(error)\n"
+        "else: raise AssertionError\n"
+        "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
