@@ -28,6 +28,7 @@ from rded_core.io.shards import Sample, write_shard
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_observer, load_teacher
+from tasks.observe import chance_notes
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
@@ -119,6 +120,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
     told = {"out": plan.config.out, "dataset": str(plan.run.dataset), "missing": []}
+    told["warnings"] = chance_notes(results.checks)
     return work.end_with({**work.records[0].facts["summary"], **told, "work": describe_work(plan, stages)})
 
 
@@ -148,7 +150,7 @@ def _fault(run: RunFolder, record: Record) -> str:
     findings = Findings(run.root, remedy="")
     for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):
         check(findings)
-    kinds = [fault.kind for fault in findings.faults if not fault.is_foreign]
+    kinds = [fault.kind for fault in findings.faults]
     return f"dataset {kinds[0]}" if kinds else ""
 
 
@@ -173,7 +175,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     write_json(folder.recipe, recipe)
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
-    notes = _notes(plan, classes)
+    notes = [*chance_notes(results.checks), *_notes(plan, classes)]
     write_report(
         folder,
         stored=read_images(_first_tars(folder, classes), max_class=MAX_ROWS),
