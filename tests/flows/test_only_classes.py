@@ -185,7 +185,7 @@ def _work_on_one(config: DistillConfig, **changes: Any) -> str | None:
     ("changes", "why"),
     [
         ({"ipc": 1}, "2 of 3 classes were made under other settings (ipc 2 -> 1)"),
-        ({"num_crops": 4}, "2 of 3 classes were made under other settings (num_crops 3 -> 4)"),
+        ({"num_crops": 4}, "2 of 3 classes were made under other settings (num-crops 3 -> 4)"),
         ({"seed": 1}, "2 of 3 classes were made under other settings (seed 0 -> 1)"),
     ],
 )
