@@ -54,7 +54,7 @@ def _distill(given: dict[str, Any]) -> None:
     asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
     rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
     kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
-    config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"))
+    config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"), rerun=rerun)
     from deployments.runners import make_runner
     from flows.distill import distill
 
@@ -140,12 +140,12 @@ def demo(
     print_demo(*run_demo(Path(out)))
 
 
-def _checked(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...]) -> Any:
+def _checked(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...], rerun: Rerun | None = None) -> Any:
     """Builds the config and looks at its paths, so that a mistake is told before Prefect is started."""
     from rded_core.io.preflight import look_before
 
     config = build_config(config_class, given, needed=needed)
-    look_before(config)
+    look_before(config, rerun)
     tell_start()
     return config
 

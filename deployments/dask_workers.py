@@ -102,8 +102,11 @@ def require_cluster(address: str) -> None:
         ) from error
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(f"no Dask scheduler at {address} ({error}); start one with: dask scheduler") from error
+    start = f"dask worker {address} --nthreads 1"
+    if not threads:
+        raise InputError(f"no worker is connected to the Dask scheduler at {address}; start some with: {start}")
     if set(threads.values()) != {1}:
         raise InputError(
             f"the Dask scheduler at {address} needs workers of one thread each, since tasks take threads themselves; "
-            f"start them with: dask worker {address} --nthreads 1"
+            f"start them with: {start}"
         )

@@ -1,11 +1,14 @@
 """``rded trace`` and ``rded forget``: where distilled images come from, and how to be rid of a source image."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from deployments.environment import tell_start
 from rded_core.errors import InputError
+from rded_core.io.paths import find_dataset
+from rded_core.io.picture_formats import require_picture_ending
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 KEYS = Annotated[
@@ -33,7 +36,12 @@ IMAGES_FROM = Annotated[
 
 RUN = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run (--out of rded distill).", show_default=False)]
 FORGET = Annotated[
-    list[str], typer.Option("--source", metavar="IMAGE", help="Source image, by its URI or SHA-256. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="IMAGE",
+        help="Source image, by its URI or SHA-256. Repeatable; without it, what was begun and interrupted is ended.",
+    ),
 ]
 
 
@@ -54,6 +62,9 @@ def _trace(
 ) -> None:
     if bool(keys) == bool(source):
         raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
+    find_dataset(directory)
+    if picture and not Path(picture).is_dir():
+        require_picture_ending(Path(picture))
     from deployments.lineage_reports import print_traces, print_uses
     from tasks.trace import trace_images, trace_sources
 
@@ -63,15 +74,21 @@ def _trace(
         print_uses(trace_sources(directory, source or []))
 
 
-def _forget(directory: RUN, source: FORGET) -> None:
-    from rded_core.io.forgotten import read_forgotten
+def _forget(directory: RUN, source: FORGET = None) -> None:
+    from rded_core.io.forgotten import is_forgetting
+    from rded_core.io.known_images import forgotten_before
     from rded_core.io.run_records import find_run, read_run
 
     run = find_run(directory)
     read_run(run)
-    read_forgotten(run)
-    tell_start()
-    from deployments.lineage_reports import print_forgotten
-    from flows.forget import forget
+    if not source and not is_forgetting(run):
+        raise InputError("missing: --source IMAGE; see rded forget --help")
+    done: dict[str, Any] = {"already": forgotten_before(run, source or [])}
+    if not done["already"]:
+        tell_start()
+        from flows.forget import forget
 
-    print_forgotten(forget(directory, source))
+        done = forget(directory, source or [])
+    from deployments.lineage_reports import print_forgotten
+
+    print_forgotten(done)

@@ -4,7 +4,8 @@ from typing import Any
 
 import typer
 
-from tasks.trace import Trace, Use, describe_score
+from rded_core.wording import counted
+from tasks.trace import SourceTrace, Trace, describe_score
 
 MAX_NAMES = 10
 """Keys that one line names."""
@@ -25,22 +26,28 @@ def print_traces(traces: list[Trace]) -> None:
             typer.echo(f"{'missing' if trace.picture else 'no picture':<12}{trace.note}")
 
 
-def print_uses(uses: dict[str, list[Use]]) -> None:
+def print_uses(traces: list[SourceTrace]) -> None:
     """Prints, for each source image, the quadrants that show it."""
-    for name, found in uses.items():
-        typer.echo(f"source      {name}")
-        for use in found:
+    for trace in traces:
+        typer.echo(f"source      {trace.name}")
+        for use in trace.uses:
             row = use.row
             typer.echo(
                 f"shown in    {row['key']} quadrant {row['quadrant']}, class {use.label.folder}, {_describe_box(row)}, "
                 f"{describe_score(row)}, rank {row['rank']}"
             )
-        if not found:
+        if not trace.uses:
             typer.echo("shown in    no distilled image")
+        if trace.note:
+            typer.echo(f"forgotten   {trace.note}")
 
 
 def print_forgotten(done: dict[str, Any]) -> None:
     """Prints what was forgotten, what showed it, what took its place, and who still knows it."""
+    for digest in done.get("already", ()):
+        typer.echo(f"forgotten   {digest}: already, nothing was changed")
+    if "already" in done:
+        return
     for image in done["images"]:
         known = ", ".join(image["uris"]) or "no image that this run has seen: noted, should it ever come"
         typer.echo(f"forgotten   {image['sha256']}")
@@ -56,11 +63,12 @@ def print_forgotten(done: dict[str, Any]) -> None:
 
 def _print_mended(done: dict[str, Any]) -> None:
     shown = sorted({row["key"] for row in done["uses"]})
-    typer.echo(f"shown in    {len(shown)} distilled images{': ' if shown else ''}{_listed(shown)}")
+    images = counted(len(shown), "distilled image")
+    typer.echo(f"shown in    {images}{': ' if shown else ''}{_listed(shown)}")
     for row in done["refilled"]:
         typer.echo(f"refilled    {row['key']} quadrant {row['quadrant']} with {row['source_uri']} (rank {row['rank']})")
     if done["num_changed"]:
-        typer.echo(f"changed     {done['num_changed']} of {done['num_images']} distilled images")
+        typer.echo(f"changed     {done['num_changed']} of {counted(done['num_images'], 'distilled image')}")
         typer.echo(f"labels      {done['num_labels_made']} of {done['num_labels']} computed again")
 
 

@@ -9,6 +9,7 @@ import typer
 from deployments.environment import tell_start
 from deployments.reports import format_size
 from rded_core.io.paths import RunFolder
+from rded_core.wording import counted
 
 if TYPE_CHECKING:
     from rded_core.io.findings import Findings
@@ -88,9 +89,10 @@ def print_findings(findings: "Findings") -> None:
 
 def _sum_up(findings: "Findings", seconds: float) -> str:
     count = len(findings.faults)
-    told = f"{count} fault{'s' * (count > 1)}" if count else "sound"
-    unchecked = f", {len(findings.unchecked)} checks could not be made" if findings.unchecked else ""
+    told = counted(count, "fault") if count else "sound"
+    unchecked = f", {counted(len(findings.unchecked), 'check')} could not be made" if findings.unchecked else ""
+    files = counted(len(findings.known), "file")
     return (
-        f"{quote(str(findings.root))}: {len(findings.known)} files, {format_size(findings.num_bytes)} whole, "
+        f"{quote(str(findings.root))}: {files}, {format_size(findings.num_bytes)} whole, "
         f"{told}{unchecked} ({seconds:.1f} s)"
     )

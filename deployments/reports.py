@@ -1,11 +1,15 @@
 """What the commands print when they are done."""
 
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import typer
 
+from rded_core.io.forgotten import is_forgetting
 from rded_core.io.manifest import NEW
+from rded_core.io.paths import RunFolder
+from rded_core.wording import counted
 
 SMALL_IMAGE_PX = 64
 """Up to here images are too small for a mosaic: the paper takes factor 1."""
@@ -28,9 +32,8 @@ def print_distilled(record: dict[str, Any]) -> None:
     """Prints what a distillation made, how much smaller it is, and what of it was reused."""
     if record["dataset"] is None:
         missing = record["missing"]
-        typer.echo(
-            f"not done    {len(missing)} classes have no images yet ({', '.join(missing[:5])}); nothing published"
-        )
+        without = f"{counted(len(missing), 'class')} without images yet"
+        typer.echo(f"not done    {without} ({', '.join(missing[:5])}); nothing published")
         _print_work(record["work"])
         return
     typer.echo(f"dataset     {record['dataset']}")
@@ -38,8 +41,10 @@ def print_distilled(record: dict[str, Any]) -> None:
         f"images      {record['num_images']} in {record['num_classes']} classes, from {record['num_source']}, "
         f"{format_size(record['image_bytes'])}"
     )
-    typer.echo(f"labels      {record['label_epochs']} epochs, {format_size(record['label_bytes'])}")
+    typer.echo(f"labels      {counted(record['label_epochs'], 'epoch')}, {format_size(record['label_bytes'])}")
     typer.echo(f"observer    top-1 {record['observer_top1']:.1%} on the candidates")
+    for warning in record["warnings"]:
+        typer.echo(f"warning     {warning}")
     if record["rejected"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(record["rejected"].items()))
         typer.echo(f"rejected    {reasons}: named in the report")
@@ -75,7 +80,9 @@ def _describe_stage(entry: dict[str, Any]) -> str:
 
 
 def print_next(record: dict[str, Any]) -> None:
-    """Prints the command that evaluates what was distilled."""
+    """Prints the command that evaluates what was distilled, after the one that ends what was interrupted."""
+    if is_forgetting(RunFolder(Path(record["out"]))):
+        typer.echo(f"unfinished  rded forget {quote(record['out'])}: it was interrupted, and traces may be left")
     if record["dataset"] is None:
         return
     typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")
@@ -94,7 +101,7 @@ def print_evaluation(table: dict[str, Any]) -> None:
     """Prints last and best accuracy of every set, mean and deviation over seeds."""
     typer.echo(
         f"{table['student']}, protocol {table['protocol']}, ipc {table['ipc']}, {table['num_classes']} classes, "
-        f"{table['epochs']} epochs, {table['num_seeds']} seed(s)"
+        f"{counted(table['epochs'], 'epoch')}, {counted(table['num_seeds'], 'seed')}"
     )
     typer.echo(f"{'trained on':<12}{'top-1 last':>16}{'top-1 best':>16}{'top-5 last':>16}")
     for name, summary in table["sets"].items():

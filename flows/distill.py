@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows.fan_out import each, once
-from rded_core.config import DistillConfig, Redo, Rerun
+from rded_core.config import DistillConfig, RedoWord, Rerun
 from tasks.candidates import check_rejected, draw_candidates
 from tasks.label_choice import choose_labels
 from tasks.label_codecs import require_codec
@@ -20,7 +20,7 @@ from tasks.squeeze import tile
 
 @flow(name="distill", flow_run_name="{config.selection} of {config.source} at ipc {config.ipc}")
 def distill(
-    config: DistillConfig, only_classes: list[str] | None = None, redo: list[Redo] | None = None
+    config: DistillConfig, only_classes: list[str] | None = None, redo: list[RedoWord] | None = None
 ) -> dict[str, Any]:
     """Distils a source into ``OUT/dataset`` and returns its summary; run again, it does what is not done or not true.
 

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.distill import distill
 from rded_core.errors import InputError
+from rded_core.io.known_images import forgotten_before
 from rded_core.io.run_records import find_run
 from tasks.forget import note_forgotten, scrub_work, sum_up_forgetting
 from tasks.prepare import claim_out, prepare
@@ -18,9 +19,14 @@ def forget(out: str, images: list[str]) -> dict[str, Any]:
 
     Args:
         out: the run folder.
-        images: source images, each by its URI or SHA-256.
+        images: source images, each by its URI or SHA-256; with none, what was begun and has not ended is ended.
+
+    Raises:
+        InputError: an image is not to be found, or cannot be spared.
     """
     run = find_run(out)
+    if before := forgotten_before(run, images):
+        return {"already": before}
     config = config_of(run)
     with claim_out(config):
         plan = prepare(config)

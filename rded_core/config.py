@@ -18,6 +18,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Selection = Literal["realism", "mosaic", "random"]
 Control = Literal["random", "mosaic"]
 Redo = Literal["draw", "check", "score", "select", "tile", "label", "publish"]
+RedoWord = Literal[Redo, "relabel"]
+"""Stages as a user may name them: ``relabel`` is ``label``."""
 StudentLoss = Literal["kl", "gift"]
 
 LABEL_CODECS = ("float16", "int8", "int4", "features", "topk")
@@ -194,14 +196,15 @@ class Rerun:
     Attributes:
         only_classes: work on these classes only (names, WordNet ids or folders, comma-separated), and leave the others
             as the last run left them
-        redo: make these stages again although nothing changed: draw, check, score, select, tile, label, publish
-            (comma-separated)
+        redo: make these stages again although nothing changed: draw, check, score, select, tile, label (or
+            relabel), publish (comma-separated)
     """
 
     only_classes: tuple[str, ...] | None = None
-    redo: tuple[Redo, ...] = ()
+    redo: tuple[RedoWord, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "redo", tuple("label" if name == "relabel" else name for name in self.redo))
         for name in self.redo:
             _one_of(get_args(Redo), redo=name)
 

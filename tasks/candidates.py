@@ -18,6 +18,7 @@ from rded_core.io.paths import ClassShard, RunFolder, class_unit
 from rded_core.io.shards import Sample, write_shard
 from rded_core.io.sources import read_item
 from rded_core.io.tables import CANDIDATES, INDEX, iterate_rows, write_rows
+from rded_core.wording import counted
 from tasks.index import item_of
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
@@ -91,7 +92,7 @@ def _nothing(_: Record) -> str:
 def count_missing(record: Record) -> str:
     """Says whether images could not be read: they may be there again, and cost only another look."""
     count = sum(reason == "missing" for reason, _ in record.facts["rejected"])
-    return f"{count} image{'s' * (count > 1)} could not be read" if count else ""
+    return f"{counted(count, 'image')} could not be read" if count else ""
 
 
 def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:

@@ -1,29 +1,23 @@
 """Forget source images: find them, note them, take them out of the run's files, and say what was done."""
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Collection
 from typing import Any
 
 from prefect import task
 
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
-from rded_core.io.forgotten import Forgotten, write_forgotten
-from rded_core.io.images import RejectedImage
-from rded_core.io.known_images import find_candidates, find_listed, tables_of
+from rded_core.io.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
+from rded_core.io.known_images import Uris, find_candidates, find_images_named, tables_of
 from rded_core.io.leftovers import units_of
-from rded_core.io.lineage import Row, find_uses, is_sha256
+from rded_core.io.lineage import Row
 from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
-from rded_core.io.sources import read_item
+from rded_core.io.run_records import clear_leftovers
 from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
-from tasks.scrub import clean_up, scrub
-
-Uris = dict[str, set[str]]
-"""SHA-256 of images to the URIs under which they are known."""
+from tasks.scrub import scrub
 
 
 class Forgetting:
@@ -53,10 +47,7 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
     Raises:
         InputError: an image is not to be found, or a class would have too few left; nothing is changed.
     """
-    asked: Uris = {}
-    for name in names:
-        for digest, uris in _resolve(plan, name).items():
-            asked.setdefault(digest, set()).update(uris)
+    asked = _find_asked(plan, names)
     digests = plan.forgotten.sha256 | frozenset(asked)
     by_class = {folder: set(known) for folder, known in plan.forgotten.by_class.items()}
     found: defaultdict[str, list[Row]] = defaultdict(list)
@@ -66,8 +57,9 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
         by_class.setdefault(_folder_of(plan, unit), set()).add(row["source_sha256"])
     _require_enough(plan, found)
     forgotten = Forgotten(digests, {folder: sorted(known) for folder, known in sorted(by_class.items())})
+    begin_forgetting(plan.run, asked, {row["source_uri"] for rows in found.values() for row in rows})
     write_forgotten(plan.run, forgotten)
-    return Forgetting(plan.run, asked, forgotten, {row["source_uri"] for rows in found.values() for row in rows})
+    return Forgetting(plan.run, asked, forgotten, set(read_begun(plan.run).uris))
 
 
 @task(name="scrub", task_run_name="take out forgotten images", **STAGE_POLICY)
@@ -77,37 +69,20 @@ def scrub_work(plan: RunPlan, forgetting: Forgetting) -> Forgetting:
     return forgetting
 
 
-def _resolve(plan: RunPlan, name: str) -> Uris:
-    """Returns the images that bear a name, by SHA-256: as drawn, as published, and as they lie in the source now."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    published = DatasetFolder(plan.run.dataset)
-    for row in (*(row for _, row in find_candidates(plan.run, [name])), *_uses(published, [name])):
-        found[row["source_sha256"]].add(row["source_uri"])
-    if is_sha256(name):
-        return {name.lower(): found[name.lower()]}
-    if item := find_listed(plan.run, name):
-        try:
-            found[hashlib.sha256(read_item(item)).hexdigest()].add(name)
-        except RejectedImage as error:
-            if not found:
-                raise InputError(
-                    f"{name!r} of {plan.config.source} cannot be read ({error}); give its SHA-256"
-                ) from error
-    if not found:
-        raise InputError(
-            f"no image {name!r}: it is no candidate in the {len(tables_of(plan.run, 'candidates'))} classes that "
-            f"{plan.run.root} has drawn from, nor in its dataset's lineage, nor one of the {sum(plan.num_source)} "
-            f"images of {plan.config.source}; give its URI as lineage names it, or its SHA-256"
-        )
-    return found
-
-
-def _uses(dataset: DatasetFolder, names: Collection[str]) -> list[Row]:
-    """Returns the lineage that names an image; nothing where no dataset is there to be read."""
-    try:
-        return find_uses(dataset, names)
-    except InputError:
-        return []
+def _find_asked(plan: RunPlan, names: list[str]) -> Uris:
+    """Returns the images that bear the names, and those of a forgetting that has not ended, with all their URIs."""
+    asked: Uris = {digest: set(uris) for digest, uris in read_begun(plan.run).images.items()}
+    for name, found in find_images_named(plan.run, names).items():
+        if not found:
+            raise InputError(
+                f"no image {name!r}: it is no candidate in the {len(tables_of(plan.run, 'candidates'))} classes that "
+                f"{plan.run.root} has drawn from, nor in its dataset's lineage, nor one of the {sum(plan.num_source)} "
+                f"images of {plan.config.source}; give its URI as lineage names it, or its SHA-256 (of an image that "
+                "was forgotten, no more than that is kept)"
+            )
+        for digest, uris in found.items():
+            asked.setdefault(digest, set()).update(uris)
+    return asked
 
 
 def _folder_of(plan: RunPlan, unit: str) -> str:
@@ -164,11 +139,12 @@ def _label_records(run: RunFolder) -> dict[str, Record]:
 @task(name="sum-up-forgetting", task_run_name="sum up what was forgotten", **STAGE_POLICY)
 def sum_up_forgetting(run: RunFolder, forgetting: Forgetting) -> dict[str, Any]:
     """Removes what distilling left behind, and returns what was forgotten and what took its place."""
-    clean_up(run)
+    clear_leftovers(run)
     before, now = forgetting.before, read_lineage(run)
     folders = {row["folder"] for row in before if row["source_sha256"] in forgetting.asked}
     shown = {_patch(row) for row in before}
     labels = _label_records(run)
+    end_forgetting(run)
     made = [record.facts for unit, record in labels.items() if record != forgetting.labels.get(unit)]
     return {
         "dataset": str(run.dataset),

@@ -8,6 +8,7 @@ from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.sources import Source, SourceItem
 from rded_core.io.tables import INDEX, read_rows, write_columns
 from rded_core.seeds import counter_seeds
+from rded_core.wording import counted
 from tasks.units import Scope, StageResult, Unit, Worklist
 
 STAGE = "index"
@@ -51,14 +52,17 @@ def _listed(unit: Unit) -> list[SourceItem]:
 
 
 def describe_difference(before: Iterable[SourceItem], now: Iterable[SourceItem]) -> str:
-    """Says how a class's images changed: how many are new, gone, or written since; nothing where none did."""
-    old, new = ({item.key: (item.num_bytes, item.stamp) for item in items} for items in (before, now))
-    counts = {
-        "new": len(new.keys() - old.keys()),
-        "gone": len(old.keys() - new.keys()),
-        "changed": sum(old[key] != new[key] for key in old.keys() & new.keys()),
-    }
-    shown = [f"{count} {kind} image{'s' * (count > 1)}" for kind, count in counts.items() if count]
+    """Says how a class's images changed: how many are new, gone, or written since; nothing where none did.
+
+    An image of the same length with another stamp may have the bytes it had: nothing is read here.
+    """
+    old, new = ({item.key: item for item in items} for items in (before, now))
+    both = [(old[key], new[key]) for key in old.keys() & new.keys()]
+    resized = sum(was.num_bytes != item.num_bytes for was, item in both)
+    stamped = sum(was.num_bytes == item.num_bytes and was.stamp != item.stamp for was, item in both)
+    counts = {"new image": len(new.keys() - old.keys()), "gone image": len(old.keys() - new.keys())}
+    shown = [counted(count, what) for what, count in {**counts, "changed image": resized}.items() if count]
+    shown += [f"{counted(stamped, 'image')} touched or changed"] if stamped else []
     return ", ".join(shown) if old else ""
 
 

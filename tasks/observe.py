@@ -19,6 +19,7 @@ from rded_core.io.tables import CANDIDATES, iterate_rows
 from rded_core.io.weights import Preprocessing
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
+from rded_core.wording import counted
 from tasks.candidates import read_candidate
 from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
 from tasks.policies import STAGE_POLICY
@@ -82,6 +83,17 @@ def _judge(plan: RunPlan, role: Role, per_class: int, found: dict[str, Any]) -> 
             f"{len(plan.classes)} classes reaches up to {bound:.1%} of so many); check class order, weights and "
             "preprocessing, or go on with --force"
         )
+
+
+def chance_notes(checks: list[StageResult]) -> list[str]:
+    """Says which networks are no better than chance, with which a run goes on only where it is forced to."""
+    records = [record for result in checks for record in result.records.values()]
+    return [
+        f"the {record.unit} is right on {record.facts['top1']:.1%} of {counted(record.facts['images'], 'candidate')}, "
+        "no better than chance: what it chose or labelled means little"
+        for record in records
+        if record.facts["top1"] <= record.facts["chance_bound"]
+    ]
 
 
 def sample_per_class(num_candidates: int, num_classes: int) -> int:

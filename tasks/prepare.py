@@ -29,6 +29,7 @@ from rded_core.io.run_records import (
 )
 from rded_core.io.sources import Source, absolute_spec, open_source
 from rded_core.io.sources.base import find_class
+from rded_core.wording import counted, setting_words
 from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
@@ -192,7 +193,7 @@ def tell_classes(source: Source) -> None:
     shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
     run_logger().info("%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), shown)
     if source.num_ignored_files:
-        run_logger().info("%d files passed over: no labelled images by name", source.num_ignored_files)
+        run_logger().info("%s passed over: no labelled images by name", counted(source.num_ignored_files, "file"))
 
 
 def _tell_network(role: str, network: Observer, size: int) -> None:
@@ -247,8 +248,8 @@ def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
             raise InputError(
                 f"--out {run.root} holds a run of other images ({before['config.source']}); choose another --out"
             )
-        told = [f"{name.removeprefix('config.')} {before.get(name)} -> {now[name]}" for name in changed]
-        shown = [text if len(text) < MAX_CHANGE_CHARS else text.split(" ")[0] for text in told]
+        told = {name: f"{setting_words(name)} {before.get(name)} -> {now[name]}" for name in changed}
+        shown = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in told.items()]
         if shown:
             run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
     write_run(run, described)

@@ -29,6 +29,7 @@ from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, split_teacher
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_observer, load_teacher
+from tasks.observe import chance_notes
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
@@ -111,6 +112,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
     told = {"out": plan.config.out, "dataset": str(plan.run.dataset), "missing": []}
+    told["warnings"] = chance_notes(results.checks)
     return work.end_with({**work.records[0].facts["summary"], **told, "work": describe_work(plan, stages)})
 
 
@@ -140,7 +142,7 @@ def _fault(run: RunFolder, record: Record) -> str:
     findings = Findings(run.root, remedy="")
     for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):
         check(findings)
-    kinds = [fault.kind for fault in findings.faults if not fault.is_foreign]
+    kinds = [fault.kind for fault in findings.faults]
     return f"dataset {kinds[0]}" if kinds else ""
 
 
@@ -169,7 +171,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     write_json(folder.recipe, recipe)
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
-    notes = describe_shortages(plan, classes)
+    notes = [*chance_notes(results.checks), *describe_shortages(plan, classes)]
     write_report(
         folder,
         stored=read_images(_first_tars(folder, classes), max_class=MAX_ROWS),

@@ -15,6 +15,7 @@ from rded_core.io.run_files import CLASS_STAGES, record_beside, stage_records, t
 from rded_core.io.run_records import is_published_as, read_run, run_identity
 from rded_core.io.sources import Source, SourceClass, open_source
 from rded_core.io.tables import INDEX, read_rows
+from rded_core.wording import setting_words
 from tasks.index import item_of
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import describe_run
@@ -52,8 +53,7 @@ def _to_redo(run: RunFolder, findings: Findings) -> list[Fault]:
     return [
         fault
         for fault in findings.faults
-        if not (fault.is_foreign or fault.kind == "unexpected" or fault.path in sealed)
-        and not _is_students(run, fault.path)
+        if not (fault.kind == "unexpected" or fault.path in sealed) and not _is_students(run, fault.path)
     ]
 
 
@@ -88,8 +88,9 @@ def work_to_redo(run: RunFolder, findings: Findings) -> tuple[DistillConfig, lis
         changed.append(f"class {others[0]} of the source")
     if changed:
         raise InputError(
-            f"{' and '.join(changed)} changed since {run.root} was distilled, so what is damaged cannot be made again "
-            f"as it was; rded distill --config {run.run_json} makes the dataset of what is there now"
+            f"{' and '.join(map(setting_words, changed))} changed since {run.root} was distilled, so what is damaged "
+            f"cannot be made again as it was; rded distill --config {run.run_json} makes the dataset of what is there "
+            "now"
         )
     _require_published(run, described, findings)
     return config, [label.folder for label in classes]

@@ -21,7 +21,7 @@ def settle(run: RunFolder) -> None:
 
 def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
     """Mends what needs no work to be done again: files kept twice, students, leftovers; says what it did."""
-    wrong = {fault.path: fault for fault in findings.faults if not fault.is_foreign}
+    wrong = {fault.path: fault for fault in findings.faults}
     for each in runs_of(run):
         for first, copy in twins(each):
             if first in wrong or copy in wrong:
@@ -72,7 +72,7 @@ def drop_useless(run: RunFolder, findings: Findings) -> Iterator[str]:
     """Removes damaged units that a finished run did not make again, since it does not need them any more."""
     for fault in findings.faults:
         each = run_of(run, fault.path)
-        record = None if fault.is_foreign else record_beside(each, fault.path)
+        record = record_beside(each, fault.path)
         if record is None or record.parent.name == STUDENTS:
             continue
         for path in (record, *beside_record(record)):

@@ -154,14 +154,3 @@ def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
 def _hits(table: Path, forgotten: Forgotten) -> list[Row]:
     """Returns the rows of a selection that show a forgotten image."""
     return find_sources(table, SELECTED, forgotten.sha256)
-
-
-def clean_up(run: RunFolder) -> None:
-    """Removes what distilling left: the old dataset, and labels of old images for epochs that are recorded no more."""
-    clear_leftovers(run)
-    published, _ = find_record(run.record("publish", "dataset"))
-    current = published.upstream["images"] if published else None
-    for unit in units_of(run, ["soft_labels"]):
-        record, _ = find_record(run.record("soft_labels", unit))
-        if unit.startswith("epochs-") and (record is None or record.upstream["images"] != current):
-            drop_unit(run, "soft_labels", unit)

@@ -10,6 +10,7 @@ from rded_core.io.paths import ClassShard, class_unit
 from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
 from rded_core.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.squeeze import rank_grid
+from rded_core.wording import counted
 from tasks.networks import num_workers
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan, too_few
@@ -56,7 +57,7 @@ def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores:
 def _lost_before(record: Record) -> str:
     """Says whether candidates had gone when the class was tiled: they may be there again."""
     count = len(record.facts["lost"])
-    return f"{count} candidate{'s' * (count > 1)} had gone" if count else ""
+    return f"{counted(count, 'candidate')} had gone" if count else ""
 
 
 def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def choose_patches(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row
     if num_images < config.ipc:
         if not config.allow_fewer or num_images == 0:
             raise too_few(folder, len(candidates), plan.num_source[index], config)
-        run_logger().warning("class %s: %d images instead of %d", folder, num_images, config.ipc)
+        run_logger().warning("class %s: %s instead of %d", folder, counted(num_images, "image"), config.ipc)
     num_patches = num_images * config.patches_per_image
     if config.selection == "realism":
         chosen = select_patches(torch.tensor([row["scores_nats"] for row in candidates]), num_patches)

@@ -10,9 +10,18 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
+from rded_core.io.forgotten import is_forgetting, read_forgotten
 from rded_core.io.images import RejectedImage, decode_image
-from rded_core.io.known_images import example_uri, find_candidates, find_listed
-from rded_core.io.lineage import TracedImage, find_images, find_sources, find_uses, is_sha256, read_distilled
+from rded_core.io.known_images import Uris, example_uri, find_images_named
+from rded_core.io.lineage import (
+    TracedImage,
+    find_images,
+    find_sources,
+    find_uses,
+    is_sha256,
+    read_distilled,
+    require_lineage,
+)
 from rded_core.io.lineage_pictures import TracedPatch, draw_lineage, require_picture_place, write_picture
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit, find_dataset
 from rded_core.io.run_records import read_run
@@ -169,26 +178,54 @@ class Use:
     label: SourceClass
 
 
-def trace_sources(path: str, names: list[str]) -> dict[str, list[Use]]:
+@dataclass(frozen=True, slots=True)
+class SourceTrace:
+    """Where a source image is shown.
+
+    Attributes:
+        name: its URI or SHA-256, as asked for.
+        uses: the quadrants that show it.
+        note: that it was forgotten; else nothing.
+    """
+
+    name: str
+    uses: list[Use]
+    note: str
+
+
+def trace_sources(path: str, names: list[str]) -> list[SourceTrace]:
     """Returns, for each source image named by URI or SHA-256, the quadrants that show it.
 
     Raises:
         InputError: nothing is known of a URI, so that it may be mistyped.
     """
     folder, run = find_dataset(path)
+    require_lineage(folder)
     labels = DistilledDataset(folder).classes
-    uses = {name: [Use(row, labels[row["class_index"]]) for row in find_uses(folder, [name])] for name in names}
-    for name, found in uses.items():
-        if not found:
-            _require_known(name, folder, run)
-    return uses
+    rows = find_uses(folder, names)
+    named = find_images_named(run, names) if run else dict[str, Uris]()
+    traces: list[SourceTrace] = []
+    for name in names:
+        shown = [row for row in rows if name == row["source_uri"] or name.lower() == row["source_sha256"]]
+        if not (shown or is_sha256(name) or named.get(name)):
+            raise _unknown_source(name, folder)
+        uses = [Use(row, labels[row["class_index"]]) for row in shown]
+        traces.append(SourceTrace(name, uses, _note_forgotten(named.get(name, {}), run)))
+    return traces
 
 
-def _require_known(name: str, folder: DatasetFolder, run: RunFolder | None) -> None:
-    """Raises InputError where a name may be mistyped: that nothing shows it would be false comfort."""
-    if is_sha256(name) or (run and (any(find_candidates(run, [name])) or find_listed(run, name))):
-        return
-    raise InputError(
-        f"no image {name!r} is known here; give its SHA-256, or its URI as lineage names it, such as "
-        f"{example_uri(folder)}"
+def _note_forgotten(images: Uris, run: RunFolder | None) -> str:
+    """Says that images were forgotten; nothing where they were not."""
+    if run is None or images.keys().isdisjoint(read_forgotten(run).sha256):
+        return ""
+    return (
+        f"begun, and not ended: rded forget {run.root} does the rest" if is_forgetting(run) else "no run here uses it"
+    )
+
+
+def _unknown_source(name: str, folder: DatasetFolder) -> InputError:
+    """Returns the error of a URI that may be mistyped: that nothing shows it would be false comfort."""
+    return InputError(
+        f"no image {name!r} is known here; give its SHA-256 (all that is kept of one that was forgotten), or its URI "
+        f"as lineage names it, such as {example_uri(folder)}"
     )

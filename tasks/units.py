@@ -212,7 +212,18 @@ def run_unit(unit: Unit, produce: Callable[[], dict[str, Any]], *, scope: Scope 
     return work.done[0]
 
 
+COUNT_WORDS = {
+    "candidates": "candidates",
+    "usable": "usable candidates",
+    "patches": "patches",
+    "images": "images",
+    "views": "views",
+    "reused_views": "views taken over",
+}
+"""Facts that count something, by the words that people see; other whole numbers (a best epoch) do not add up."""
+
+
 def _counts(facts: dict[str, Any]) -> Counter[str]:
-    """Picks what a record's facts count: whole numbers, and rejected images by reason."""
-    counts = Counter({name: value for name, value in facts.items() if type(value) is int})
+    """Picks what a record's facts count, and rejected images by reason."""
+    counts = Counter({word: facts[name] for name, word in COUNT_WORDS.items() if name in facts})
     return counts + Counter(f"rejected ({reason})" for reason, _ in facts.get("rejected", ()))

@@ -11,6 +11,7 @@ from torch import nn
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_atomically
+from rded_core.wording import counted
 
 
 def save_checkpoint(
@@ -40,8 +41,9 @@ def load_checkpoint(out: Path, network: nn.Module, optimiser: torch.optim.Optimi
     changed = [name for name in run if before.get(name) != json.loads(json.dumps(run[name]))]
     if changed:
         name = changed[0]
+        epochs = counted(state["num_epochs"], "epoch")
         raise InputError(
-            f"{_place(out)} holds {state['num_epochs']} epochs of another training ({name} was {before.get(name)!r}, "
+            f"{_place(out)} holds {epochs} of another training ({name} was {before.get(name)!r}, "
             f"now {run[name]!r}); give its settings to go on with it, choose another --out, or delete it"
         )
     network.load_state_dict(state["network"])

@@ -8,9 +8,6 @@ from rded_core.io.findings import Check, FaultKind, Findings
 from rded_core.io.manifest import DamagedRecord
 from rded_core.io.paths import DatasetFolder
 
-FOREIGN = "nothing of rded's"
-MOVE_AWAY = "move it elsewhere"
-
 
 def format_sums(listed: dict[str, str]) -> str:
     """Returns the text of SHA256SUMS, path to digest, in the form that ``sha256sum -c`` reads."""
@@ -69,7 +66,7 @@ def _name_stray(folder: DatasetFolder, path: Path, findings: Findings) -> None:
     elif folder.may_hold(path):
         findings.add("unexpected", path, f"not in {folder.sums.name}")
     else:
-        findings.add("unexpected", path, FOREIGN, remedy=MOVE_AWAY, is_foreign=True)
+        findings.note_foreign(path, f", and in no {folder.sums.name}")
 
 
 def keep_foreign(old: DatasetFolder, new: DatasetFolder) -> None:

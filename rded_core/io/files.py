@@ -4,13 +4,24 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import platform
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 from rded_core.errors import InputError
+
+HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node().partition(".")[0])[:32] or "host"
+"""This machine, as temporary names say it: folders may be shared, and process numbers are each machine's own."""
+
+ABANDONED_S = 3600.0
+"""What another machine has not written to for so long, nobody there is writing any more."""
+
+_WRITER = r"\.(?:([A-Za-z0-9]+)-)?(\d+)\.tmp"
+"""How temporary names end: the machine (older versions named none) and the process."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -19,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent, re.escape(path.name))
@@ -53,15 +64,33 @@ def told_plainly(path: Path) -> Generator[None]:
 
 def is_temporary(path: Path) -> bool:
     """Tells by its name whether a file is one that `write_atomically` was writing."""
-    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
+    return re.fullmatch(r"\..+" + _WRITER, path.name) is not None
 
 
 def remove_abandoned(folder: Path, name: str = ".+") -> None:
-    """Removes temporary files in a folder that processes left which are no more; `name` matches what they were for."""
+    """Removes temporary files in a folder that processes left which are no more; `name` matches what they were for.
+
+    A run's lock says nothing of the workers of a cluster on other machines, which may still write for a run that ended
+    without them: of another machine's files, those go that have not been written to for an hour.
+    """
     for entry in folder.iterdir():
-        match = re.fullmatch(rf"\.{name}\.(\d+)\.tmp", entry.name)
-        if match and not _is_running(int(match[1])):
+        match = re.fullmatch(rf"\.{name}{_WRITER}", entry.name)
+        if match and not is_written_elsewhere(entry) and not (_is_here(match) and _is_running(int(match[2]))):
             entry.unlink(missing_ok=True)
+
+
+def is_written_elsewhere(path: Path) -> bool:
+    """Tells whether a file is a temporary one that a process on another machine may still be writing."""
+    match = re.fullmatch(r"\..+" + _WRITER, path.name)
+    if match is None or _is_here(match):
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime < ABANDONED_S
+    return False
+
+
+def _is_here(match: "re.Match[str]") -> bool:
+    return match[1] in (None, HOST)
 
 
 def _is_running(pid: int) -> bool:

@@ -20,14 +20,12 @@ class Fault:
         path: the file.
         what: what is wrong with it, in a few words.
         remedy: what to do about it.
-        is_foreign: nobody here wrote the file, so nobody here may remove it.
     """
 
     kind: FaultKind
     path: Path
     what: str
     remedy: str
-    is_foreign: bool = False
 
 
 class Findings:
@@ -42,6 +40,7 @@ class Findings:
         notes: what a reader should know that is no fault.
         unchecked: what could not be checked, and why.
         known: files that something accounts for, whole or not.
+        foreign: files that nobody here wrote.
         whole: files whose bytes are those that were written.
         num_bytes: of the files whose bytes were looked at.
     """
@@ -52,16 +51,23 @@ class Findings:
         self.notes: list[str] = []
         self.unchecked: list[str] = []
         self.known: set[Path] = set()
+        self.foreign: set[Path] = set()
         self.whole: set[Path] = set()
         self.num_bytes = 0
         self._named: set[tuple[FaultKind, Path]] = set()
 
-    def add(self, kind: FaultKind, path: Path, what: str, *, remedy: str = "", is_foreign: bool = False) -> None:
+    def add(self, kind: FaultKind, path: Path, what: str, *, remedy: str = "") -> None:
         """Notes a fault, unless the same file has one of that kind already."""
         self.known.add(path)
         if (kind, path) not in self._named:
             self._named.add((kind, path))
-            self.faults.append(Fault(kind, path, what, remedy or self.remedy, is_foreign))
+            self.faults.append(Fault(kind, path, what, remedy or self.remedy))
+
+    def note_foreign(self, path: Path, more: str = "") -> None:
+        """Notes a file that nobody here wrote, so that nobody here removes it, and that is no fault."""
+        if path not in self.foreign:
+            self.foreign.add(path)
+            self.notes.append(f"{self.where(path)}: not ours{more}; it is left as it is")
 
     def accept(self, path: Path) -> None:
         """Notes a file as whole."""

@@ -1,9 +1,10 @@
-"""forgotten.json: images that a run must never use again, whatever its source still holds."""
+"""forgotten.json: images that a run must never use again; and the note of a forgetting that has not ended."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_text
+from rded_core.io.files import told_plainly, write_text
 from rded_core.io.manifest import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.paths import RunFolder
 
@@ -51,3 +52,42 @@ def write_forgotten(run: RunFolder, forgotten: Forgotten) -> None:
     text = seal({"sha256": sorted(forgotten.sha256), "by_class": forgotten.by_class})
     write_text(run.forgotten_copy, text)
     write_text(run.forgotten, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a forgetting is about that was begun and has not ended: by then nothing else may know its images' names.
+
+    Attributes:
+        images: SHA-256 of the images asked for to the URIs under which they are known.
+        uris: of images that were candidates, of those forgotten earlier too.
+    """
+
+    images: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    uris: list[str] = field(default_factory=list[str])
+
+
+def is_forgetting(run: RunFolder) -> bool:
+    """Tells whether a forgetting was begun and has not ended."""
+    return run.forgetting.exists()
+
+
+def read_begun(run: RunFolder) -> Begun:
+    """Reads what a forgetting that has not ended is about; nothing where none is, or where its note is damaged."""
+    try:
+        return Begun(**read_sealed(run.forgetting))
+    except (OSError, DamagedRecord, TypeError):
+        return Begun()
+
+
+def begin_forgetting(run: RunFolder, images: Mapping[str, Collection[str]], uris: Collection[str]) -> None:
+    """Notes what is about to be forgotten, beside what a forgetting that has not ended is about."""
+    begun = read_begun(run)
+    known = {digest: sorted({*images.get(digest, ()), *begun.images.get(digest, ())}) for digest in images}
+    write_text(run.forgetting, seal({"images": {**begun.images, **known}, "uris": sorted({*uris, *begun.uris})}))
+
+
+def end_forgetting(run: RunFolder) -> None:
+    """Removes the note: nothing of the images is left but their digests."""
+    with told_plainly(run.forgetting):
+        run.forgetting.unlink(missing_ok=True)

@@ -14,11 +14,6 @@ from torch import Tensor
 MAX_IMAGE_PIXELS = 178_956_970
 """Images above this are rejected before their pixels are decoded (Pillow's own bomb limit, about 13k x 13k)."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
-)
-"""File names with these endings (any case) are images of a folder source; others are passed over and counted."""
-
 Image.init()
 READ_FORMATS = tuple(
     name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000") if name in Image.OPEN

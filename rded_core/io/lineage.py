@@ -60,12 +60,22 @@ def find_sources(path: Path, schema: Any, names: Collection[str]) -> list[Row]:
     return find_rows(path, schema, {"source_uri": set(names), "source_sha256": digests})
 
 
+def require_lineage(folder: DatasetFolder) -> None:
+    """Raises InputError where a dataset has lost its lineage: what it would say is not that nothing is shown."""
+    if len(folder.lineage_tables()) < max(len(folder.image_tars()), 1):
+        raise InputError(
+            f"lineage is missing in {folder.root / 'lineage'}; rded repair makes it again in a run folder, and a "
+            "dataset without its run is to be fetched again"
+        )
+
+
 def find_images(folder: DatasetFolder, keys: Collection[str]) -> list[TracedImage]:
     """Finds distilled images by their keys, in the order given.
 
     Raises:
         InputError: there is no such image, with the nearest keys; or a table is damaged.
     """
+    require_lineage(folder)
     found: defaultdict[str, list[Row]] = defaultdict(list)
     tars: dict[str, Path] = {}
     for number, table in enumerate(folder.lineage_tables()):  # one table a shard

@@ -13,13 +13,11 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.files import kind_of, write_atomically
+from rded_core.io.picture_formats import FORMATS, require_picture_ending
 from rded_core.squeeze import cell_edges
 
 MARK = "rded trace"
 """Comment inside our pictures, by which they are known as ours."""
-
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-"""File endings that a picture may have."""
 
 DISTILLED_PX = 448
 GRID_PX = 1200
@@ -150,8 +148,7 @@ def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, width_px
 
 def require_picture_place(path: Path, *apart: Path) -> None:
     """Raises InputError where no picture may be written: a wrong ending, somebody's file, or in one of `apart`."""
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--picture {path} must end in {' or '.join(FORMATS)}")
+    require_picture_ending(path)
     if folder := next((folder for folder in apart if path.resolve().is_relative_to(folder.resolve())), None):
         raise InputError(f"a picture at {path} would lie inside {folder}, whose files are all accounted for")
     if kind_of(path) and not _is_ours(path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from rded_core import ALGORITHM_VERSION
 from rded_core.io.files import file_digest, write_text
+from rded_core.wording import setting_words
 
 SHA256_CHARS = 64
 
@@ -143,7 +144,8 @@ def what_changed(record: Record, settings: dict[str, Any], upstream: dict[str, s
     return ""
 
 
-def _describe_change(name: str, before: Any, now: Any) -> str:
+def _describe_change(setting: str, before: Any, now: Any) -> str:
+    name = setting_words(setting)
     shown = [str(value) for value in (before, now)]
     if any(
         len(text) >= SHA256_CHARS or isinstance(value, list) for text, value in zip(shown, (before, now), strict=True)

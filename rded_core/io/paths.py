@@ -91,6 +91,11 @@ class RunFolder:
         return self.root / "work" / "forgotten.json"
 
     @property
+    def forgetting(self) -> Path:
+        """What a forgetting that has not ended is about."""
+        return self.root / "work" / "forgetting.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / ".lock"
 

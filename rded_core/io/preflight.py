@@ -5,7 +5,8 @@ The stages check in full.
 
 from pathlib import Path
 
-from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
+from rded_core.io.class_folders import require_classes
 from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.paths import RunFolder, find_dataset
@@ -13,13 +14,15 @@ from rded_core.io.run_records import require_apart, require_free
 from rded_core.io.storage import is_url, require_folder
 
 
-def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig) -> None:
-    """Raises InputError where a source, a weights file or a place to write cannot work; changes nothing."""
+def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
+    """Raises InputError where a source, a class, a weights file or a place to write cannot work; changes nothing."""
     match config:
         case DistillConfig():
             for spec in filter(None, (config.observer, config.teacher)):
                 require_observer_spec(spec)
             _require_sources(config.source)
+            require_classes(config.source, config.classes or (), "--classes")
+            require_classes(config.source, (rerun and rerun.only_classes) or (), "--only-classes")
             _require_files("weights file", config.weights, config.teacher_weights)
             _require_files("class list", config.observer_classes, config.teacher_classes)
             require_free(RunFolder(Path(config.out)))
@@ -29,6 +32,7 @@ def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig) ->
             _require_sources(config.val)
         case TrainObserverConfig():
             _require_sources(config.source, config.val)
+            require_classes(config.source, config.classes or (), "--classes")
             _require_files("weights file", config.init)
             require_new(Path(config.out))
             require_writable(Path(config.out).parent)

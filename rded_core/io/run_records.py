@@ -38,7 +38,7 @@ def read_run(run: RunFolder) -> dict[str, Any]:
             return described
     raise InputError(
         f"{run.run_json} and its copy are damaged, or of an older rded ({reasons[0]}); choose another --out, or delete "
-        "both to take up what is there with the settings of the command line"
+        "both and run rded distill with the flags of before: it takes up what is there"
     )
 
 
@@ -115,16 +115,23 @@ def require_free(run: RunFolder) -> None:
     A list of images to forget may be there before the run.
     """
     with told_plainly(run.root):
-        if kind_of(run.root) == "folder" and not holds_run(run) and _holds_others(run):
-            raise InputError(f"--out {run.root} is not empty and holds no run of rded; choose a new or empty folder")
+        if kind_of(run.root) == "folder" and not holds_run(run) and (other := _first_other(run)):
+            raise InputError(
+                f"--out {run.root} is not empty and holds no run of rded ({other.relative_to(run.root)} is there); "
+                "choose a new or empty folder"
+            )
     require_writable(run.root)
 
 
-def _holds_others(run: RunFolder) -> bool:
-    """Tells whether a folder holds any file that is not of a run: killed early, or whose run.json is gone."""
+def _first_other(run: RunFolder) -> Path | None:
+    """Returns a file that is not of a run which was killed early, or whose run.json is gone; None where all are."""
+    files = {run.lock, run.forgotten, run.forgotten_copy, run.forgetting}
     ours = {*map(run.stage, STAGES), run.staged_dataset}
-    files = (path for path in run.root.rglob("*") if path not in (run.lock, run.forgotten) and not path.is_dir())
-    return any(ours.isdisjoint(path.parents) and not is_temporary(path) for path in files)
+    if any(run.stage("publish").glob("*.json")):  # it was finished once
+        ours |= {run.dataset, *(run.root / "work" / name for name in ("controls", "students", "evaluations"))}
+        ours.add(run.evaluation("any").parent)
+    found = (path for path in run.root.rglob("*") if path not in files and not path.is_dir())
+    return next((path for path in found if ours.isdisjoint(path.parents) and not is_temporary(path)), None)
 
 
 def require_apart(out: Path, source: str) -> None:

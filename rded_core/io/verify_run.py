@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.checksums import FOREIGN, MOVE_AWAY
-from rded_core.io.files import kind_of
+from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
+from rded_core.io.forgotten import is_forgetting
 from rded_core.io.locks import holds
 from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
@@ -44,7 +44,7 @@ def find_checked(path: str) -> RunFolder | DatasetFolder:
     if RunFolder(root).stage("candidates").is_dir():
         raise InputError(
             f"{path} has lost run.json and its copy in work/, so nothing tells what it was to be; put one back from a "
-            "backup, or distil again into another --out"
+            "backup, or run rded distill with the flags of before, which takes up what is there"
         )
     raise InputError(
         f"neither a run nor a dataset of rded: {path}; give the --out folder of rded distill, or a dataset"
@@ -62,6 +62,7 @@ def _folder_checks(run: RunFolder) -> list[Check]:
     steps: list[Check] = [partial(_check_twins, *pair) for pair in twins(run)]
     steps += [partial(_check_record, run, path) for path in stage_records(run)]
     steps.append(partial(_check_notes, run))
+    steps.append(partial(_check_forgetting, run))
     if published or run.dataset.exists():
         steps += dataset_checks(dataset, published.facts["sums"] if published else None)
     steps.append(partial(_check_complete, run, published))
@@ -118,6 +119,13 @@ def _check_notes(run: RunFolder, findings: Findings) -> None:
             findings.add("unexpected", path, "a note of images that no labels here are made from")
 
 
+def _check_forgetting(run: RunFolder, findings: Findings) -> None:
+    """Notes a forgetting that was interrupted."""
+    if is_forgetting(run):
+        findings.known.add(run.forgetting)
+        findings.notes.append(f"a forgetting was interrupted: rded forget {run.root} ends it")
+
+
 def _check_complete(run: RunFolder, published: Record | None, findings: Findings) -> None:
     """Names the records that a finished run has and that are not there."""
     dataset = DatasetFolder(run.dataset)
@@ -147,19 +155,24 @@ def _needed(run: RunFolder, published: Record, described: dict[str, Any]) -> Ite
     if described["teacher"]["digest"] != described["observer"]["digest"]:
         yield run.record("observe", "teacher")
     names = [path.stem for path in stage_records(run) if path.parent.name == "soft_labels"]
-    for block in missing_epochs(names, described["config"]["label_epochs"]):
+    if described["config"]["label_budget"] is not None:
+        yield run.record("soft_labels", "choice")
+    for block in missing_epochs(names, published.facts["summary"]["label_epochs"]):
         yield run.record("soft_labels", block_name(block))
     yield run.label_images(published.upstream["images"])
 
 
 def _name_strays(run: RunFolder, findings: Findings) -> None:
-    """Names every file that nothing accounts for; a lock is somebody's, and only noted."""
+    """Names every file that nothing accounts for; a lock that a crash left is only noted: nobody writes now."""
     for path in sorted(path for path in run.root.rglob("*") if not path.is_dir() and path not in findings.known):
         if path == run.lock and holds(path):
             continue
         if path == run.lock:
             holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
-            findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} writes here, or crashed")
+            findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} crashed, and nobody writes here now")
+            continue
+        if is_written_elsewhere(path):
+            findings.notes.append(f"{findings.where(path)}: another machine writes it, or did within the hour")
             continue
         record = next((found for each in (run, *run.controls()) if (found := record_beside(each, path))), None)
         if any(is_leftover(each, path) for each in (run, *run.controls())):
@@ -170,4 +183,4 @@ def _name_strays(run: RunFolder, findings: Findings) -> None:
         elif record is not None:
             findings.add("unexpected", path, f"{record.name} does not name it")
         else:
-            findings.add("unexpected", path, FOREIGN, remedy=MOVE_AWAY, is_foreign=True)
+            findings.note_foreign(path)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rded_core.errors import InputError
 from rded_core.io.files import require_file, write_atomically
+from rded_core.wording import counted
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -91,7 +92,7 @@ def load_state(
         network.load_state_dict(state)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        more = f" (and {len(lines) - 1} more faults)" if len(lines) > 1 else ""
+        more = f" (and {counted(len(lines) - 1, 'more fault')})" if len(lines) > 1 else ""
         trained = f" (they were trained at --size {made_for})" if made_for else ""
         raise InputError(
             f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network and size it was saved "

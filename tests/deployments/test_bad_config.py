@@ -19,7 +19,7 @@ import contextlib, io, json, sys, traceback, types
 import rded_core.io.preflight
 from deployments.cli import main
 
-rded_core.io.preflight.look_before = lambda config: None  # no path here exists
+rded_core.io.preflight.look_before = lambda *_: None  # no path here exists
 
 def accept(config, **rerun):
     sys.exit({ACCEPTED})
@@ -117,6 +117,7 @@ ACCEPTED_LINES = [
     (*DISTILL, "--no-flip", "--classes", "a,b", "--crop-scale-min", "1"),
     (*DISTILL, "--max-rejected", "1%", "--crop-scale-min", "8%"),
     (*DISTILL, "--only-classes", "a,b", "--redo", "score,label"),
+    (*DISTILL, "--redo", "relabel"),
 ]
 
 Outcomes = dict[tuple[str, ...], tuple[int, str]]

@@ -1,6 +1,7 @@
 """The command line when all is well, and its exit codes."""
 
 import dataclasses
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -57,13 +58,28 @@ def test_run_json_as_config_gives_the_same_bytes_elsewhere(run_cli: RunCli, fini
 
 
 @pytest.mark.usefixtures("plain_flows")
+def test_forced_run_warns_each_time(
+    run_cli: RunCli, make_config: Callable[..., DistillConfig], save_untrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run", weights=str(save_untrained()), ipc=1, label_epochs=1)
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
+    arguments = ("distill", "--config", tmp_path / "config.json", "--force")
+    for _ in range(2):
+        code, out, err = run_cli(*arguments)
+        assert code == 0, err
+        told = r"^warning     the observer is right on .*% of 30 candidates, no better than chance"
+        assert re.search(told, out, flags=re.MULTILINE)
+    assert "no better than chance" in (tmp_path / "run" / "dataset" / "report" / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("plain_flows")
 def test_evaluate_prints_a_table(run_cli: RunCli, finished_run: Path, shared_source: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
     flags = ("--student", "convnet3", "--epochs", 1, "--seeds", 1, "--controls", "none", "--device", "cpu")
     code, out, err = run_cli("evaluate", run, "--val", shared_source, *flags)
     assert code == 0, err
     assert re.search(r"^distilled( +\d+\.\d %){3}$", out, flags=re.MULTILINE)
-    assert "convnet3, protocol paper, ipc 2, 3 classes, 1 epochs, 1 seed(s)" in out
+    assert "convnet3, protocol paper, ipc 2, 3 classes, 1 epoch, 1 seed" in out
 
 
 @pytest.mark.usefixtures("plain_flows")

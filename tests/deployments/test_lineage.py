@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,12 +159,58 @@ def test_forget_says_what_it_did(run_cli: RunCli, run: Path, tmp_path: Path) -> 
     told = f"forgotten   {row['source_sha256']}\n            {row['source_uri']}\n            candidate of class 1\n"
     assert told in out
     assert f"forgotten   {other}\n            no image that this run has seen: noted, should it ever come\n" in out
-    assert f"shown in    1 distilled images: {row['key']}\n" in out
+    assert f"shown in    1 distilled image: {row['key']}\n" in out
     assert re.search(r"^refilled    c00000_i0000\d quadrant \d with 1/\d+.jpg \(rank 7\)$", out, flags=re.MULTILINE)
     assert re.search(r"^labels      \d+ of 12 computed again$", out, flags=re.MULTILINE)
     assert out.splitlines()[-1].startswith("remember    evaluations and networks")
-    code, out, err = run_cli("trace", copy, "--source", row["source_sha256"])
-    assert out.endswith("shown in    no distilled image\n")
+    for name in (row["source_sha256"], row["source_uri"]):
+        code, out, err = run_cli("trace", copy, "--source", name)
+        assert out.endswith("shown in    no distilled image\nforgotten   no run here uses it\n")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    for name in (row["source_sha256"].upper(), row["source_uri"]):
+        code, out, err = run_cli("forget", copy, "--source", name)
+        assert (code, err) == (0, ""), "nothing is started"
+        assert out == f"forgotten   {row['source_sha256']}: already, nothing was changed\n"
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()} == before
+    code, _, err = run_cli("forget", copy)
+    assert code == 2
+    assert "missing: --source IMAGE" in err
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_forgetting_that_was_interrupted_is_told_and_ended(
+    run_cli: RunCli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    row = _lineage(copy)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.forget.distill", _interrupt)
+        assert run_cli("forget", copy, "--source", row["source_uri"])[0] == 130
+    begun = f"forgotten   begun, and not ended: rded forget {copy} does the rest\n"
+    for name in (row["source_uri"], row["source_sha256"]):
+        assert run_cli("trace", copy, "--source", name)[1].endswith(begun)
+    assert f"note          a forgetting was interrupted: rded forget {copy} ends it" in run_cli("verify", copy)[1]
+    code, out, _ = run_cli("distill", "--config", copy / "run.json", "--out", copy)
+    assert code == 0
+    assert f"unfinished  rded forget {copy}: it was interrupted, and traces may be left\n" in out
+    code, out, err = run_cli("forget", copy)
+    assert code == 0, err
+    assert f"forgotten   {row['source_sha256']}\n            {row['source_uri']}\n" in out
+    assert run_cli("trace", copy, "--source", row["source_sha256"])[1].endswith("forgotten   no run here uses it\n")
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_lineage_that_is_missing_is_told(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(copy / "dataset" / "lineage")
+    for question in (["c00000_i00000"], ["--source", _lineage(run)[0]["source_uri"]]):
+        code, _, err = run_cli("trace", copy, *question)
+        assert code == 2
+        assert "lineage is missing in" in err
+        assert "rded repair" in err
 
 
 @pytest.mark.usefixtures("plain_flows")
@@ -175,3 +223,14 @@ def test_forget_needs_a_run_folder(run_cli: RunCli, run: Path, tmp_path: Path) -
     code, _, err = run_cli("forget", run, "--source", "1/typo.jpg")
     assert code == 2
     assert "no image '1/typo.jpg'" in err
+
+
+def test_picture_of_another_format_is_told_at_once(run: Path) -> None:
+    code = (
+        "import sys; from deployments.cli import app; from rded_core.errors import InputError\n"
+        f"try: app(['trace', {str(run)!r}, 'c00000_i00000', '--picture', 'why.gif'], standalone_mode=False)\n"
+        "except InputError as error: assert 'must end in .jpg or .jpeg or .png' in str(error)\n"
+        "else: raise AssertionError\n"
+        "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

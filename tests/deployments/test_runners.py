@@ -77,12 +77,15 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
         make_runner("tcp://127.0.0.1:1")
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int) -> None:
+@pytest.mark.parametrize(
+    ("num_workers", "message"),
+    [(0, r"no worker is connected to .*--nthreads 1"), (1, r"needs workers of one thread each.*--nthreads 1")],
+)
+def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int, message: str) -> None:
     size = {"n_workers": num_workers, "threads_per_worker": 2, "processes": False}
     with (
         LocalCluster(**size, protocol="tcp://", dashboard_address="127.0.0.1:0") as cluster,
-        pytest.raises(InputError, match=r"needs workers of one thread each.*--nthreads 1"),
+        pytest.raises(InputError, match=message),
     ):
         make_runner(cluster.scheduler_address)
 

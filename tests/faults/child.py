@@ -56,8 +56,8 @@ class Options:
 
 
 def plain_name(path: str) -> str:
-    """Returns a path without the process number of temporary names, so that every run calls it the same."""
-    return re.sub(r"\.\d+\.tmp$", ".tmp", path)
+    """Returns a path without machine and process of temporary names, so that every run calls it the same."""
+    return re.sub(r"\.\w+-\d+\.tmp$", ".tmp", path)
 
 
 class Trap:

@@ -135,7 +135,7 @@ def test_repair_refuses_a_class_whose_images_changed(run: RunFolder, source: Pat
 
     _lose(source, "2")
     _hurt(run, f"work/squeeze/{class_unit('2')}.tar")
-    with pytest.raises(InputError, match=r"source\.digest changed since .*rded distill --config"):
+    with pytest.raises(InputError, match=r"source images changed since .*rded distill --config"):
         _repair(run)
     distill(config, only_classes=["1"])
     with pytest.raises(InputError, match=r"class 2 of the source changed since"):
@@ -145,7 +145,7 @@ def test_repair_refuses_a_class_whose_images_changed(run: RunFolder, source: Pat
 def test_repair_refuses_other_classes_than_the_run_had(run: RunFolder, source: Path) -> None:
     shutil.rmtree(source / "2")
     _hurt(run, f"work/squeeze/{class_unit('1')}.tar")
-    with pytest.raises(InputError, match=r"source\.digest changed since"):
+    with pytest.raises(InputError, match=r"source images changed since"):
         _repair(run)
 
 
@@ -185,7 +185,7 @@ def _work_on_one(config: DistillConfig, **changes: Any) -> str | None:
     ("changes", "why"),
     [
         ({"ipc": 1}, "2 of 3 classes were made under other settings (ipc 2 -> 1)"),
-        ({"num_crops": 4}, "2 of 3 classes were made under other settings (num_crops 3 -> 4)"),
+        ({"num_crops": 4}, "2 of 3 classes were made under other settings (num-crops 3 -> 4)"),
         ({"seed": 1}, "2 of 3 classes were made under other settings (seed 0 -> 1)"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from flows.distill import distill
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io.forgotten import Forgotten, write_forgotten
 from rded_core.io.images import RejectedImage
 from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.sources import SourceItem, read_item
@@ -70,6 +71,30 @@ def test_damaged_output_is_noticed_and_made_again(
     assert damaged in changed
     changed.discard("publish/dataset.json")  # label tables lie in the dataset under the same inode
     assert {name.rpartition(".")[0] for name in changed} == {damaged.rpartition(".")[0]}, "no other unit"
+
+
+def test_a_run_whose_description_is_lost_is_taken_up_as_the_error_says(
+    copied_run: Path,
+    finished_run: Path,
+    make_config: MakeConfig,
+    plain_flows: None,  # noqa: ARG001
+) -> None:
+    """With all that a run may hold: a control, an evaluation, a list of forgotten images, a user's file in the set."""
+    run, digest = RunFolder(copied_run), "0" * 64
+    write_forgotten(run, Forgotten(frozenset([digest])))
+    for name in ("work/controls/random/run.json", "work/evaluations/a.json", "evaluations/a.json", "dataset/notes.txt"):
+        (copied_run / name).parent.mkdir(parents=True, exist_ok=True)
+        (copied_run / name).write_text("{}")
+    for path in (run.run_json, run.run_json_copy):
+        path.write_text("not what it was")
+    with pytest.raises(InputError, match="delete both and run rded distill with the flags of before"):
+        distill.fn(make_config(copied_run))
+    for path in (run.run_json, run.run_json_copy):
+        path.unlink()
+    work = distill.fn(make_config(copied_run))["work"]
+    assert {entry["stage"]: entry["made"] for entry in work if entry["made"]} == {}
+    assert _sums(copied_run) == _sums(finished_run)
+    assert run.run_json.is_file() and (copied_run / "dataset" / "notes.txt").is_file()
 
 
 def test_run_goes_on_under_other_neutral_settings(

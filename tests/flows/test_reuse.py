@@ -230,6 +230,7 @@ REASONS = [
     (_add, "draw", {"3 new images": 1}),
     (_edit, "draw", {"12 changed images": 1}),
     (_delete, "list", {"2 gone images": 1}),
+    (_touch, "draw", {"12 images touched or changed": 1}),
 ]
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ import pytest
 from rded_core.errors import InputError
 from rded_core.io import files
 from rded_core.io.files import (
+    HOST,
     clear_folder,
     file_digest,
+    is_temporary,
     link_or_copy,
+    remove_abandoned,
     restore_swapped,
     swap_folder,
     write_atomically,
@@ -199,14 +203,40 @@ def test_a_crash_between_two_renames_is_undone(tmp_path: Path, monkeypatch: pyte
     assert tree(tmp_path) == {"place/x.txt": "old"}
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def _write(path: Path, *, seconds_ago: float = 0.0) -> Path:
+    path.write_text("half")
+    then = time.time() - seconds_ago
+    os.utime(path, (then, then))
+    return path
+
+
+@pytest.mark.parametrize("host", [f"{HOST}-", ""], ids=["named", "of an older version"])
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, host: str) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
         pass
-    abandoned, other = tmp_path / f".table.parquet.{ended.pid}.tmp", tmp_path / f".other.parquet.{ended.pid}.tmp"
-    running = tmp_path / f".table.parquet.{os.getppid()}.tmp"
-    for path in (abandoned, other, running):
-        path.write_text("half")
+    abandoned = _write(tmp_path / f".table.parquet.{host}{ended.pid}.tmp")
+    other = _write(tmp_path / f".other.parquet.{host}{ended.pid}.tmp")
+    running = _write(tmp_path / f".table.parquet.{host}{os.getppid()}.tmp", seconds_ago=9999)
+    assert all(is_temporary(path) for path in (abandoned, other, running))
     write_text(tmp_path / "table.parquet", "whole")
     assert not abandoned.exists()
     assert other.exists(), "of another file"
     assert running.exists(), "its process is still writing"
+
+
+def test_what_another_machine_writes_is_left_until_it_is_old(tmp_path: Path) -> None:
+    """Its process numbers say nothing here: neither that a process has ended, nor that one runs."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pass
+    fresh = _write(tmp_path / f".table.parquet.elsewhere-{ended.pid}.tmp", seconds_ago=1800)
+    old = _write(tmp_path / f".table.parquet.elsewhere-{os.getppid()}.tmp", seconds_ago=3700)
+    assert is_temporary(fresh) and is_temporary(old)
+    remove_abandoned(tmp_path)
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+def test_a_temporary_name_says_machine_and_process(tmp_path: Path) -> None:
+    seen: list[Path] = []
+    write_atomically(tmp_path / "a.b", lambda temporary: (seen.append(temporary), temporary.touch()))
+    assert seen[0].name == f".a.b.{HOST}-{os.getpid()}.tmp"
+    assert is_temporary(seen[0])

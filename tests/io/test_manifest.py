@@ -91,14 +91,14 @@ def test_outputs_are_missing_or_damaged(record_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "upstream", "expected"),
     [
-        ({"num_crops": 6}, {}, "num_crops 5 -> 6"),
+        ({"num_crops": 6}, {}, "num-crops 5 -> 6"),
         ({"flip": False}, {}, "flip True -> False"),
         ({"label": "x"}, {}, "label None -> x"),
         ({"observer": "c" * 64}, {}, "observer changed"),
-        ({"outputs": [1, 0]}, {}, "outputs changed"),
-        ({"new_setting": 1}, {}, "new_setting None -> 1"),
+        ({"outputs": [1, 0]}, {}, "the classes' places in the network's head changed"),
+        ({"new_setting": 1}, {}, "new-setting None -> 1"),
         ({}, {"candidates": "d" * 64}, "candidates changed"),
-        ({"num_crops": 6}, {"candidates": "d" * 64}, "num_crops 5 -> 6"),
+        ({"num_crops": 6}, {"candidates": "d" * 64}, "num-crops 5 -> 6"),
         ({}, {"more": "e" * 64}, "more changed"),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_changed_is_named(
 def test_data_may_be_left_out_of_account(record_path: Path) -> None:
     record = read_record(record_path)
     assert what_changed(record, unit_settings(SETTINGS), None) == ""
-    assert what_changed(record, unit_settings({**SETTINGS, "num_crops": 1}), None) == "num_crops 5 -> 1"
+    assert what_changed(record, unit_settings({**SETTINGS, "num_crops": 1}), None) == "num-crops 5 -> 1"
 
 
 def test_a_setting_or_input_that_is_no_more_is_a_change(record_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_setting_or_input_that_is_no_more_is_a_change(record_path: Path) -> No
 
 def test_another_algorithm_is_a_change(record_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "ALGORITHM_VERSION", ALGORITHM_VERSION + 1)
-    expected = f"algorithm_version {ALGORITHM_VERSION} -> {ALGORITHM_VERSION + 1}"
+    expected = f"algorithm version {ALGORITHM_VERSION} -> {ALGORITHM_VERSION + 1}"
     assert what_changed(read_record(record_path), unit_settings(SETTINGS), UPSTREAM) == expected
 
 

@@ -1,17 +1,18 @@
 """What can be told before anything slow starts."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.preflight import look_before
 
 
-def _distill(tmp_path: Path, source: object, **changes: str) -> DistillConfig:
+def _distill(tmp_path: Path, source: object, **changes: object) -> DistillConfig:
     out = str(tmp_path / "run")
     return DistillConfig(**{"source": str(source), "observer": "rded:convnet3", "ipc": 1, "out": out, **changes})  # pyright: ignore[reportArgumentType]
 
@@ -85,6 +86,33 @@ def test_paths_that_cannot_be_are_mistakes(image_folder: Path, tmp_path: Path, n
     for changes in ({"source": name}, {"weights": name}, {"out": name}):
         with pytest.raises(InputError):
             look_before(_distill(tmp_path, **{"source": image_folder, **changes}))
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_classes_that_are_none(image_folder: Path, tmp_path: Path, split: str) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(image_folder, source / split)
+    told = r"--{}: 'dog' is no class of .*photos; classes are: 1, 10, 2"
+    with pytest.raises(InputError, match=told.format("classes")):
+        look_before(_distill(tmp_path, source, classes=("1", "dog")))
+    with pytest.raises(InputError, match=told.format("only-classes")):
+        look_before(_distill(tmp_path, source), Rerun(only_classes=("dog",)))
+    look_before(_distill(tmp_path, source, classes=("1", "2")), Rerun(only_classes=("2",)))
+
+
+@pytest.mark.parametrize("name", ["tench", "n01440764"])
+def test_readable_names_are_classes_too(image_folder: Path, tmp_path: Path, name: str) -> None:
+    (image_folder / "1").rename(image_folder / "n01440764")
+    look_before(_distill(tmp_path, image_folder), Rerun(only_classes=(name,)))
+
+
+@pytest.mark.parametrize("stray", ["data/train-0.parquet", "photos-0.tar", "new/2026/a.jpg"])
+def test_classes_of_what_is_no_plain_image_folder_are_let_through(
+    image_folder: Path, tmp_path: Path, stray: str
+) -> None:
+    (image_folder / stray).parent.mkdir(exist_ok=True, parents=True)
+    (image_folder / stray).touch()
+    look_before(_distill(tmp_path, image_folder), Rerun(only_classes=("dog",)))
 
 
 def test_a_look_imports_nothing_slow() -> None:

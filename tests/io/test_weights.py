@@ -128,7 +128,7 @@ def test_no_head_no_width() -> None:
 
 
 def test_weights_of_another_network_are_an_error_that_names_both() -> None:
-    with pytest.raises(InputError, match=r"w\.pth does not fit rded:tiny: .*Missing key.*more faults"):
+    with pytest.raises(InputError, match=r"w\.pth does not fit rded:tiny: .*Missing key.*and 1 more fault\)"):
         load_state(nn.BatchNorm1d(2), {"fc.weight": torch.zeros(2, 2)}, weights="w.pth", spec="rded:tiny")
     with pytest.raises(InputError, match="size mismatch"):
         load_state(nn.Linear(2, 2), nn.Linear(3, 2).state_dict(), weights="w.pth", spec="rded:tiny")

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from jaxtyping import config as type_checks
 
-from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
 
 
@@ -155,3 +155,9 @@ def test_configs_are_frozen_values(config: Any) -> None:
 def test_equal_fields_make_equal_configs() -> None:
     assert distill() == distill()
     assert distill() != distill(seed=1)
+
+
+def test_relabel_is_another_word_for_label() -> None:
+    assert Rerun(redo=("score", "relabel")) == Rerun(redo=("score", "label"))
+    with pytest.raises(InputError, match="redo must be one of draw, check, score, select, tile, label, publish; got"):
+        Rerun(redo=("rescore",))  # pyright: ignore[reportArgumentType]

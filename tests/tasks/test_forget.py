@@ -14,7 +14,9 @@ import pytest
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io import tables
 from rded_core.io.forgotten import read_forgotten
+from rded_core.io.known_images import find_images_named
 from rded_core.io.locks import only_writer
 from rded_core.io.paths import RunFolder
 from rded_core.io.shards import write_shard
@@ -184,10 +186,13 @@ def test_twice_is_once(run: Path, forget: Forget) -> None:
     row = _row(run)
     forget(run, row["source_uri"])
     sums = _sums(run)
-    done = forget(run, row["source_uri"], row["source_sha256"])
-    assert _sums(run) == sums
-    assert not done["uses"]
-    assert not done["num_changed"] and not done["num_labels_made"]
+    before = _files(run)
+    assert forget(run, row["source_uri"], row["source_sha256"]) == {"already": [row["source_sha256"]]}
+    assert _files(run) == before
+    other = _row(run, class_index=1)
+    done = forget(run, row["source_uri"], other["source_uri"])
+    assert {use["source_sha256"] for use in done["uses"]} == {other["source_sha256"]}
+    assert _sums(run) != sums
 
 
 def test_killed_after_the_note_the_next_run_does_the_rest(
@@ -229,6 +234,66 @@ def test_killed_while_it_takes_out(
     forget(whole, uri)
     run_undecorated(make_config(run))
     assert _sums(run) == _sums(whole)
+
+
+@pytest.mark.parametrize("killed", ["tasks.forget.write_forgotten", "tasks.forget.scrub", "flows.forget.distill"])
+def test_killed_it_is_ended_by_the_same_name_though_the_source_has_it_no_more(
+    image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed: str,
+) -> None:  # fmt: skip
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = make_config(tmp_path / "run", source=str(image_folder))
+    run_undecorated(config)
+    run_undecorated(make_config(tmp_path / "run/work/controls/random", source=str(image_folder), selection="random"))
+    run, row = tmp_path / "run", _row(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(killed, die)
+        with pytest.raises(KeyboardInterrupt):
+            forget(run, row["source_uri"])
+    (image_folder / row["source_uri"]).unlink()
+    if "distill" in killed:
+        run_undecorated(config)
+    done = forget(run, row["source_uri"])
+    assert [(image["sha256"], image["uris"]) for image in done["images"]] == [
+        (row["source_sha256"], [row["source_uri"]])
+    ]
+    assert not _traces(run, row["source_uri"].encode(), row["source_sha256"].encode())
+    with pytest.raises(InputError, match="of an image that was forgotten, no more than that is kept"):
+        forget(run, row["source_uri"])
+
+
+def test_a_forgetting_that_was_killed_is_ended_with_the_next(
+    run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    rows = [_row(run, class_index=index) for index in (0, 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.forget.scrub", die)
+        with pytest.raises(KeyboardInterrupt):
+            forget(run, rows[0]["source_uri"])
+    done = forget(run, rows[1]["source_uri"])
+    assert {image["sha256"] for image in done["images"]} == {row["source_sha256"] for row in rows}
+    assert not _traces(run, *(row["source_sha256"].encode() for row in rows))
+
+
+def test_tables_are_read_once_whatever_is_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    find_rows = tables.find_rows
+    for module in ("lineage", "known_images"):
+        monkeypatch.setattr(
+            f"rded_core.io.{module}.find_rows", lambda path, *rest: read.append(path) or find_rows(path, *rest)
+        )
+    rows = [_row(run, class_index=index, rank=rank) for index in range(3) for rank in range(3)]
+    names = [row["source_uri"] for row in rows] + [row["source_sha256"] for row in rows]
+    found = find_images_named(RunFolder(run), names)
+    assert {(name, *images) for name, images in found.items()} == {
+        (row[key], row["source_sha256"]) for row in rows for key in ("source_uri", "source_sha256")
+    }
+    assert len(read) == len(set(read))
 
 
 @pytest.mark.parametrize("change", [{}, {"num_candidates": 12}, {"observer": "rded:convnet4"}, {"seed": 3}])

@@ -31,7 +31,7 @@ def test_run_json_holds_what_the_result_depends_on(make_config: MakeConfig, tmp_
     [
         ({"seed": 3}, "seed 0 -> 3"),
         ({"ipc": 1, "flip": False}, "ipc 2 -> 1, flip True -> False"),
-        ({"classes": ("1", "2")}, "classes None -> ['1', '2'], source.digest"),
+        ({"classes": ("1", "2")}, "classes None -> ['1', '2'], source images"),
         ({"workers": 1, "classes_per_shard": 1, "max_rejected": 0.5}, None),
     ],
 )

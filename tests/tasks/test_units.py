@@ -51,6 +51,7 @@ def test_same_inputs_are_done_once(work: _Work) -> None:
     [
         ({"settings": {"n": 2}}, "n 1 -> 2"),
         ({"settings": {}}, "n 1 -> None"),
+        ({"settings": {"n": 1, "per_class": 2}}, "images checked per class None -> 2"),
         ({"upstream": {"data": "b"}}, "data changed"),
         ({"upstream": {}}, "inputs changed"),
         ({"still_true": lambda record: f"only {record.facts['kept']} kept"}, "only 1 kept"),
@@ -127,3 +128,13 @@ def test_a_worklist_does_what_is_stale_and_passes_over_what_cannot_be_made(work:
     assert isinstance(result, StageResult), "outside Prefect a task returns what it did"
     assert sorted(result.records) == [0, 1]
     assert (result.units[2], result.why(0), result.why(1), result.why(2)) == (None, "", NEW, "")
+
+
+def test_only_what_counts_is_told_as_a_count(work: _Work, caplog: pytest.LogCaptureFixture) -> None:
+    facts = {"views": 6, "reused_views": 2, "best_epoch": 280, "exact_ranks": 40, "rejected": [["truncated", "u"]]}
+    with caplog.at_level("INFO", logger="rded"):
+        todo = Worklist({0: replace(work.unit, outputs=())})
+        todo.finish(0, facts)
+        todo.result("soft_labels")
+    assert "label: 1 made: 6 views, 2 views taken over, 1 rejected (truncated), " in caplog.text
+    assert "280" not in caplog.text

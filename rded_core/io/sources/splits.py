@@ -1,12 +1,7 @@
 """Which split a file or folder belongs to, by its name."""
 
 from rded_core.errors import InputError
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "test", "testing"),
-}
-"""Names that are splits, not classes, by what they are for; earlier names are preferred."""
+from rded_core.io.folder_names import SPLIT_NAMES
 
 
 def files_of_split(paths: list[str], split: str) -> list[str]:

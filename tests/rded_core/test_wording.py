@@ -1,0 +1,26 @@
+"""Numbers and names in sentences."""
+
+import pytest
+
+from rded_core.wording import counted, setting_words
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "expected"),
+    [(1, "image", "1 image"), (0, "image", "0 images"), (2, "class", "2 classes"), (3, "copy", "3 copies")],
+)
+def test_one_is_no_plural(count: int, noun: str, expected: str) -> None:
+    assert counted(count, noun) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ipc", "ipc"),
+        ("config.num_candidates", "num-candidates"),
+        ("source.digest", "source images"),
+        ("batch_size", "label-batch-size"),
+    ],
+)
+def test_settings_are_named_as_the_command_line_does(name: str, expected: str) -> None:
+    assert setting_words(name) == expected
