@@ -57,11 +57,11 @@ def is_temporary(path: Path) -> bool:
 
 
 def remove_abandoned(folder: Path, name: str = ".+") -> None:
-    """Removes temporary files in a folder that processes left which are no more; `name` matches what they were for."""
+    """Removes temporary files and folders that processes left which are no more; `name` matches what they were for."""
     for entry in folder.iterdir():
         match = re.fullmatch(rf"\.{name}\.(\d+)\.tmp", entry.name)
         if match and not _is_running(int(match[1])):
-            entry.unlink(missing_ok=True)
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def _is_running(pid: int) -> bool:
