@@ -65,7 +65,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     if is_source(val, place):
         run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}
-    return EvaluationPlan(place, TrainingSet("distilled", folder), controls)
+    return EvaluationPlan(place, TrainingSet("distilled", folder, epochs), controls)
 
 
 def is_source(val: Source, run: RunFolder) -> bool:
@@ -100,7 +100,7 @@ def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> Distil
 
 def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
     """Returns a control's dataset, once it is made."""
-    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset))
+    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset), plan.distilled.epochs)
 
 
 @task(name="sum-up", task_run_name="sum up {config.student}", **STAGE_POLICY)

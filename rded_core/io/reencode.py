@@ -114,7 +114,7 @@ def _require_epochs(labels: StoredLabels, epochs: int) -> int:
 def _choose(labels: StoredLabels, budget: int, codec: str | None) -> dict[str, Any]:
     """Finds the codec and the epochs that lose least of the labels at hand within a budget."""
     names = [codec] if codec else _codecs_no_finer(labels)
-    sample, stored = _sample(labels)
+    sample, stored = _sample(labels, labels.num_epochs)
 
     def encodings() -> Iterator[tuple[Codec, Encoded]]:
         for name in names:
@@ -126,19 +126,21 @@ def _choose(labels: StoredLabels, budget: int, codec: str | None) -> dict[str, A
 
 def _codecs_no_finer(labels: StoredLabels) -> list[str]:
     """Lists the codecs to try: the one at hand, and those that keep less."""
-    kind, _, top = labels.codec.name.partition(":")
-    names = [
-        name
-        for name in list_codecs(len(labels.classes), with_features=False)
-        if EXACTNESS.index(name.partition(":")[0]) >= EXACTNESS.index(kind)
-        and int(name.partition(":")[2] or 0) < int(top or 10**9)
-    ]
-    return [labels.codec.name, *(name for name in names if name != labels.codec.name)]
+    own, names = labels.codec.name, list_codecs(len(labels.classes), with_features=False)
+    return [own, *(name for name in names if name != own and not _keeps_more(name, own))]
 
 
-def _sample(labels: StoredLabels) -> tuple[LabelSample, Encoded]:
-    """Reads the first epochs: their views, their logits, and what is stored of them."""
-    epochs = range(min(sample_epochs(len(labels.keys)), labels.num_epochs))
+def _keeps_more(codec: str, other: str) -> bool:
+    """Tells whether a codec could hold more than another does."""
+    (kind, _, top), (other_kind, _, other_top) = codec.partition(":"), other.partition(":")
+    if kind == other_kind:
+        return int(top or 0) > int(other_top or 0)
+    return EXACTNESS.index(kind) < EXACTNESS.index(other_kind)
+
+
+def _sample(labels: StoredLabels, most: int) -> tuple[LabelSample, Encoded]:
+    """Reads the first epochs, at most so many: their views, their logits, and what is stored of them."""
+    epochs = range(min(sample_epochs(len(labels.keys)), most))
     batches = [batch for _, batch in labels.batches(epochs)]
     stored = {name: torch.cat([batch[2][name] for batch in batches]) for name in batches[0][2]}
     logits = labels.codec.decode(stored)
@@ -161,7 +163,7 @@ def _write_new(
     try:
         _take_over(labels, staged)
         _write_tables(labels, staged, target, epochs)
-        lost = _measure_loss(labels, target)
+        lost = _measure_loss(labels, target, epochs)
         recipe = _new_recipe(labels, target, epochs, why=why, lost=lost)
         _describe(labels, staged, recipe)
         staged.root.rename(out)
@@ -208,9 +210,9 @@ def _recoded(labels: StoredLabels, block: range, target: Codec) -> Iterator[tupl
         yield epoch, (rows, views, _in_codec(labels, target, stored))
 
 
-def _measure_loss(labels: StoredLabels, target: Codec) -> dict[str, float]:
+def _measure_loss(labels: StoredLabels, target: Codec, epochs: int) -> dict[str, float]:
     """Measures on the first epochs what the other codec loses, in nats, beside what labels say."""
-    sample, stored = _sample(labels)
+    sample, stored = _sample(labels, epochs)
     decoded = target.decode(_in_codec(labels, target, stored))
     return {
         "loss_nats": float(divergence(sample.logits, decoded, temperature=labels.temperature).mean()),
@@ -253,12 +255,11 @@ def describe_new(record: dict[str, Any]) -> list[str]:
     """Returns what `reencode` did, line by line."""
     before, share = record["before"], 100 * record["loss_nats"] / max(record["signal_nats"], 1e-30)
     lines = [f"rounding    loses {record['loss_nats']:.2g} nats a view, {share:.3g} % of what the labels say"]
-    is_larger = record["bytes"] / record["epochs"] > before["bytes"] / before["epochs"]
-    if is_larger and record["codec"] != before["codec"]:
-        lines.append(
-            f"note        {record['codec']} takes more room and adds nothing: the labels stay as {before['codec']} "
-            "rounded them"
-        )
+    if _keeps_more(record["codec"], before["codec"]):
+        told = f"{record['codec']} keeps no more than the {before['codec']} labels that it was made of"
+        lines.append(f"note        {told}: what those had lost stays lost")
+    elif record["bytes"] > before["bytes"]:
+        lines.append("note        that is more than before")
     lines.append(
         f"next        rded evaluate {quote(record['dataset'])} --val VALIDATION_IMAGES --student NAME --controls none"
     )

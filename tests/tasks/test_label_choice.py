@@ -1,0 +1,137 @@
+"""Labels within a budget: what fits is chosen, told, kept and taken over; what cannot be is one line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterName
+
+from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.errors import InputError
+from rded_core.io.manifest import read_record
+from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.verify_run import find_checked
+from tasks.checks import check_files
+
+MakeConfig = Callable[..., DistillConfig]
+Distill = Callable[..., dict[str, Any]]
+
+BUDGET = "15kB"
+
+
+@pytest.fixture
+def distill(plain_flows: None) -> Distill:  # noqa: ARG001
+    from flows.distill import distill
+
+    return distill  # type: ignore[return-value]
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    return json.loads((run / "dataset" / "recipe.json").read_text())
+
+
+def _choice(run: Path) -> Any:
+    return read_record(RunFolder(run).record("soft_labels", "choice"))
+
+
+@pytest.mark.parametrize("budget", [9_000, 15_000, 40_000, 10**6])
+def test_what_is_chosen_fits_and_loses_least(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path, budget: int
+) -> None:
+    record = distill(make_config(tmp_path / "run", label_budget=str(budget)))
+    recipe, folder = _recipe(tmp_path / "run"), DatasetFolder(tmp_path / "run" / "dataset")
+    assert record["label_bytes"] == sum(path.stat().st_size for path in folder.label_files()) <= budget
+    why = recipe["label_choice"]
+    best = min((choice for choice in why["choices"] if choice["fits"]), key=lambda choice: choice["loss"])
+    assert (recipe["label_codec"], recipe["label_epochs"]) == (best["codec"], best["epochs"])
+    assert (recipe["epochs"], why["budget_bytes"], why["num_views"]) == (12, budget, 2004)
+    assert {choice["codec"] for choice in why["choices"]} == {"float16", "int8", "int4", "features"}
+    assert record["label_bytes"] == pytest.approx(best["num_bytes"], rel=0.05)
+    assert check_files(find_checked(str(tmp_path / "run"))).faults == []
+
+
+def test_a_changed_budget_makes_labels_again_and_nothing_else(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path
+) -> None:
+    distill(make_config(tmp_path / "run", label_budget=BUDGET))
+    before = _choice(tmp_path / "run")
+    again = distill(make_config(tmp_path / "run", label_budget=BUDGET))
+    assert not any(entry["made"] for entry in again["work"])
+    assert _choice(tmp_path / "run") == before
+    changed = distill(make_config(tmp_path / "run", label_budget="10kB"))
+    assert {entry["stage"] for entry in changed["work"] if entry["made"]} <= {"label", "publish"}
+    assert _choice(tmp_path / "run").facts["why"]["budget_bytes"] == 10_000
+    kept = {path.stem for path in (tmp_path / "run" / "work" / "soft_labels").glob("epochs-*.parquet")}
+    assert kept == {path.stem for path in (tmp_path / "run" / "dataset" / "soft_labels").iterdir()}
+
+
+def test_one_codec_may_be_asked_for(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+    distill(make_config(tmp_path / "run", label_budget=BUDGET, label_codec="int4"))
+    assert {choice["codec"] for choice in _recipe(tmp_path / "run")["label_choice"]["choices"]} == {"int4"}
+
+
+def test_the_table_is_logged(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        distill(make_config(tmp_path / "run", label_budget=BUDGET, label_epochs=2))
+    assert caplog.text.count("<- taken") == 1
+    assert "2004 views labelled: at temperature 20 a label says" in caplog.text
+
+
+def test_a_budget_too_small_is_one_line(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^no labels fit 50 bytes: the smallest way .* takes \d+; raise the budget$"):
+        distill(make_config(tmp_path / "run", label_budget="50B"))
+
+
+def test_features_without_a_last_layer_are_told_before_anything_is_made(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd_teacher.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3), nn.LogSoftmax(dim=1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = make_config(tmp_path / "run", label_codec="features", teacher="odd_teacher:make")
+    with pytest.raises(InputError, match="one linear layer of its features, and odd_teacher:make has none") as told:
+        distill(config)
+    assert "\n" not in str(told.value)
+    assert not list((tmp_path / "run").rglob("*.parquet"))
+
+
+def test_controls_have_the_labels_that_were_chosen(
+    make_config: MakeConfig, distill: Distill, shared_source: Path, tmp_path: Path
+) -> None:
+    """And are trained for as long as the distilled set."""
+    distill(make_config(tmp_path / "run", label_budget=BUDGET))
+    from flows.evaluate import evaluate
+
+    config = EvaluateConfig(
+        dataset=str(tmp_path / "run"), val=str(shared_source), student="convnet3", seeds=1, device="cpu", workers=1
+    )
+    table = evaluate(config)
+    own, control = _recipe(tmp_path / "run"), _recipe(RunFolder(tmp_path / "run").control("random").root)
+    names = ("label_codec", "label_epochs")
+    assert [own[name] for name in names] == [control[name] for name in names]
+    assert own["label_epochs"] < own["epochs"] == table["epochs"] == 12
+    records = sorted((tmp_path / "run" / "work" / "students").glob("*s0.json"))
+    assert [read_record(path).settings["epochs"] for path in records] == [12, 12]
+
+
+def test_a_choice_taken_over_ends_as_cached(
+    prefect_harness: None,  # noqa: ARG001
+    make_config: MakeConfig,
+    tmp_path: Path,
+) -> None:
+    from flows.distill import distill as flow
+
+    for _ in range(2):
+        flow(make_config(tmp_path / "run", label_budget=BUDGET, label_epochs=2))
+    wanted = TaskRunFilter(name=TaskRunFilterName(any_=["choose labels"]))
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(task_run_filter=wanted)
+    assert sorted(run.state_name or "" for run in runs)[:2] == ["Cached", "Completed"]
