@@ -16,6 +16,7 @@ from deployments.environment import (
     tell_start,
     tidy_logs,
 )
+from deployments.labels import labels
 from deployments.maintenance import repair, verify
 from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
@@ -124,6 +125,7 @@ app.command("train-observer", help="Train an observer (or teacher) on your image
 lineage.register(app)
 
 
+app.command("labels", short_help="Describe labels, or store them in less room.")(labels)
 app.command("verify", short_help="Check every file, and name each fault.")(verify)
 app.command("repair", short_help="Make again what is damaged or missing.")(repair)
 

@@ -41,7 +41,8 @@ def print_distilled(record: dict[str, Any]) -> None:
         f"images      {record['num_images']} in {record['num_classes']} classes, from {record['num_source']}, "
         f"{format_size(record['image_bytes'])}"
     )
-    typer.echo(f"labels      {counted(record['label_epochs'], 'epoch')}, {format_size(record['label_bytes'])}")
+    kept = describe_kept(record["label_epochs"], record["training_epochs"])
+    typer.echo(f"labels      {kept}, {record['label_codec']}, {format_size(record['label_bytes'])}")
     typer.echo(f"observer    top-1 {record['observer_top1']:.1%} on the candidates")
     for warning in record["warnings"]:
         typer.echo(f"warning     {warning}")
@@ -77,6 +78,11 @@ def _describe_stage(entry: dict[str, Any]) -> str:
         f"{entry['left_out']} left out" if entry["left_out"] else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+def describe_kept(epochs: int, wanted: int) -> str:
+    """Says how many epochs of labels there are, of how many that students train for."""
+    return counted(epochs, "epoch") if epochs == wanted else f"{epochs} of {wanted} epochs"
 
 
 def print_next(record: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 from prefect import flow
 
 from flows.fan_out import each, once
-from rded_core.config import DistillConfig, RedoWord, Rerun
+from rded_core.choices import RedoWord
+from rded_core.config import DistillConfig, Rerun
 from tasks.candidates import check_rejected, draw_candidates
 from tasks.label_choice import choose_labels
 from tasks.label_codecs import require_codec

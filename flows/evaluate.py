@@ -19,7 +19,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         distill(control)
         sets.append(control_set(plan, name))
     results = {
-        chosen.name: [train_student(plan.config, plan.run, chosen, seed) for seed in range(config.seeds)]
-        for chosen in sets
+        chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)] for chosen in sets
     }
-    return sum_up(plan.config, plan, results)
+    return sum_up(config, plan, results)

@@ -4,44 +4,26 @@ The ``Attributes`` section of each class is the help text of its flag and of its
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from rded_core.choices import (
+    Control,
+    Decoder,
+    ImageFormat,
+    LabelProtocolName,
+    Mix,
+    Precision,
+    ProtocolName,
+    Redo,
+    RedoWord,
+    Selection,
+    StudentLoss,
+    at_least,
+    one_of,
+    require_codec,
+)
 from rded_core.errors import InputError
 from rded_core.sizes import parse_size
-
-ProtocolName = Literal["paper", "standard", "hard"]
-LabelProtocolName = Literal["paper", "standard"]
-ImageFormat = Literal["jpeg", "png", "webp"]
-Mix = Literal["cutmix", "mixup", "none"]
-Decoder = Literal["cpu", "cuda"]
-Precision = Literal["auto", "float32", "bfloat16"]
-Selection = Literal["realism", "mosaic", "random"]
-Control = Literal["random", "mosaic"]
-Redo = Literal["draw", "check", "score", "select", "tile", "label", "publish"]
-RedoWord = Literal[Redo, "relabel"]
-"""Stages as a user may name them: ``relabel`` is ``label``."""
-StudentLoss = Literal["kl", "gift"]
-
-LABEL_CODECS = ("float16", "int8", "int4", "features", "topk")
-"""Ways to store labels; ``topk`` may name its number of classes, as in ``topk:50``."""
-
-
-def _at_least(low: int, **values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < low:
-            raise InputError(f"{name} must be >= {low}, got {value}")
-
-
-def _one_of(choices: tuple[str, ...], **values: str) -> None:
-    for name, value in values.items():
-        if value not in choices:
-            raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-
-
-def _require_codec(name: str) -> None:
-    kind, _, number = name.partition(":")
-    if name not in ("auto", *LABEL_CODECS) and not (kind == "topk" and number.isdecimal()):
-        raise InputError(f"label_codec must be one of auto, {', '.join(LABEL_CODECS)}, topk:N; got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,18 +112,18 @@ class DistillConfig:
     selection: Selection = "realism"
 
     def __post_init__(self) -> None:
-        _at_least(1, ipc=self.ipc, num_candidates=self.num_candidates, num_crops=self.num_crops)
-        _at_least(1, label_epochs=self.label_epochs, classes_per_shard=self.classes_per_shard, workers=self.workers)
-        _at_least(0, seed=self.seed)
-        _at_least(2, label_batch_size=self.label_batch_size)
-        _at_least(8, size=self.size)
-        _one_of(("jpeg", "png", "webp"), image_format=self.image_format)
-        _one_of(("paper", "standard"), protocol=self.protocol)
-        _one_of(("cutmix", "mixup", "none"), mix=self.mix)
-        _one_of(("realism", "mosaic", "random"), selection=self.selection)
-        _one_of(("auto", "float32", "bfloat16"), precision=self.precision)
-        _one_of(("cpu", "cuda"), decoder=self.decoder)
-        _require_codec(self.label_codec)
+        at_least(1, ipc=self.ipc, num_candidates=self.num_candidates, num_crops=self.num_crops)
+        at_least(1, label_epochs=self.label_epochs, classes_per_shard=self.classes_per_shard, workers=self.workers)
+        at_least(0, seed=self.seed)
+        at_least(2, label_batch_size=self.label_batch_size)
+        at_least(8, size=self.size)
+        one_of(("jpeg", "png", "webp"), image_format=self.image_format)
+        one_of(("paper", "standard"), protocol=self.protocol)
+        one_of(("cutmix", "mixup", "none"), mix=self.mix)
+        one_of(("realism", "mosaic", "random"), selection=self.selection)
+        one_of(("auto", "float32", "bfloat16"), precision=self.precision)
+        one_of(("cpu", "cuda"), decoder=self.decoder)
+        require_codec(self.label_codec)
         if self.label_budget is not None:
             parse_size(self.label_budget)
         if self.decoder == "cuda" and not self.device.startswith(("auto", "cuda")):
@@ -206,7 +188,7 @@ class Rerun:
     def __post_init__(self) -> None:
         object.__setattr__(self, "redo", tuple("label" if name == "relabel" else name for name in self.redo))
         for name in self.redo:
-            _one_of(get_args(Redo), redo=name)
+            one_of(get_args(Redo), redo=name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,10 +232,10 @@ class EvaluateConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        _at_least(1, seeds=self.seeds, epochs=self.epochs, workers=self.workers, looks=self.looks)
+        at_least(1, seeds=self.seeds, epochs=self.epochs, workers=self.workers, looks=self.looks)
         if self.protocol is not None:
-            _one_of(("paper", "standard", "hard"), protocol=self.protocol)
-        _one_of(("kl", "gift"), loss=self.loss)
+            one_of(("paper", "standard", "hard"), protocol=self.protocol)
+        one_of(("kl", "gift"), loss=self.loss)
         if unknown := sorted(set(self.controls) - {"random", "mosaic"}):
             raise InputError(f"controls must be random, mosaic, both (random,mosaic) or none; got {unknown[0]!r}")
         if self.lr is not None and not self.lr > 0:
@@ -303,9 +285,9 @@ class TrainObserverConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        _at_least(1, epochs=self.epochs, workers=self.workers)
-        _at_least(2, batch_size=self.batch_size)
-        _at_least(8, size=self.size)
+        at_least(1, epochs=self.epochs, workers=self.workers)
+        at_least(2, batch_size=self.batch_size)
+        at_least(8, size=self.size)
         if not self.lr > 0 or not self.weight_decay >= 0:
             raise InputError(f"lr must be > 0 and weight_decay >= 0, got {self.lr} and {self.weight_decay}")
         if not 0.0 < self.crop_scale_min <= 1.0:

@@ -1,8 +1,9 @@
 """How much of the labels to store: what each way to store them loses, and which loses least within so many bytes."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import ceil, log
 
 import torch
 from jaxtyping import Float, Int
@@ -77,12 +78,21 @@ class CodecMeasure:
         fixed_bytes: paid once.
         epoch_bytes: paid for each epoch.
         loss: mean divergence in nats.
+        file_bytes: paid for each file of `epochs_per_file` epochs.
+        epochs_per_file: in each file but the last.
     """
 
     codec: str
     fixed_bytes: int
     epoch_bytes: float
     loss: float
+    file_bytes: float = 0.0
+    epochs_per_file: int = 10
+
+    def num_bytes(self, epochs: int) -> int:
+        """Estimates the bytes of so many epochs."""
+        files = ceil(epochs / self.epochs_per_file)
+        return self.fixed_bytes + round(self.file_bytes * files + self.epoch_bytes * epochs)
 
 
 def reuse_loss(spread: float, *, epochs: int, wanted: int) -> float:
@@ -100,10 +110,10 @@ def list_choices(measures: Sequence[CodecMeasure], *, spread: float, wanted: int
     """
     choices: list[LabelChoice] = []
     for measure in measures:
-        room = int((budget - measure.fixed_bytes) // measure.epoch_bytes)
+        room = bisect_right(range(1, wanted + 1), budget, key=measure.num_bytes)
         halves = [wanted >> shift for shift in range(int(log(wanted, 2)) + 1) if wanted >> shift >= 1]
-        for epochs in sorted({*halves[:6], min(max(room, 1), wanted)}, reverse=True):
-            num_bytes = measure.fixed_bytes + round(measure.epoch_bytes * epochs)
+        for epochs in sorted({*halves[:6], max(room, 1)}, reverse=True):
+            num_bytes = measure.num_bytes(epochs)
             lost = reuse_loss(spread, epochs=epochs, wanted=wanted)
             choices.append(LabelChoice(measure.codec, epochs, num_bytes, measure.loss, lost))
     return choices
@@ -119,6 +129,6 @@ def best_choice(choices: Sequence[LabelChoice], budget: int) -> LabelChoice:
     if not fitting:
         smallest = min(choice.num_bytes for choice in choices)
         raise InputError(
-            f"no labels fit {budget} bytes: the smallest way to store one epoch takes {smallest}; raise --label-budget"
+            f"no labels fit {budget} bytes: the smallest way to store one epoch takes {smallest}; raise the budget"
         )
     return min(fitting, key=lambda choice: (choice.loss, choice.num_bytes))

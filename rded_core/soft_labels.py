@@ -11,12 +11,20 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.config import LABEL_CODECS
+from rded_core.choices import LABEL_CODECS
 from rded_core.errors import InputError
+from rded_core.quantisation import (
+    NOT_HELD,
+    pack_halves,
+    quantise_rows,
+    restore_rows,
+    round_to_half,
+    unpack_halves,
+)
 
 Encoded = Mapping[str, Tensor]
 """Columns by name, one row a view: 1-d numbers, 2-d float or integer lists, or 2-d uint8 bytes."""
@@ -81,7 +89,7 @@ class HalfCodec:
 
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """See `Codec`."""
-        return {"logits": _to_half(outputs)}
+        return {"logits": round_to_half(outputs)}
 
     def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
         """See `Codec`."""
@@ -209,7 +217,7 @@ class TopCodec:
         if not torch.isfinite(outputs).all():
             raise ValueError(NOT_HELD)
         values, classes = outputs.float().sort(dim=1, descending=True, stable=True)
-        logits = _to_half(values[:, : self.top])
+        logits = round_to_half(values[:, : self.top])
         narrow = torch.int16 if self.num_classes <= 2**15 else torch.int32
         return {
             "top_class": classes[:, : self.top].to(narrow),
@@ -259,72 +267,6 @@ def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[T
     if name == "float16":
         return HalfCodec(num_classes)
     raise InputError(f"unknown label codec {name!r}; known: {', '.join(LABEL_CODECS)} (topk:N keeps N classes)")
-
-
-def quantise_rows(
-    values: Float[Tensor, "b v"], bits: int
-) -> tuple[UInt8[Tensor, "b v"], Float[Tensor, "b"], Float[Tensor, "b"]]:
-    """Returns codes with the float16 scale and offset of each row, so that no value lies outside what they reach.
-
-    Raises:
-        ValueError: a value is not finite, or too large for float16.
-    """
-    values = values.float()
-    if values.shape[1] == 0 or len(values) == 0:
-        empty = torch.zeros(len(values), dtype=torch.float16)
-        return values.to(torch.uint8), empty, empty
-    least, greatest = values.amin(dim=1), values.amax(dim=1)
-    offset = _round_half(least, down=True)
-    scale = _round_half((greatest - offset.float()) / (2**bits - 1), down=False)
-    step = scale.float().clamp(min=torch.finfo(torch.float32).tiny)
-    codes = ((values - offset.float()[:, None]) / step[:, None]).round().clamp(0, 2**bits - 1)
-    return codes.to(torch.uint8), scale, offset
-
-
-def restore_rows(
-    codes: UInt8[Tensor, "b v"], scale: Float[Tensor, "b"], offset: Float[Tensor, "b"]
-) -> Float[Tensor, "b v"]:
-    """Returns offset + scale · code of each row, as float32."""
-    return offset.float()[:, None] + scale.float()[:, None] * codes
-
-
-def pack_halves(codes: UInt8[Tensor, "b v"]) -> UInt8[Tensor, "b w"]:
-    """Puts two codes below 16 in each byte, the first in its low half; an odd row ends with an empty high half."""
-    even = functional.pad(codes, (0, codes.shape[1] % 2))
-    return even[:, 0::2] | (even[:, 1::2] << 4)
-
-
-def unpack_halves(packed: UInt8[Tensor, "b w"], count: int) -> UInt8[Tensor, "b v"]:
-    """Undoes `pack_halves` of rows of `count` codes."""
-    return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)[:, :count]
-
-
-def _to_half(values: Tensor) -> Tensor:
-    """Rounds to float16 (relative error <= 2^-11, absolute error <= 2^-25 below 2^-14)."""
-    encoded = values.to(torch.float16)
-    if not torch.isfinite(encoded).all():
-        raise ValueError(NOT_HELD)
-    return encoded
-
-
-NOT_HELD = "the teacher gave logits that float16 cannot hold; check its weights and preprocessing"
-
-
-def _round_half(values: Tensor, *, down: bool) -> Tensor:
-    """Rounds to the float16 number below (or above) where the nearest one lies on the other side."""
-    nearest = _to_half(values)
-    beyond = nearest.float() > values if down else nearest.float() < values
-    towards = torch.full_like(nearest, -torch.inf if down else torch.inf)
-    return _to_half(torch.where(beyond, _next_half(nearest, towards), nearest))
-
-
-def _next_half(values: Tensor, towards: Tensor) -> Tensor:
-    """Returns the next float16 number towards minus or plus infinity (torch has none for float16)."""
-    bits = values.view(torch.int16).int()
-    order = torch.where(bits < 0, -(bits & 0x7FFF), bits)  # float16 numbers in order, both zeros at 0
-    order = order + torch.where(towards > 0, 1, -1)
-    back = torch.where(order < 0, -order | 0x8000, order)
-    return torch.where(back >= 2**15, back - 2**16, back).to(torch.int16).view(torch.float16)
 
 
 def _half_error(stored: Tensor) -> Tensor:

@@ -32,13 +32,11 @@ class EvaluationPlan:
         run: where results go: the dataset's run folder, or a folder beside a dataset that has none.
         distilled: the dataset.
         controls: control's name to the config that makes it.
-        config: of the evaluation, with the epochs that all students train, on controls too.
     """
 
     run: RunFolder
     distilled: TrainingSet
     controls: dict[str, DistillConfig]
-    config: EvaluateConfig
 
 
 @task(name="prepare-evaluation", task_run_name="prepare {config.dataset}", **STAGE_POLICY)
@@ -69,7 +67,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     if is_source(val, place):
         run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}
-    return EvaluationPlan(place, TrainingSet("distilled", folder), controls, replace(config, epochs=epochs))
+    return EvaluationPlan(place, TrainingSet("distilled", folder, epochs), controls)
 
 
 def is_source(val: Source, run: RunFolder) -> bool:
@@ -113,12 +111,12 @@ def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> Distil
 
 def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
     """Returns a control's dataset, once it is made."""
-    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset))
+    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset), plan.distilled.epochs)
 
 
 @task(name="sum-up", task_run_name="sum up {config.student}", **STAGE_POLICY)
 def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list[Record]]) -> dict[str, Any]:
-    """Averages each set's students over seeds, writes the table as JSON and returns it; `config` is the plan's."""
+    """Averages each set's students over seeds, writes the table as JSON and returns it."""
     _require_one_dataset(plan, results)
     dataset = DistilledDataset(plan.distilled.folder)
     protocol = config.protocol or str(dataset.recipe["protocol"])

@@ -9,7 +9,8 @@ from typing import Any
 from prefect import task
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.config import DistillConfig, Redo, Rerun
+from rded_core.choices import Redo
+from rded_core.config import DistillConfig, Rerun
 from rded_core.errors import InputError
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device_jpegs import require_jpeg_decoder

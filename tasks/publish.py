@@ -240,6 +240,7 @@ def _summary(
         "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
         "label_bytes": sum(path.stat().st_size for path in folder.label_files()),
         "label_epochs": recipe["label_epochs"],
+        "training_epochs": recipe["epochs"],
         "label_codec": recipe["label_codec"],
         "observer_top1": recipe["observer"]["top1"],
     }

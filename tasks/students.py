@@ -51,10 +51,17 @@ Targets = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """One set of an evaluation: its name (``distilled`` or a control's) and its dataset folder."""
+    """One set of an evaluation.
+
+    Attributes:
+        name: ``distilled``, or a control's.
+        folder: its dataset.
+        epochs: that all sets are trained for; by default its own recipe's, which for a control are those of its labels.
+    """
 
     name: str
     folder: DatasetFolder
+    epochs: int | None = None
 
 
 @task(name=STAGE, task_run_name="{config.student} on {chosen.name}, seed {seed}", **STAGE_POLICY)
@@ -69,7 +76,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
     dataset = DistilledDataset(chosen.folder)
     protocol = find_protocol(config.protocol or dataset.recipe["protocol"])
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
-    epochs = config.epochs or dataset.training_epochs
+    epochs = config.epochs or chosen.epochs or dataset.training_epochs
     settings = student_settings(config, protocol.name, epochs)
     unit = f"{chosen.name}-{evaluation_name(config, settings, val)}-s{seed}"
     result = run.student(unit)

@@ -6,13 +6,14 @@ from typing import Any
 
 from rded_core.io.checksums import format_sums
 from rded_core.io.files import file_digest, write_text
+from rded_core.io.label_readers import READERS, STORED, kind_of_codec
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.tables import LINEAGE
 
 README = """# Distilled image classification dataset
 
 {num_images} images of {size} px in {num_classes} classes ({names}),
-{ipc} per class, with the teacher's soft labels for {label_epochs} epochs of recorded views.
+{ipc} per class, with the teacher's soft labels for {label_epochs} epochs of recorded views (label codec {label_codec}).
 Images: {selection_note}.
 
 | file | what it holds |
@@ -20,7 +21,7 @@ Images: {selection_note}.
 | `classes.json` | class index, name, WordNet id, source folder, counts; **the order of the logits** |
 | `recipe.json` | size, mean and std, view recipe, temperature, loss, optimiser, schedule |
 | `images/*.tar` | WebDataset shards: `<key>.{image_suffix}`, `<key>.cls` (class index), `<key>.json` |
-| `soft_labels/*.parquet` | one row per view: its parameters and the teacher's float16 logits; one row group per epoch |
+| `soft_labels/*.parquet` | one row per view: its parameters and {stored}; one row group per epoch |{head_row}
 | `lineage/*.parquet` | one row per patch: source image, its SHA-256, box, realism score in nats |
 | `report/index.html` | pictures and distributions |
 | `SHA256SUMS` | `sha256sum -c SHA256SUMS` checks all of it |
@@ -31,7 +32,8 @@ A view is: patch shuffle ({views[factor]} x {views[factor]} cells: output column
 then rows likewise) -> crop box -> bilinear antialiased resize to {size} px -> flip -> normalise with the recipe's mean
 and std -> paste the box `mix_*` of the view at `mix_position` of the same batch (or blend it, where `mix_weight` > 0).
 Minimise KL(teacher || student) between softmaxes at temperature {temperature:g}. Every parameter is a column; nothing
-has to be drawn again. In PyTorch, with nothing but these files:
+has to be drawn again. Training takes {epochs} epochs; where fewer are recorded, they are walked again and again. In
+PyTorch, with nothing but these files:
 
 ```python
 {example}```
@@ -45,6 +47,7 @@ The images are cut from the source's images; their licence is the source's.
 
 
 EXAMPLE = """import json
+import math
 import tarfile
 from pathlib import Path
 
@@ -84,6 +87,7 @@ def view_of(image, row):
     return ((image.flip(-1) if row["flip"] else image) - mean) / std
 
 
+LOGITS_OF
 def recorded_batches(epoch):
     \"\"\"Yields (views, teacher logits), batch by batch; one file holds ten epochs, one row group each.\"\"\"
     table = sorted(ROOT.glob("soft_labels/*.parquet"))[epoch // 10]
@@ -96,7 +100,7 @@ def recorded_batches(epoch):
             place = (..., *window(row, "mix"))
             view[place] = partner[place]
             view.lerp_(partner, row["mix_weight"])
-        yield views, torch.tensor([row["logits"] for row in batch])
+        yield views, torch.stack([logits_of(row) for row in batch])
 
 
 def loss(student_logits, teacher_logits, temperature=recipe["temperature"]):
@@ -104,7 +108,12 @@ def loss(student_logits, teacher_logits, temperature=recipe["temperature"]):
     teacher = functional.softmax(teacher_logits / temperature, dim=1)
     return functional.kl_div(student, teacher, reduction="batchmean")
 """
-"""What README.md shows: a reader of its own, which a test holds to the one in `rded_core.io.distilled`."""
+"""What README.md shows: a reader of its own, which a test holds to the one in `rded_core.io.distilled`.
+
+``LOGITS_OF`` stands for what the dataset's codec needs.
+"""
+
+HEAD_ROW = "\n| `teacher_head.parquet` | weight and bias of the teacher's last layer, a row a class |"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -120,7 +129,11 @@ def write_sums(folder: DatasetFolder) -> None:
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:
     """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made."""
     names = ", ".join(entry["name"] for entry in classes[:12]) + (" ..." if len(classes) > 12 else "")
-    write_text(folder.readme, README.format(names=names, example=EXAMPLE, **recipe))
+    kind = kind_of_codec(recipe["label_codec"])
+    example = EXAMPLE.replace("LOGITS_OF\n", f"{READERS[kind].lstrip()}\n\n")
+    example = example if "math." in example else example.replace("import math\n", "")
+    told = {"stored": STORED[kind], "head_row": HEAD_ROW if kind == "features" else "", "example": example}
+    write_text(folder.readme, README.format(names=names, **told, **recipe))
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:
@@ -135,6 +148,7 @@ def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str)
         }
         for field in LINEAGE
     ]
+    head = folder.teacher_head
     write_json(
         folder.croissant,
         {
@@ -152,12 +166,15 @@ def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str)
                 *(_file_object(folder, _relative(folder, tar), "application/x-tar") for tar in folder.image_tars()),
                 _folder_object(),
                 _file_set("lineage-tables", "lineage/*.parquet"),
+                *([_file_object(folder, head.name, _PARQUET)] if head.is_file() else []),
                 _file_set("soft-label-tables", "soft_labels/*.parquet"),
             ],
             "recordSet": [{"@type": "cr:RecordSet", "@id": "lineage", "name": "lineage", "field": fields}],
         },
     )
 
+
+_PARQUET = "application/x-parquet"
 
 _CONTEXT = {
     "@language": "en",
@@ -212,7 +229,7 @@ def _file_set(identity: str, pattern: str) -> dict[str, Any]:
         "@id": identity,
         "name": identity,
         "containedIn": {"@id": "folder"},
-        "encodingFormat": "application/x-parquet",
+        "encodingFormat": _PARQUET,
         "includes": pattern,
     }
 

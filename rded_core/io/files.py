@@ -68,7 +68,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def remove_abandoned(folder: Path, name: str = ".+") -> None:
-    """Removes temporary files in a folder that processes left which are no more; `name` matches what they were for.
+    """Removes what processes that are no more left half written in a folder; `name` matches what it was for.
 
     A run's lock says nothing of the workers of a cluster on other machines, which may still write for a run that ended
     without them: of another machine's files, those go that have not been written to for an hour.
@@ -76,7 +76,7 @@ def remove_abandoned(folder: Path, name: str = ".+") -> None:
     for entry in folder.iterdir():
         match = re.fullmatch(rf"\.{name}{_WRITER}", entry.name)
         if match and not is_written_elsewhere(entry) and not (_is_here(match) and _is_running(int(match[2]))):
-            entry.unlink(missing_ok=True)
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def is_written_elsewhere(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """How many bytes labels take in a codec, found by writing some."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,11 +11,23 @@ from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write
 from rded_core.io.teacher_heads import write_head
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 
+METADATA_BYTES = 1000
+"""What a table says of itself (teacher, views, digests), which is twice in it; measured tables say nothing."""
 
-def measure_epoch_bytes(
+
+@dataclass(frozen=True, slots=True)
+class LabelSizes:
+    """What labels take in a codec: bytes paid once, for each file, and for each epoch."""
+
+    fixed: int
+    file: float
+    epoch: float
+
+
+def measure_bytes(
     sample: Sequence[LabelledBatch], encoded: Encoded, *, codec: Codec, keys: list[str], class_indices: Tensor
-) -> tuple[int, float]:
-    """Returns the bytes that a codec takes once, and for each epoch in a file of as many epochs as files have.
+) -> LabelSizes:
+    """Returns the bytes that labels take in a codec, by those of a file of one epoch and of a full one.
 
     Args:
         sample: recorded batches of whole epochs, one epoch after another.
@@ -26,13 +39,23 @@ def measure_epoch_bytes(
     epochs = list(_epochs(sample, encoded, len(keys)))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "labels.parquet"
-        entries = ((number, batch) for number in range(EPOCHS_PER_FILE) for batch in epochs[number % len(epochs)])
-        write_soft_labels(path, entries, keys=keys, class_indices=class_indices, codec=codec, metadata={})
-        per_epoch = path.stat().st_size / EPOCHS_PER_FILE
-        if not isinstance(codec, FeatureCodec):
-            return 0, per_epoch
-        write_head(Path(folder) / "head.parquet", codec.weight, codec.bias)
-        return (Path(folder) / "head.parquet").stat().st_size, per_epoch
+
+        def size_of(count: int) -> int:
+            entries = ((number, batch) for number in range(count) for batch in epochs[number % len(epochs)])
+            write_soft_labels(path, entries, keys=keys, class_indices=class_indices, codec=codec, metadata={})
+            return path.stat().st_size
+
+        one, full = size_of(1), size_of(EPOCHS_PER_FILE)
+        epoch = (full - one) / (EPOCHS_PER_FILE - 1)
+        return LabelSizes(_head_bytes(Path(folder) / "head.parquet", codec), one - epoch + METADATA_BYTES, epoch)
+
+
+def _head_bytes(path: Path, codec: Codec) -> int:
+    """Returns the bytes of the teacher's last layer, where the codec needs it."""
+    if not isinstance(codec, FeatureCodec):
+        return 0
+    write_head(path, codec.weight, codec.bias)
+    return path.stat().st_size
 
 
 def _epochs(sample: Sequence[LabelledBatch], encoded: Encoded, num_images: int) -> Iterator[list[LabelledBatch]]:

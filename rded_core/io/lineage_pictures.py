@@ -152,7 +152,7 @@ def require_picture_place(path: Path, *apart: Path) -> None:
     if folder := next((folder for folder in apart if path.resolve().is_relative_to(folder.resolve())), None):
         raise InputError(f"a picture at {path} would lie inside {folder}, whose files are all accounted for")
     if kind_of(path) and not _is_ours(path):
-        raise InputError(f"{path} exists already, and is no picture of rded trace")
+        raise InputError(f"{path} exists already, and is no picture of rded")
 
 
 def _is_ours(path: Path) -> bool:

@@ -44,9 +44,14 @@ def write_report(
         "images": f"{recipe['num_images']} of {recipe['size']} px, {recipe['ipc']} per class",
         "selection": recipe["selection_note"],
         "observer": f"{recipe['observer']['spec']}, top-1 {_percent(recipe['observer']['top1'])} on the candidates",
-        "teacher": f"{recipe['teacher']['spec']}, {recipe['label_epochs']} epochs, protocol {recipe['protocol']}",
+        "teacher": f"{recipe['teacher']['spec']}, {describe_labels(recipe)}, protocol {recipe['protocol']}",
     }
     write_text(folder.report, _page(facts, classes, scores, notes))
+
+
+def describe_labels(recipe: dict[str, Any]) -> str:
+    """Says which labels a dataset holds; these words are nothing that HTML would escape."""
+    return f"{recipe['label_epochs']} epochs of labels as {recipe['label_codec']}"
 
 
 def _page(facts: dict[str, str], classes: list[dict[str, Any]], scores: Sequence[float], notes: Sequence[str]) -> str:

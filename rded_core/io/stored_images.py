@@ -38,11 +38,11 @@ def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImag
     Raises:
         InputError: a shard or an image is damaged, or the images differ in size.
     """
-    entries = ((tar, key, *_class_and_image(tar, key, files)) for tar, key, files in read_samples(tars))
+    entries = ((tar, key, *sample_image(tar, key, files)) for tar, key, files in read_samples(tars))
     return stack_images(entry for entry in entries if max_class is None or entry[2] < max_class)
 
 
-def _class_and_image(tar: Path, key: str, files: dict[str, bytes]) -> tuple[int, bytes]:
+def sample_image(tar: Path, key: str, files: dict[str, bytes]) -> tuple[int, bytes]:
     """Returns a sample's class index and its encoded image."""
     try:
         return int(files["cls"]), next(data for name, data in files.items() if name not in ("cls", "json"))

@@ -188,6 +188,8 @@ def _check_lineage_is_whole(contents: _Contents, _: Path) -> Iterable[str]:
 
 
 def _check_labels(contents: _Contents, path: Path) -> Iterable[str]:
+    if contents.recipe["label_codec"] == "features" and not contents.num_features:
+        return  # the last layer, which says how wide they are, is named as damaged or missing
     yield from _first(
         check_label_table(
             path, class_of=contents.class_of, folders=[entry["folder"] for entry in contents.classes],
@@ -205,6 +207,9 @@ def _check_head(contents: _Contents, path: Path) -> Iterable[str]:
 
 
 def _check_epochs(contents: _Contents, _: Path) -> Iterable[str]:
+    head = contents.folder.teacher_head.name
+    if contents.recipe["label_codec"] == "features" and head not in read_sums(contents.folder):
+        yield f"labels are features, and there is no {head}"
     names = [path.stem for path in contents.folder.soft_label_tables()]
     if missing := missing_epochs(names, contents.recipe["label_epochs"]):
         yield f"epochs {missing[0].start} to {missing[0].stop - 1} are in no table of soft_labels/"

@@ -155,7 +155,7 @@ def _needed(run: RunFolder, published: Record, described: dict[str, Any]) -> Ite
     if described["teacher"]["digest"] != described["observer"]["digest"]:
         yield run.record("observe", "teacher")
     names = [path.stem for path in stage_records(run) if path.parent.name == "soft_labels"]
-    if described["config"]["label_budget"] is not None:
+    if described["config"].get("label_budget"):
         yield run.record("soft_labels", "choice")
     for block in missing_epochs(names, published.facts["summary"]["label_epochs"]):
         yield run.record("soft_labels", block_name(block))

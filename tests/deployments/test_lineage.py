@@ -117,7 +117,7 @@ def test_no_picture_inside_the_run_nor_over_a_users_file(
     (elsewhere / "c00000_i00000.jpg").write_text("my notes")
     code, out, _ = run_cli("trace", run, "c00000_i00000")
     assert code == 0
-    assert "no picture  c00000_i00000.jpg exists already, and is no picture of rded trace; give --picture FILE" in out
+    assert "no picture  c00000_i00000.jpg exists already, and is no picture of rded; give --picture FILE" in out
     assert (elsewhere / "c00000_i00000.jpg").read_text() == "my notes"
     monkeypatch.chdir(run)
     code, out, _ = run_cli("trace", run, "c00000_i00000")

@@ -27,11 +27,19 @@ def _edit(source: Path) -> None:
         Image.radial_gradient("L").convert("RGB").resize((44, 40)).save(path, quality=95)
 
 
+@pytest.mark.parametrize("codec", ["float16", "int8"])
 def test_labels_of_unchanged_images_are_taken_over(
-    image_folder: Path, make_config: MakeConfig, distill: Distill, tmp_path: Path
+    image_folder: Path, make_config: MakeConfig, distill: Distill, tmp_path: Path, codec: str
 ) -> None:
     """Passes without a changed image are read from the table of before; the bytes are those of a run from nothing."""
-    settings = {"source": str(image_folder), "mix": "none", "label_batch_size": 2, "ipc": 2, "num_candidates": 12}
+    settings = {
+        "source": str(image_folder),
+        "mix": "none",
+        "label_batch_size": 2,
+        "ipc": 2,
+        "num_candidates": 12,
+        "label_codec": codec,
+    }
     config = make_config(tmp_path / "run", **settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.soft_labels.CPU_ROWS", 2)

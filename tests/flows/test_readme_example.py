@@ -25,7 +25,15 @@ def _example(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("changes", [{}, {"mix": "mixup", "factor": 1}, {"factor": 3, "mix": "none", "size": 32}])
 def test_printed_reader_equals_ours(make_config: Any, run_undecorated: Any, tmp_path: Path, changes: Any) -> None:
     config: DistillConfig = make_config(tmp_path / "run", **{"ipc": 1, **changes})
-    folder = run_undecorated(config)
+    _compare(run_undecorated(config))
+
+
+@pytest.mark.parametrize("codec", ["int8", "int4", "features", "topk:2"])
+def test_printed_reader_reads_every_codec(make_config: Any, run_undecorated: Any, tmp_path: Path, codec: str) -> None:
+    _compare(run_undecorated(make_config(tmp_path / "run", ipc=1, label_codec=codec)))
+
+
+def _compare(folder: Path) -> None:
     example, dataset = _example(folder), DistilledDataset(DatasetFolder(folder))
     style = {"mean": tuple(dataset.recipe["mean"]), "std": tuple(dataset.recipe["std"])}
     for epoch in (0, 11):
@@ -33,7 +41,7 @@ def test_printed_reader_equals_ours(make_config: Any, run_undecorated: Any, tmp_
         assert len(theirs) == len(ours)
         for (views, logits), (rows, recorded, own_logits) in zip(theirs, ours, strict=True):
             torch.testing.assert_close(views, apply_views(dataset.images.images[rows], recorded, **style))
-            torch.testing.assert_close(logits, own_logits.float())
+            torch.testing.assert_close(logits, own_logits)
 
 
 def test_printed_loss_equals_ours(finished_run: Path) -> None:

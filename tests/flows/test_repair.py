@@ -121,3 +121,22 @@ def test_sound_run_is_left_as_it_is(whole: tuple[RunFolder, Files]) -> None:
     findings, told = _repair(run)
     assert (findings.faults, told) == ([], [])
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == written
+
+
+@pytest.mark.usefixtures("plain_flows")
+@pytest.mark.parametrize("hurt", [_flip, _delete])
+def test_a_damaged_last_layer_is_made_again(
+    make_config: MakeConfig,
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path: Path,
+    hurt: Callable[[Path, random.Random], str],
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    head = run_undecorated(make_config(run.root, label_codec="features", label_epochs=2)) / "teacher_head.parquet"
+    before = _files(run.root)
+    hurt(head, random.Random(0))
+    assert head in {fault.path for fault in check_files(run).faults}
+    findings, told = _repair(run)
+    assert not findings.faults
+    assert any("dataset" in line for line in told)
+    assert _files(run.root) == before

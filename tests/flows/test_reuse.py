@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from rded_core.config import DistillConfig, Redo
+from rded_core.choices import Redo
+from rded_core.config import DistillConfig
 from rded_core.io import manifest
 from rded_core.io.paths import class_unit
 from rded_core.io.run_files import CLASS_STAGES

@@ -18,8 +18,10 @@ from rded_core.io.tables import LINEAGE, write_rows
 RECIPE: dict[str, Any] = {
     "selection_note": "the most realistic of 5 candidates",
     **dict.fromkeys(
-        ("num_images", "num_classes", "size", "ipc", "label_epochs", "num_candidates", "num_crops", "factor"), 2
+        ("num_images", "num_classes", "size", "ipc", "label_epochs", "num_candidates", "num_crops", "factor", "epochs"),
+        2,
     ),
+    "label_codec": "float16",
     **dict.fromkeys(("selection", "image_suffix", "suggested_student", "rded_version"), "jpg"),
     "views": {"factor": 2, "flip": True},
     "temperature": 20.0,

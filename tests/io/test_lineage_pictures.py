@@ -106,7 +106,7 @@ def test_no_other_file_is_replaced(tmp_path: Path, content: bytes | None) -> Non
         Image.new("RGB", (4, 4)).save(path, comment="mine")
     else:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x.jpg exists already, and is no picture of rded trace"):
+    with pytest.raises(InputError, match=r"x.jpg exists already, and is no picture of rded"):
         require_picture_place(path)
 
 

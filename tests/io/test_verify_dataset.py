@@ -192,3 +192,56 @@ def test_strays_are_named_and_whose_they_are(dataset: DatasetFolder) -> None:
         ("unexpected", "images/train-000009.tar"),
     }
     assert findings.notes == ["notes.txt: not ours, and in no SHA256SUMS; it is left as it is"]
+
+
+@pytest.fixture(scope="module")
+def of_codec(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("codecs")
+    return {
+        codec: run_undecorated(make_config(folder / codec.replace(":", ""), label_epochs=2, label_codec=codec))
+        for codec in ("int8", "int4", "topk:2", "features")
+    }
+
+
+@pytest.mark.parametrize(
+    ("codec", "column"),
+    [("int8", "logit_scale"), ("int4", "logit_offset"), ("topk:2", "tail_logsumexp"), ("features", "feature_scale")],
+)
+def test_every_codec_is_checked(of_codec: dict[str, Path], tmp_path: Path, codec: str, column: str) -> None:
+    dataset = DatasetFolder(Path(shutil.copytree(of_codec[codec], tmp_path / "published")))
+    assert _faults(dataset) == []
+    _table(LABELS, _with(column, 0, np.float16(np.nan)))(dataset.root)
+    write_sums(dataset)
+    (fault,) = _faults(dataset)
+    assert "labels that are not finite" in fault.what
+    _table(LABELS, lambda rows: rows.drop_columns([column]))(dataset.root)
+    write_sums(dataset)
+    (fault,) = _faults(dataset)
+    assert "its columns are not those" in fault.what
+
+
+def test_a_codec_that_the_recipe_does_not_name_is_a_fault(of_codec: dict[str, Path], tmp_path: Path) -> None:
+    dataset = DatasetFolder(Path(shutil.copytree(of_codec["int8"], tmp_path / "published")))
+    _json("recipe.json", lambda recipe: recipe.update(label_codec="int4"))(dataset.root)
+    write_sums(dataset)
+    assert LABELS in {fault.path.relative_to(dataset.root).as_posix() for fault in _faults(dataset)}
+
+
+def _reversed(rows: pa.Table) -> pa.Table:
+    return rows.take(list(reversed(range(rows.num_rows))))
+
+
+def test_a_damaged_last_layer_is_named(of_codec: dict[str, Path], tmp_path: Path) -> None:
+    dataset = DatasetFolder(Path(shutil.copytree(of_codec["features"], tmp_path / "published")))
+    whole = dataset.teacher_head.read_bytes()
+    dataset.teacher_head.write_bytes(whole[:-9])
+    assert [(fault.kind, fault.path) for fault in _faults(dataset)] == [("damaged", dataset.teacher_head)]
+    dataset.teacher_head.write_bytes(whole)
+    _table("teacher_head.parquet", _reversed)(dataset.root)
+    write_sums(dataset)
+    faults = {fault.path: fault.what for fault in _faults(dataset)}
+    assert "its rows are not the classes in order" in faults[dataset.teacher_head]

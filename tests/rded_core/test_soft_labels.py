@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.config import LABEL_CODECS
+from rded_core.choices import LABEL_CODECS
 from rded_core.errors import InputError
+from rded_core.quantisation import pack_halves, quantise_rows, restore_rows, unpack_halves
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import (
     Codec,
@@ -17,10 +18,6 @@ from rded_core.soft_labels import (
     IntegerCodec,
     TopCodec,
     find_codec,
-    pack_halves,
-    quantise_rows,
-    restore_rows,
-    unpack_halves,
 )
 
 K = 11

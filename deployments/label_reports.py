@@ -1,0 +1,74 @@
+"""What ``rded labels`` prints of the labels at hand."""
+
+from pathlib import Path
+
+import typer
+
+from deployments.reports import describe_kept, format_size
+from rded_core.io.label_description import LabelDescription, describe, show_views
+from rded_core.io.label_pictures import draw_labels
+from rded_core.io.lineage_pictures import require_picture_place, write_picture
+from rded_core.io.stored_labels import StoredLabels
+from rded_core.label_summary import ClassSums
+from rded_core.stored_epochs import count_uses
+
+MOST_CLASSES = 50
+"""Classes that are listed, one a line."""
+
+
+def print_labels(directory: str, picture: str | None) -> None:
+    """Prints how labels are stored, what takes the room, and how sure of each class they are; draws a picture of it."""
+    labels = StoredLabels(directory)
+    if picture:
+        require_picture_place(Path(picture), labels.folder.root)
+    description = describe(labels)
+    kept = describe_kept(labels.num_epochs, labels.training_epochs)
+    told = f"{kept}, {labels.codec.name}, {format_size(labels.label_bytes())}"
+    typer.echo(f"labels      {told}")
+    typer.echo(f"used        {_uses(labels)}")
+    _print_bytes(description)
+    _print_classes(labels, description)
+    if picture:
+        row = len(labels.keys) // 2
+        image = (labels.keys[row], int(labels.class_indices[row]))
+        names = [label.name for label in labels.classes]
+        views = show_views(labels, image[0])
+        sheet = draw_labels(told, description, names=names, temperature=labels.temperature, image=image, views=views)
+        write_picture(Path(picture), sheet)
+        typer.echo(f"picture     {picture}")
+
+
+def _uses(labels: StoredLabels) -> str:
+    uses = count_uses(labels.training_epochs, num_stored=labels.num_epochs, seed=0)
+    least, most = min(uses), max(uses)
+    times = f"{most} times" if most > 1 else "once"
+    return (
+        f"each {times if least == most else f'{least} or {times}'} in the {labels.training_epochs} epochs of training"
+    )
+
+
+def _print_bytes(description: LabelDescription) -> None:
+    total = sum(description.columns.values())
+    for heading, (name, count) in zip(["bytes", *[""] * 30], description.columns.items(), strict=False):
+        each = count / description.num_views
+        typer.echo(f"{heading:<12}{name:<22}{format_size(count):>10}{count / total:>8.1%}{each:>9.1f} a view")
+
+
+def _print_classes(labels: StoredLabels, description: LabelDescription) -> None:
+    sums, temperature = description.sums, labels.temperature
+    seen = int(sums.views.sum())
+    typer.echo(f"looked at   {seen} of {description.num_views} views; a view counts to the class that fills most of it")
+    typer.echo(f"{'':<12}{'class':<22}{'views':>8}{'entropy at 1':>14}{f'at {temperature:g}':>10}{'agreement':>11}")
+    for index, label in enumerate(labels.classes[:MOST_CLASSES]):
+        typer.echo(f"{'':<12}{label.name[:20]:<22}{_cells(sums, slice(index, index + 1))}")
+    if len(labels.classes) > MOST_CLASSES:
+        typer.echo(f"{'':<12}... {len(labels.classes) - MOST_CLASSES} more")
+    typer.echo(f"{'':<12}{'all':<22}{_cells(sums, slice(None))}")
+    typer.echo(f"{'':<12}{'unmixed views':<22}{_cells(description.plain, slice(None))}")
+
+
+def _cells(sums: ClassSums, part: slice) -> str:
+    views, sharp, soft, agree = (float(getattr(sums, name)[part].sum()) for name in ClassSums.__slots__)
+    if not views:
+        return f"{0:>8}"
+    return f"{views:>8.0f}{sharp / views:>14.3f}{soft / views:>10.4f}{agree / views:>11.1%}"

@@ -1,0 +1,83 @@
+"""``rded labels``: what labels a dataset holds, and the same dataset with labels that take less room."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from rded_core.errors import InputError
+
+DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
+CODEC = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        metavar="float16|int8|int4|features|topk:N",
+        help="Store the labels like this (with --budget, try nothing else).",
+    ),
+]
+EPOCHS = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Keep the first N epochs of labels alone.")]
+BUDGET = Annotated[
+    str | None,
+    typer.Option(
+        "--budget", metavar="SIZE", help="Most bytes of labels, such as 20MB: what loses least within it is taken."
+    ),
+]
+OUT = Annotated[
+    str | None, typer.Option("--out", "-o", metavar="NEW", help="Folder of the new dataset; DIR stays as it is.")
+]
+DESCRIBE = Annotated[
+    bool,
+    typer.Option("--describe", help="Print bytes by column, entropy and agreement by class; nothing is written."),
+]
+PICTURE = Annotated[
+    str | None, typer.Option("--picture", metavar="FILE", help="With --describe: a picture too, .png or .jpg.")
+]
+
+
+def labels(
+    directory: DIR,
+    codec: CODEC = None,
+    epochs: EPOCHS = None,
+    budget: BUDGET = None,
+    out: OUT = None,
+    describe: DESCRIBE = False,
+    picture: PICTURE = None,
+) -> None:
+    """Describe the labels of a dataset, or write it anew with labels that take less room."""
+    asked = [codec, epochs, budget]
+    if describe and (out or any(value is not None for value in asked)):
+        raise InputError("--describe changes nothing; leave --codec, --epochs, --budget and --out out")
+    if picture and not describe:
+        raise InputError("--picture goes with --describe")
+    if describe:
+        from deployments.label_reports import print_labels
+
+        print_labels(directory, picture)
+        return
+    if all(value is None for value in asked):
+        raise InputError("give --codec, --epochs, --budget or --describe; see rded labels --help")
+    if budget is not None and epochs is not None:
+        raise InputError("--budget finds the number of epochs itself; leave --epochs out")
+    if out is None:
+        raise InputError(f"give --out NEW, the folder of the new dataset; {quote(directory)} stays as it is")
+    _reencode(directory, Path(out), codec=codec, epochs=epochs, budget=budget)
+
+
+def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | None, budget: str | None) -> None:
+    from deployments.reports import describe_kept, format_size
+    from rded_core.io.reencode import describe_new, reencode
+    from rded_core.sizes import parse_size
+
+    size = parse_size(budget) if budget is not None else None
+    record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
+    before = record["before"]
+    typer.echo(f"dataset     {record['dataset']}")
+    typer.echo(f"before      {before['epochs']} epochs, {before['codec']}, {format_size(before['bytes'])}")
+    typer.echo(
+        f"labels      {describe_kept(record['epochs'], record['training_epochs'])}, {record['codec']}, "
+        f"{format_size(record['bytes'])}"
+    )
+    for line in describe_new(record):
+        typer.echo(line)

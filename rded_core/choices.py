@@ -1,0 +1,42 @@
+"""Closed sets of names, and the checks of configs."""
+
+from typing import Literal
+
+from rded_core.errors import InputError
+
+ProtocolName = Literal["paper", "standard", "hard"]
+LabelProtocolName = Literal["paper", "standard"]
+ImageFormat = Literal["jpeg", "png", "webp"]
+Mix = Literal["cutmix", "mixup", "none"]
+Decoder = Literal["cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Selection = Literal["realism", "mosaic", "random"]
+Control = Literal["random", "mosaic"]
+Redo = Literal["draw", "check", "score", "select", "tile", "label", "publish"]
+RedoWord = Literal[Redo, "relabel"]
+"""Stages as a user may name them: ``relabel`` is ``label``."""
+StudentLoss = Literal["kl", "gift"]
+
+LABEL_CODECS = ("float16", "int8", "int4", "features", "topk")
+"""Ways to store labels; ``topk`` may name its number of classes, as in ``topk:50``."""
+
+
+def at_least(low: int, **values: int | None) -> None:
+    """Raises InputError where a number, given by its field's name, is below `low`; None is no number."""
+    for name, value in values.items():
+        if value is not None and value < low:
+            raise InputError(f"{name} must be >= {low}, got {value}")
+
+
+def one_of(choices: tuple[str, ...], **values: str) -> None:
+    """Raises InputError where a name, given by its field's name, is none of the choices."""
+    for name, value in values.items():
+        if value not in choices:
+            raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def require_codec(name: str) -> None:
+    """Raises InputError where there is no way of that name to store labels."""
+    kind, _, number = name.partition(":")
+    if name not in ("auto", *LABEL_CODECS) and not (kind == "topk" and number.isdecimal()):
+        raise InputError(f"label_codec must be one of auto, {', '.join(LABEL_CODECS)}, topk:N; got {name!r}")

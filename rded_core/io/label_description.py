@@ -1,0 +1,136 @@
+"""What the labels of a dataset are: their bytes column by column, how sure they are, and what they agree with."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from rded_core.chosen_views import choose_views
+from rded_core.io.soft_label_tables import EpochLabels, columns_of
+from rded_core.io.stored_images import StoredImages, read_samples, sample_image, stack_images
+from rded_core.io.stored_labels import StoredLabels
+from rded_core.label_summary import ClassSums, shown_class, sum_by_class
+from rded_core.views import apply_views, partner_share
+
+MOST_VIEWS = 50_000
+"""Views whose labels are looked at, in epochs spread evenly; where there are fewer, all are."""
+
+NUM_SHOWN = 6
+"""Views of one image that the picture shows, each of another epoch."""
+
+MIXED_SHARE = 0.05
+"""Share of a partner from which a view counts as mixed."""
+
+GROUPS = {
+    "which image": ("epoch", "batch", "position", "key", "class_index"),
+    "patch shuffle": ("column_order", "row_order"),
+    "crop and flip": ("crop_top", "crop_left", "crop_height", "crop_width", "flip"),
+    "mix": ("mix_position", "mix_top", "mix_left", "mix_height", "mix_width", "mix_weight"),
+}
+"""Columns that are counted together."""
+
+OVERHEAD = "Parquet's own"
+HEAD = "teacher_head.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelDescription:
+    """What labels say.
+
+    Attributes:
+        sums: over the views looked at, by the class that fills most of each.
+        plain: likewise over views without a partner to speak of.
+        num_views: of all epochs.
+        columns: bytes by column, or group of columns, those of the labels first; all together are the files' bytes.
+    """
+
+    sums: ClassSums
+    plain: ClassSums
+    num_views: int
+    columns: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownView:
+    """One view as students see it, with its label: uint8 RGB pixels and logits."""
+
+    epoch: int
+    pixels: UInt8[Tensor, "3 s s"]
+    logits: Float[Tensor, "k"]
+    partner: int | None
+    share: float
+
+
+def describe(labels: StoredLabels) -> LabelDescription:
+    """Reads the labels of at most `MOST_VIEWS` views, in whole epochs, and the sizes of all tables.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    count = min(max(MOST_VIEWS // len(labels.keys), 1), labels.num_epochs)
+    epochs = [place * labels.num_epochs // count for place in range(count)]
+    summed = [_sum_epoch(labels, labels.read_epoch(epoch)) for epoch in epochs]
+    whole, plain = summed[0]
+    for others in summed[1:]:
+        whole, plain = whole + others[0], plain + others[1]
+    return LabelDescription(whole, plain, labels.num_epochs * len(labels.keys), count_bytes(labels))
+
+
+def _sum_epoch(labels: StoredLabels, epoch: EpochLabels) -> tuple[ClassSums, ClassSums]:
+    logits, own = labels.codec.decode(epoch.encoded), labels.class_indices[epoch.rows]
+    share = partner_share(epoch.views, int(labels.recipe["size"]))
+    shown = shown_class(own, own[epoch.views.mix_position], share)
+    is_plain = (share < MIXED_SHARE) | (own == own[epoch.views.mix_position])
+    return (
+        sum_by_class(logits, shown, temperature=labels.temperature),
+        sum_by_class(logits[is_plain], shown[is_plain], temperature=labels.temperature),
+    )
+
+
+def count_bytes(labels: StoredLabels) -> dict[str, int]:
+    """Counts compressed bytes by column; what is left of the files is the format's own."""
+    tables, counts = labels.tables(), Counter[str]()
+    labels.require_whole(tables)
+    for path in tables:
+        with pq.ParquetFile(path) as opened:
+            for number in range(opened.metadata.num_row_groups):
+                group = opened.metadata.row_group(number)
+                for part in (group.column(column) for column in range(group.num_columns)):
+                    counts[part.path_in_schema.partition(".")[0]] += part.total_compressed_size
+    own = {name: counts[name] for name in columns_of(labels.codec).names}
+    grouped = {kind: sum(counts[name] for name in names) for kind, names in GROUPS.items()}
+    rest = sum(path.stat().st_size for path in tables) - sum(own.values()) - sum(grouped.values())
+    head = {HEAD: labels.folder.teacher_head.stat().st_size} if labels.codec.name == "features" else {}
+    return {**own, **head, **grouped, OVERHEAD: rest}
+
+
+def show_views(labels: StoredLabels, key: str) -> list[ShownView]:
+    """Makes views of one image, each of another epoch, spread evenly."""
+    count = min(NUM_SHOWN, labels.num_epochs)
+    row = labels.keys.index(key)
+    return [_show(labels, row, place * labels.num_epochs // count) for place in range(count)]
+
+
+def _show(labels: StoredLabels, row: int, number: int) -> ShownView:
+    epoch, size = labels.read_epoch(number), int(labels.recipe["size"])
+    place = (epoch.rows == row).nonzero().flatten()
+    needed, views, where = choose_views(epoch.views, place, size)
+    images = _read_rows(labels, epoch.rows[needed].tolist())
+    shown = apply_views(images.images, views, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))[where[0]]
+    share = float(partner_share(epoch.views, size)[place[0]])
+    mixed = int(epoch.rows[epoch.views.mix_position[place[0]]])
+    partner = int(labels.class_indices[mixed]) if share > 0 and mixed != row else None
+    label = {name: column[place] for name, column in epoch.encoded.items()}
+    pixels = (shown * 255).round().clamp(0, 255).to(torch.uint8)
+    return ShownView(number, pixels, labels.codec.decode(label)[0], partner, share)
+
+
+def _read_rows(labels: StoredLabels, rows: list[int]) -> StoredImages:
+    """Decodes some images, in the order of `rows`."""
+    keys = [labels.keys[row] for row in rows]
+    samples = read_samples(labels.folder.image_tars())
+    found = {key: (tar, key, *sample_image(tar, key, files)) for tar, key, files in samples if key in keys}
+    return stack_images(found[key] for key in keys)

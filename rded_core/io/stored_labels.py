@@ -1,0 +1,145 @@
+"""The labels of a dataset on this machine, held to SHA256SUMS as they are read; its pixels are left alone."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from rded_core.errors import InputError, first_line
+from rded_core.io.checksums import read_sums
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.findings import Findings
+from rded_core.io.manifest import DamagedRecord
+from rded_core.io.paths import block_name, epoch_blocks, find_dataset
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelledBatch, LabelReader, split_batches
+from rded_core.io.stored_images import read_samples
+from rded_core.io.tables import table_metadata
+from rded_core.io.teacher_heads import read_head
+
+
+class StoredLabels:
+    """Opens the labels of a dataset.
+
+    Args:
+        where: a run folder, or the dataset itself.
+
+    Attributes:
+        folder: the dataset.
+        recipe: recipe.json.
+        codec: in which the labels are stored.
+
+    Raises:
+        InputError: there is no dataset, or a file of it is missing or damaged.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.folder, _ = find_dataset(where)
+        self._whole: set[Path] = set()
+        small = [self.folder.recipe, self.folder.classes]
+        self.require_whole([*small, *([self.folder.teacher_head] if self.folder.teacher_head.is_file() else [])])
+        opened = DistilledDataset(self.folder)
+        self.recipe, self.classes, self.codec = opened.recipe, opened.classes, opened.codec
+
+    def require_whole(self, paths: Iterable[Path]) -> None:
+        """Raises InputError where a file has other bytes than SHA256SUMS says; each is looked at once."""
+        findings = Findings(self.folder.root, remedy="")
+        for path in (path for path in paths if path not in self._whole):
+            name = path.relative_to(self.folder.root).as_posix()
+            findings.hold(path, self._sums.get(name, ""), self.folder.sums.name)
+        for fault in findings.faults:
+            raise InputError(
+                f"{fault.path} is {fault.kind}: {fault.what}; see rded verify {quote(str(self.folder.root))}"
+            )
+        self._whole |= findings.whole
+
+    @cached_property
+    def _sums(self) -> dict[str, str]:
+        try:
+            return read_sums(self.folder)
+        except (OSError, DamagedRecord) as error:
+            raise InputError(
+                f"{self.folder.sums} is damaged; see rded verify {quote(str(self.folder.root))}"
+            ) from error
+
+    @property
+    def num_epochs(self) -> int:
+        """Counts the stored epochs."""
+        return int(self.recipe["label_epochs"])
+
+    @property
+    def training_epochs(self) -> int:
+        """Counts the epochs that the recipe trains for."""
+        return int(self.recipe.get("epochs", self.num_epochs))
+
+    @property
+    def temperature(self) -> float:
+        """At which students compare."""
+        return float(self.recipe["temperature"])
+
+    @cached_property
+    def head(self) -> tuple[Tensor, Tensor] | None:
+        """Weight and bias of the teacher's last layer, where the labels are its features."""
+        return read_head(self.folder.teacher_head) if self.codec.name == "features" else None
+
+    @cached_property
+    def _index(self) -> tuple[list[str], Tensor]:
+        tars = self.folder.image_tars()
+        self.require_whole(tars)
+        try:
+            entries = [(key, int(files["cls"])) for _, key, files in read_samples(tars)]
+        except (KeyError, ValueError) as error:
+            raise InputError(f"an image of {self.folder.root} has no class; distil again, or fetch it again") from error
+        return [key for key, _ in entries], torch.tensor([index for _, index in entries])
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the images, in the dataset's order."""
+        return self._index[0]
+
+    @property
+    def class_indices(self) -> Tensor:
+        """Of the images."""
+        return self._index[1]
+
+    def table(self, epoch: int) -> Path:
+        """Returns the file that holds an epoch."""
+        block = epoch_blocks(self.num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
+        return self.folder.soft_labels(block_name(block))
+
+    def tables(self) -> list[Path]:
+        """Lists the files that hold all epochs."""
+        return [self.table(epoch) for epoch in range(0, self.num_epochs, EPOCHS_PER_FILE)]
+
+    def read_epoch(self, epoch: int) -> EpochLabels:
+        """Reads one epoch, labels as stored; raises InputError where its table is missing or damaged."""
+        self.require_whole([self.table(epoch)])
+        return self._reader.read_epoch(self.table(epoch), epoch % EPOCHS_PER_FILE)
+
+    def batches(self, epochs: Iterable[int]) -> Iterable[tuple[int, LabelledBatch]]:
+        """Yields the recorded batches of epochs, each with its epoch."""
+        for epoch in epochs:
+            for batch in split_batches(self.read_epoch(epoch)):
+                yield epoch, batch
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what the tables say of themselves."""
+        self.require_whole([self.table(0)])
+        try:
+            with pq.ParquetFile(self.table(0)) as opened:
+                return table_metadata(opened)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self.table(0)} cannot be read: {first_line(error)}") from error
+
+    def label_bytes(self) -> int:
+        """Counts the bytes of the tables, and of the last layer that they need."""
+        return sum(path.stat().st_size for path in self.folder.label_files())
+
+    @cached_property
+    def _reader(self) -> LabelReader:
+        return LabelReader(self.keys, self.codec)

@@ -1,0 +1,122 @@
+"""``rded labels`` as a user meets it: what it prints, one line a mistake, exit codes, nothing of theirs changed."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rded_core.config import DistillConfig
+from rded_core.io.paths import DatasetFolder
+from tasks.checks import check_files
+
+RunCli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    run = tmp_path_factory.mktemp("labels") / "run"
+    run_undecorated(make_config(run, label_epochs=4))
+    return run
+
+
+def test_labels_are_stored_anew(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    code, out, err = run_cli("labels", finished, "--codec", "int8", "--epochs", 3, "--out", tmp_path / "new")
+    assert (code, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert list(lines) == ["dataset", "before", "labels", "rounding", "next"]
+    assert "4 epochs, float16, " in lines["before"]
+    assert "3 of 4 epochs, int8, " in lines["labels"]
+    assert f"rded evaluate {tmp_path / 'new'} --val VALIDATION_IMAGES --student NAME --controls none" in lines["next"]
+    assert run_cli("verify", tmp_path / "new")[0] == 0
+    assert run_cli("verify", finished)[0] == 0
+
+
+def test_nothing_is_won_by_a_codec_that_keeps_more(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    run_cli("labels", finished, "--codec", "int4", "--out", tmp_path / "small")
+    code, out, _ = run_cli("labels", tmp_path / "small", "--codec", "float16", "--out", tmp_path / "plain")
+    assert code == 0
+    assert "note        float16 keeps no more than the int4 labels that it was made of" in out
+
+
+def test_a_budget_prints_its_table(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    code, out, _ = run_cli("labels", finished, "--budget", "12kB", "--out", tmp_path / "new")
+    assert code == 0
+    assert out.count("<- taken") == 1
+    assert "what is lost, as a share of what labels say" in out
+    assert sum(path.stat().st_size for path in DatasetFolder(tmp_path / "new").label_files()) <= 12_000
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_students_learn_from_it(finished: Path, shared_source: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    run_cli("labels", finished, "--codec", "topk:2", "--epochs", 2, "--out", tmp_path / "new")
+    flags = ("--student", "convnet3", "--controls", "none", "--seeds", 1, "--device", "cpu", "--workers", 1)
+    code, out, _ = run_cli("evaluate", tmp_path / "new", "--val", shared_source, *flags)
+    assert code == 0
+    assert "4 epochs, 1 seed(s)" in out, "trained for as long as the recipe says, from two stored epochs"
+
+
+def test_labels_are_described_and_drawn(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    code, out, err = run_cli("labels", finished, "--describe", "--picture", tmp_path / "labels.png")
+    assert (code, err) == (0, "")
+    for text in ("4 epochs, float16", "each once in the 4 epochs", "Parquet's own", "agreement", "unmixed views"):
+        assert text in out
+    with Image.open(tmp_path / "labels.png") as picture:
+        assert min(picture.size) > 300
+    assert run_cli("labels", finished, "--describe", "--picture", tmp_path / "labels.png")[0] == 0, "ours is replaced"
+    assert check_files(DatasetFolder(finished / "dataset")).faults == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ([], "give --codec, --epochs, --budget or --describe"),
+        (["--codec", "int8"], "give --out NEW"),
+        (["--codec", "int7", "--out", "NEW"], "unknown label codec 'int7'; known: float16, int8"),
+        (["--codec", "features", "--out", "NEW"], "distil again with --label-codec features"),
+        (["--codec", "float16", "--out", "NEW"], "nothing would change"),
+        (["--epochs", "5", "--out", "NEW"], "--epochs 5 is not among the 1 to 4"),
+        (["--budget", "lots", "--out", "NEW"], "'lots' is no size"),
+        (["--budget", "10B", "--out", "NEW"], "no labels fit 10 bytes"),
+        (["--budget", "1MB", "--epochs", "2", "--out", "NEW"], "leave --epochs out"),
+        (["--codec", "int8", "--out", "RUN/dataset"], "exists already"),
+        (["--codec", "int8", "--out", "RUN/other"], "lies inside"),
+        (["--describe", "--codec", "int8"], "--describe changes nothing"),
+        (["--describe", "--picture", "labels.gif"], "must end in"),
+        (["--codec", "int8", "--picture", "labels.png", "--out", "NEW"], "--picture goes with --describe"),
+    ],
+)
+def test_mistakes_are_one_line(finished: Path, tmp_path: Path, run_cli: RunCli, flags: list[str], what: str) -> None:
+    places = {"NEW": str(tmp_path / "new"), "RUN/dataset": f"{finished}/dataset", "RUN/other": f"{finished}/other"}
+    code, out, err = run_cli("labels", finished, *(places.get(flag, flag) for flag in flags))
+    assert (code, out) == (2, "")
+    assert err.startswith("rded: error: ")
+    assert err.count("\n") == 1
+    assert what in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_dataset_and_a_damaged_one_are_one_line(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    assert "no distilled dataset at" in run_cli("labels", tmp_path, "--describe")[2]
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    table = min((run / "dataset" / "soft_labels").iterdir())
+    table.write_bytes(table.read_bytes()[:-1])
+    code, _, err = run_cli("labels", run, "--describe")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert f"{table} is damaged: other bytes than SHA256SUMS says" in err
+
+
+def test_prefect_is_not_started() -> None:
+    code = (
+        "import sys; import deployments.cli, deployments.label_reports, rded_core.io.reencode;"
+        "assert 'prefect' not in sys.modules, 'slow to start'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

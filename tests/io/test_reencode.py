@@ -1,0 +1,192 @@
+"""Labels stored anew: what stays, what is told, what is refused; and what the labels are said to be."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.label_description import OVERHEAD, count_bytes, describe, show_views
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.reencode import reencode
+from rded_core.io.stored_labels import StoredLabels
+from tasks.checks import check_files
+
+Published = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def published(
+    make_config: Callable[..., DistillConfig],
+    run_undecorated: Callable[[DistillConfig], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Published:
+    """A dataset in each codec that holds all there is to hold."""
+    folder = tmp_path_factory.mktemp("reencode")
+    return {codec: run_undecorated(make_config(folder / codec, label_codec=codec)) for codec in ("float16", "features")}
+
+
+def _epoch(folder: Path, epoch: int) -> torch.Tensor:
+    return torch.cat([logits for _, _, logits in DistilledDataset(folder).recorded_batches(epoch)])
+
+
+@pytest.mark.parametrize("codec", ["int8", "int4", "topk:2"])
+@pytest.mark.parametrize("before", ["float16", "features"])
+def test_new_labels_are_the_old_ones_rounded(published: Published, tmp_path: Path, before: str, codec: str) -> None:
+    old, new = published[before], tmp_path / "new"
+    sums = (old / "SHA256SUMS").read_bytes()
+    record = reencode(str(old), new, codec=codec, epochs=11)
+    assert (record["codec"], record["epochs"], record["before"]["codec"]) == (codec, 11, before)
+    assert check_files(DatasetFolder(new)).faults == []
+    assert (old / "SHA256SUMS").read_bytes() == sums
+    target, folders = DistilledDataset(new), (old, new)
+    for epoch in (0, 10):
+        ours, theirs = (list(DistilledDataset(folder).recorded_batches(epoch)) for folder in folders)
+        for (rows, views, logits), (new_rows, new_views, new_logits) in zip(ours, theirs, strict=True):
+            assert torch.equal(rows, new_rows)
+            assert torch.equal(views.crop_box, new_views.crop_box)
+            torch.testing.assert_close(new_logits, target.codec.decode(target.codec.encode(logits)))
+    assert [path.stem for path in DatasetFolder(new).soft_label_tables()] == [
+        "epochs-000000-000009",
+        "epochs-000010-000010",
+    ]
+
+
+def test_what_has_nothing_to_do_with_labels_stays(published: Published, tmp_path: Path) -> None:
+    old, new = published["float16"], tmp_path / "new"
+    reencode(str(old), new, codec="int8", epochs=3)
+    for name in ("images/train-000000.tar", "lineage/train-000000.parquet", "classes.json", "report/mosaics.jpg"):
+        assert (old / name).read_bytes() == (new / name).read_bytes()
+    before, after = (json.loads((folder / "recipe.json").read_text()) for folder in (old, new))
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"label_epochs", "label_codec", "labels_from", "labels_written_by"}
+    assert after["epochs"] == 12, "students train for as long as before"
+    assert [entry["codec"] for entry in after["labels_from"]] == ["float16"]
+    assert "3 epochs of labels as int8" in (new / "report" / "index.html").read_text()
+    assert "label codec int8" in (new / "README.md").read_text()
+    said = [json.loads(pq.read_schema(min(folder.glob("soft_labels/*"))).metadata[b"rded"]) for folder in (old, new)]
+    assert said[1] == {**said[0], "codec": "int8"}
+
+
+def test_features_are_kept_as_they_are(published: Published, tmp_path: Path) -> None:
+    reencode(str(published["features"]), tmp_path / "new", epochs=2)
+    assert torch.equal(_epoch(tmp_path / "new", 1), _epoch(published["features"], 1))
+    assert check_files(DatasetFolder(tmp_path / "new")).faults == []
+
+
+def test_the_same_labels_give_the_same_bytes(published: Published, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        reencode(str(published["float16"]), tmp_path / name, codec="int4")
+    assert (tmp_path / "a" / "SHA256SUMS").read_bytes() == (tmp_path / "b" / "SHA256SUMS").read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.45, 0.7])
+@pytest.mark.parametrize("before", ["float16", "features"])
+def test_a_budget_is_kept_and_told(published: Published, tmp_path: Path, before: str, share: float) -> None:
+    budget, lines = int(share * StoredLabels(str(published[before])).label_bytes()), list[str]()
+    record = reencode(str(published[before]), tmp_path / "new", budget=budget, tell=lines.append)
+    assert record["bytes"] == sum(path.stat().st_size for path in DatasetFolder(tmp_path / "new").label_files())
+    assert record["bytes"] <= budget
+    why = json.loads((tmp_path / "new" / "recipe.json").read_text())["label_choice"]
+    assert (why["budget_bytes"], why["measured_on"]) == (budget, f"views with their labels as {before}")
+    best = min((choice for choice in why["choices"] if choice["fits"]), key=lambda choice: choice["loss"])
+    assert (best["codec"], best["epochs"]) == (record["codec"], record["epochs"])
+    assert sum("<- taken" in line for line in lines) == 1
+    assert len(lines) == 2 + len(why["choices"])
+
+
+def test_a_budget_can_be_held_to_one_codec(published: Published, tmp_path: Path) -> None:
+    record = reencode(str(published["float16"]), tmp_path / "new", codec="int4", budget=10**6)
+    assert (record["codec"], record["epochs"]) == ("int4", 12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"codec": "features"}, "features cannot be made from logits; distil again with --label-codec features"),
+        ({"codec": "float16"}, "holds 12 epochs of labels as float16 already"),
+        ({"codec": "int8", "epochs": 13}, "--epochs 13 is not among the 1 to 12"),
+        ({"codec": "int8", "epochs": 0}, "--epochs 0 is not among"),
+        ({"codec": "int7"}, "unknown label codec 'int7'"),
+        ({"codec": "topk:3"}, "topk:3 needs 1 to 2 of 3 classes"),
+        ({"budget": 100}, "no labels fit 100 bytes"),
+    ],
+)
+def test_what_cannot_be_is_told_and_leaves_nothing(
+    published: Published, tmp_path: Path, changes: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(InputError, match=what):
+        reencode(str(published["float16"]), tmp_path / "new", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_are_taken_are_refused(published: Published, tmp_path: Path) -> None:
+    old = published["float16"]
+    alone = Path(shutil.copytree(old, tmp_path / "alone"))
+    for place in (old / "new", old.parent / "new", alone / "new"):
+        with pytest.raises(InputError, match="whose files are all accounted for"):
+            reencode(str(alone), place, codec="int8")
+    with pytest.raises(InputError, match="exists already"):
+        reencode(str(alone), alone, codec="int8")
+    assert check_files(DatasetFolder(alone)).faults == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("recipe.json", "classes.json", "teacher_head.parquet", "images/train-000000.tar"),
+        *("soft_labels/epochs-000010-000011.parquet", "lineage/train-000000.parquet", "report/mosaics.jpg"),
+    ],
+)
+def test_a_damaged_file_is_named_and_nothing_is_left(published: Published, tmp_path: Path, name: str) -> None:
+    old = Path(shutil.copytree(published["features"], tmp_path / "old"))
+    data = bytearray((old / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (old / name).write_bytes(bytes(data))
+    with pytest.raises(InputError, match=rf"{name} is damaged.*see rded verify"):
+        reencode(str(old), tmp_path / "new", codec="int8")
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_epochs_that_are_left_out_need_not_be_whole(published: Published, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(published["float16"], tmp_path / "old"))
+    (old / "soft_labels" / "epochs-000010-000011.parquet").unlink()
+    assert reencode(str(old), tmp_path / "new", codec="int8", epochs=10)["epochs"] == 10
+
+
+@pytest.mark.parametrize("codec", ["float16", "features"])
+def test_bytes_by_column_are_the_files(published: Published, codec: str) -> None:
+    labels = StoredLabels(str(published[codec]))
+    columns = count_bytes(labels)
+    assert sum(columns.values()) == labels.label_bytes()
+    assert min(columns.values()) > 0
+    assert list(columns)[-1] == OVERHEAD
+
+
+def test_description_by_hand(published: Published) -> None:
+    labels = StoredLabels(str(published["float16"]))
+    told = describe(labels)
+    probs = torch.cat([_epoch(published["float16"], epoch) for epoch in range(12)]).double().softmax(dim=1)
+    assert told.num_views == len(probs) == told.sums.views.sum()
+    expected = -(probs * probs.log()).sum()
+    assert float(told.sums.sharp.sum()) == pytest.approx(float(expected), rel=1e-6)
+    assert (told.sums.agree <= told.sums.views).all()
+    assert (told.plain.views <= told.sums.views).all()
+    assert (told.sums.soft >= told.sums.sharp).all(), "a higher temperature is less sure"
+
+
+def test_views_of_one_image_are_those_that_students_see(published: Published) -> None:
+    labels = StoredLabels(str(published["float16"]))
+    views = show_views(labels, labels.keys[1])
+    assert [view.epoch for view in views] == [0, 2, 4, 6, 8, 10]
+    for view in views:
+        rows = labels.read_epoch(view.epoch).rows.tolist()
+        torch.testing.assert_close(view.logits, _epoch(published["float16"], view.epoch)[rows.index(1)])
+        assert view.pixels.shape == (3, 32, 32)

@@ -1,0 +1,150 @@
+"""Labels within a budget: what fits is chosen, told, kept and taken over; what cannot be is one line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.errors import InputError
+from rded_core.io.manifest import read_record
+from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.verify_run import find_checked
+from tasks.checks import check_files
+from tasks.label_codecs import LabelPlan
+from tasks.units import Worklist
+
+MakeConfig = Callable[..., DistillConfig]
+Distill = Callable[..., dict[str, Any]]
+
+BUDGET = "15kB"
+
+
+@pytest.fixture(autouse=True)
+def _small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rded_core.io.label_choices.SAMPLE_VIEWS", 60)
+
+
+@pytest.fixture
+def distill(plain_flows: None) -> Distill:  # noqa: ARG001
+    from flows.distill import distill
+
+    return distill  # type: ignore[return-value]
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    return json.loads((run / "dataset" / "recipe.json").read_text())
+
+
+def _choice(run: Path) -> Any:
+    return read_record(RunFolder(run).record("soft_labels", "choice"))
+
+
+@pytest.mark.parametrize("budget", [9_000, 20_000, 10**6])
+def test_what_is_chosen_fits_and_loses_least(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path, budget: int
+) -> None:
+    record = distill(make_config(tmp_path / "run", label_budget=str(budget)))
+    recipe, folder = _recipe(tmp_path / "run"), DatasetFolder(tmp_path / "run" / "dataset")
+    assert record["label_bytes"] == sum(path.stat().st_size for path in folder.label_files()) <= budget
+    why = recipe["label_choice"]
+    best = min((choice for choice in why["choices"] if choice["fits"]), key=lambda choice: choice["loss"])
+    assert (recipe["label_codec"], recipe["label_epochs"]) == (best["codec"], best["epochs"])
+    assert (recipe["epochs"], why["budget_bytes"], why["num_views"]) == (12, budget, 60)
+    assert {choice["codec"] for choice in why["choices"]} == {"float16", "int8", "int4", "features"}
+    assert record["label_bytes"] == pytest.approx(best["num_bytes"], rel=0.05)
+    assert check_files(find_checked(str(tmp_path / "run"))).faults == []
+
+
+def test_a_changed_budget_makes_labels_again_and_nothing_else(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path
+) -> None:
+    distill(make_config(tmp_path / "run", label_budget=BUDGET))
+    before = _choice(tmp_path / "run")
+    again = distill(make_config(tmp_path / "run", label_budget=BUDGET))
+    assert not any(entry["made"] for entry in again["work"])
+    assert _choice(tmp_path / "run") == before
+    changed = distill(make_config(tmp_path / "run", label_budget="10kB"))
+    assert {entry["stage"] for entry in changed["work"] if entry["made"]} <= {"label", "publish"}
+    assert _choice(tmp_path / "run").facts["why"]["budget_bytes"] == 10_000
+    kept = {path.stem for path in (tmp_path / "run" / "work" / "soft_labels").glob("epochs-*.parquet")}
+    assert kept == {path.stem for path in (tmp_path / "run" / "dataset" / "soft_labels").iterdir()}
+
+
+def test_one_codec_may_be_asked_for(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+    distill(make_config(tmp_path / "run", label_budget=BUDGET, label_codec="int4"))
+    assert {choice["codec"] for choice in _recipe(tmp_path / "run")["label_choice"]["choices"]} == {"int4"}
+
+
+def test_the_table_is_logged(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        distill(make_config(tmp_path / "run", label_budget=BUDGET, label_epochs=2))
+    assert caplog.text.count("<- taken") == 1
+    assert "60 views labelled: at temperature 20 a label says" in caplog.text
+
+
+def test_a_budget_too_small_is_one_line(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^no labels fit 50 bytes: the smallest way .* takes \d+; raise the budget$"):
+        distill(make_config(tmp_path / "run", label_budget="50B"))
+
+
+def test_features_without_a_last_layer_are_told_before_anything_is_made(
+    make_config: MakeConfig, distill: Distill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd_teacher.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3), nn.LogSoftmax(dim=1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = make_config(tmp_path / "run", label_codec="features", teacher="odd_teacher:make")
+    with pytest.raises(InputError, match="one linear layer of its features, and odd_teacher:make has none") as told:
+        distill(config)
+    assert "\n" not in str(told.value)
+    assert {path.parent.name for path in (tmp_path / "run").rglob("*.parquet")} <= {"index"}
+
+
+def test_controls_have_the_labels_that_were_chosen(
+    make_config: MakeConfig, distill: Distill, shared_source: Path, tmp_path: Path
+) -> None:
+    """And are trained for as long as the distilled set."""
+    distill(make_config(tmp_path / "run", label_budget=BUDGET))
+    from flows.evaluate import evaluate
+
+    config = EvaluateConfig(
+        dataset=str(tmp_path / "run"), val=str(shared_source), student="convnet3", seeds=1, device="cpu", workers=1
+    )
+    table = evaluate(config)
+    own, control = _recipe(tmp_path / "run"), _recipe(RunFolder(tmp_path / "run").control("random"))
+    names = ("label_codec", "label_epochs")
+    assert [own[name] for name in names] == [control[name] for name in names]
+    assert own["label_epochs"] < own["epochs"] == table["epochs"] == 12
+    records = sorted((tmp_path / "run" / "work" / "students").glob("*s0.json"))
+    assert [read_record(path).settings["epochs"] for path in records] == [12, 12]
+
+
+def test_a_choice_taken_over_ends_as_cached(
+    prefect_harness: None,  # noqa: ARG001
+    make_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flows.distill import distill as flow
+
+    ended: list[Any] = []
+    end_with = Worklist.end_with
+
+    def note(work: Worklist, result: Any) -> Any:
+        state = end_with(work, result)
+        if isinstance(result, LabelPlan):
+            ended.append(getattr(state, "name", None))
+        return state
+
+    monkeypatch.setattr(Worklist, "end_with", note)
+    for _ in range(2):
+        flow(make_config(tmp_path / "run", label_budget=BUDGET, label_epochs=2))
+    assert ended == [None, "Cached"]
