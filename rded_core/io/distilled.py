@@ -81,7 +81,11 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         name = str(self.recipe.get("label_codec"))
         head = read_head(self._files.fetch(self.folder.teacher_head)) if name == "features" else None
         temperature = float(self.recipe.get("temperature", 1.0))
-        return find_codec(name, num_classes=len(self.classes), temperature=temperature, head=head)
+        codec = find_codec(name, num_classes=len(self.classes), temperature=temperature, head=head)
+        if codec.num_classes != len(self.classes):
+            counts = f"{codec.num_classes} classes, classes.json {len(self.classes)}"
+            raise InputError(f"{self.folder.teacher_head} has {counts}; {REMEDY}")
+        return codec
 
     @property
     def num_epochs(self) -> int:

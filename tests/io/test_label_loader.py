@@ -1,8 +1,7 @@
 """The loader that students train with: exactly the recorded views, in any batches, order and number of processes."""
 
 import multiprocessing
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,9 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 @pytest.fixture(scope="module")
-def dataset(
-    make_config: Any, run_undecorated: Callable[[Any], Path], tmp_path_factory: pytest.TempPathFactory
-) -> DistilledDataset:
-    """Six images, twelve epochs in two files, recorded in batches of four and two, mixed by CutMix."""
-    run = tmp_path_factory.mktemp("loader") / "run"
-    return DistilledDataset(run_undecorated(make_config(run, label_codec="float16")))
+def dataset(distilled_folder: Path) -> DistilledDataset:
+    """Six images, twelve epochs, two batches each."""
+    return DistilledDataset(distilled_folder)
 
 
 def as_recorded(dataset: DistilledDataset, epoch: int) -> Batches:
@@ -280,16 +276,3 @@ def test_the_teacher_gives_the_stored_logits_on_what_the_loader_shows(
         assert torch.isfinite(errors).all()
         assert (apart <= errors[:, None] + slack).all()
     assert apart.max() < 0.5 * found.std()
-
-
-def test_a_damaged_table_is_one_line_from_worker_processes_too(dataset: DistilledDataset, tmp_path: Path) -> None:
-    copied = shutil.copytree(dataset.folder.root, tmp_path / "copy")
-    (table, _) = sorted(copied.glob("soft_labels/*.parquet"))
-    data = bytearray(table.read_bytes())
-    data[len(data) // 2] ^= 1
-    table.write_bytes(data)
-    for num_workers in (0, 1):
-        loader = DistilledDataset(copied).loader(batch_size=2, epochs=12, num_workers=num_workers)
-        with pytest.raises(InputError, match=r"^[^\n]*epochs-000000-000009\.parquet cannot be read: [^\n]*$"):
-            for _ in range(10):
-                list(loader)
