@@ -9,7 +9,21 @@ from rded_core.io.files import file_digest, write_text
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.tables import LINEAGE
 
-README = """# Distilled image classification dataset
+README = """---
+pretty_name: Distilled image classification dataset
+task_categories:
+- image-classification
+size_categories:
+- {size_category}
+tags:
+- dataset-distillation
+configs:
+- config_name: soft_labels
+  data_files: soft_labels/*.parquet
+- config_name: lineage
+  data_files: lineage/*.parquet
+---
+# Distilled image classification dataset
 
 {num_images} images of {size} px in {num_classes} classes ({names}),
 {ipc} per class, with the teacher's soft labels for {label_epochs} epochs of recorded views.
@@ -20,7 +34,7 @@ Images: {selection_note}.
 | `classes.json` | class index, name, WordNet id, source folder, counts; **the order of the logits** |
 | `recipe.json` | size, mean and std, view recipe, temperature, loss, optimiser, schedule |
 | `images/*.tar` | WebDataset shards: `<key>.{image_suffix}`, `<key>.cls` (class index), `<key>.json` |
-| `soft_labels/*.parquet` | one row per view: its parameters and the teacher's float16 logits; one row group per epoch |
+| `soft_labels/*.parquet` | one row per view: parameters, the teacher's logits ({label_codec}); one row group an epoch |
 | `lineage/*.parquet` | one row per patch: source image, its SHA-256, box, realism score in nats |
 | `report/index.html` | pictures and distributions |
 | `SHA256SUMS` | `sha256sum -c SHA256SUMS` checks all of it |
@@ -118,9 +132,24 @@ def write_sums(folder: DatasetFolder) -> None:
 
 
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:
-    """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made."""
+    """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made.
+
+    Its first lines tell the Hugging Face Hub, and ``datasets.load_dataset(folder, "soft_labels")``, which files make up
+    a table.
+    """
     names = ", ".join(entry["name"] for entry in classes[:12]) + (" ..." if len(classes) > 12 else "")
-    write_text(folder.readme, README.format(names=names, example=EXAMPLE, **recipe))
+    category = size_category(recipe["num_images"])
+    write_text(folder.readme, README.format(names=names, example=EXAMPLE, size_category=category, **recipe))
+
+
+def size_category(num_images: int) -> str:
+    """Names a number of images as the Hugging Face Hub sorts its datasets by size."""
+    bounds = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"))
+    above = [number for number, (bound, _) in enumerate(bounds) if num_images >= bound]
+    if not above:
+        return f"n<{bounds[0][1]}"
+    low = above[-1]
+    return f"n>{bounds[low][1]}" if low + 1 == len(bounds) else f"{bounds[low][1]}<n<{bounds[low + 1][1]}"
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:
