@@ -10,18 +10,31 @@ from rded_core.views import Views, partner_share
 def choose_views(views: Views, chosen: Int[Tensor, "b"], size: int) -> tuple[Int[Tensor, "n"], Views, Int[Tensor, "b"]]:
     """Returns what must be made to show some rows of `views`: each row, and once each its partner where one is seen.
 
+    Its cost grows with the rows chosen, not with the epoch.
+
     Args:
         views: partners are rows of the same views.
-        chosen: rows to show.
+        chosen: rows to show, in any order, any of them more than once.
         size: side of a view in pixels.
 
     Returns:
         The rows to make, in order; their views, with partners among them; and the place of each chosen row there.
     """
-    partner = torch.where(partner_share(views, size) > 0, views.mix_position, torch.arange(len(views)))
-    needed = torch.cat([chosen, partner[chosen]]).unique(sorted=True)
-    parts = {name: getattr(views, name)[needed] for name in Views.__slots__}
-    found = torch.searchsorted(needed, partner[needed]).clamp(max=len(needed) - 1)
-    is_there = needed[found] == partner[needed]  # partners of those that are only partners need not be made
-    parts["mix_position"] = torch.where(is_there, found, torch.arange(len(needed)))
-    return needed, Views(**parts), torch.searchsorted(needed, chosen)
+    needed = torch.cat([chosen, _seen_partner(_take(views, chosen), chosen, size)]).unique(sorted=True)
+    taken = _take(views, needed)
+    partner = _seen_partner(taken, needed, size)
+    found = torch.searchsorted(needed, partner).clamp(max=max(len(needed) - 1, 0))
+    is_there = needed[found] == partner  # partners of those that are only partners need not be made
+    own = torch.arange(len(needed))
+    parts = {name: getattr(taken, name) for name in Views.__slots__}
+    made = Views(**{**parts, "mix_position": torch.where(is_there, found, own)})
+    return needed, made, torch.searchsorted(needed, chosen)
+
+
+def _take(views: Views, rows: Int[Tensor, "b"]) -> Views:
+    return Views(*(getattr(views, name)[rows] for name in Views.__slots__))
+
+
+def _seen_partner(taken: Views, rows: Int[Tensor, "b"], size: int) -> Int[Tensor, "b"]:
+    """Returns the row of each view's partner; its own where nothing of the partner is seen."""
+    return torch.where(partner_share(taken, size) > 0, taken.mix_position, rows)

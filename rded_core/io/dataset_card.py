@@ -10,7 +10,21 @@ from rded_core.io.label_readers import READERS, STORED, kind_of_codec
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.tables import LINEAGE
 
-README = """# Distilled image classification dataset
+README = """---
+pretty_name: Distilled image classification dataset
+task_categories:
+- image-classification
+size_categories:
+- {size_category}
+tags:
+- dataset-distillation
+configs:
+- config_name: soft_labels
+  data_files: soft_labels/*.parquet
+- config_name: lineage
+  data_files: lineage/*.parquet
+---
+# Distilled image classification dataset
 
 {num_images} images of {size} px in {num_classes} classes ({names}),
 {ipc} per class, with the teacher's soft labels for {label_epochs} epochs of recorded views (label codec {label_codec}).
@@ -127,13 +141,28 @@ def write_sums(folder: DatasetFolder) -> None:
 
 
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:
-    """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made."""
+    """Writes the dataset's own README: what it holds, how to read it with nothing but its files, how it was made.
+
+    Its first lines tell the Hugging Face Hub, and ``datasets.load_dataset(folder, "soft_labels")``, which files make up
+    a table.
+    """
     names = ", ".join(entry["name"] for entry in classes[:12]) + (" ..." if len(classes) > 12 else "")
     kind = kind_of_codec(recipe["label_codec"])
     example = EXAMPLE.replace("LOGITS_OF\n", f"{READERS[kind].lstrip()}\n\n")
     example = example if "math." in example else example.replace("import math\n", "")
     told = {"stored": STORED[kind], "head_row": HEAD_ROW if kind == "features" else "", "example": example}
+    told["size_category"] = size_category(recipe["num_images"])
     write_text(folder.readme, README.format(names=names, **told, **recipe))
+
+
+def size_category(num_images: int) -> str:
+    """Names a number of images as the Hugging Face Hub sorts its datasets by size."""
+    bounds = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"))
+    above = [number for number, (bound, _) in enumerate(bounds) if num_images >= bound]
+    if not above:
+        return f"n<{bounds[0][1]}"
+    low = above[-1]
+    return f"n>{bounds[low][1]}" if low + 1 == len(bounds) else f"{bounds[low][1]}<n<{bounds[low + 1][1]}"
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:

@@ -70,10 +70,7 @@ class RemoteFiles:
         if name not in self._listed or DATASET_FILES.fullmatch(name) is None:
             raise InputError(f"{self._base} holds no {name}; publish the dataset again")
         url = join_path(self._base, name)
-        try:
-            data = read_bytes(url)
-        except (OSError, EOFError) as error:
-            raise InputError(f"cannot fetch {url}: {first_line(error)}; check the address and your rights") from error
+        data = _read(url)
         if hashlib.sha256(data).hexdigest() != self._listed[name]:
             raise InputError(f"{url} is not what SHA256SUMS there says; publish the dataset again")
         write_atomically(path, lambda temporary: temporary.write_bytes(data))
@@ -102,8 +99,17 @@ def _find_sums(url: str) -> tuple[str, bytes]:
     """Returns the URL of the dataset's folder and the bytes of its SHA256SUMS."""
     for base in (join_path(url, "dataset"), url):
         if path_kind(join_path(base, "SHA256SUMS")) == "file":
-            return base, read_bytes(join_path(base, "SHA256SUMS"))
+            return base, _read(join_path(base, "SHA256SUMS"))
     raise InputError(f"no distilled dataset at {url}: there is no SHA256SUMS; give the URL of its folder")
+
+
+def _read(url: str) -> bytes:
+    try:
+        return read_bytes(url)
+    except FileNotFoundError as error:
+        raise InputError(f"cannot fetch {url}: it is not there; publish the dataset again") from error
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot fetch {url}: {first_line(error)}; check the address and your rights") from error
 
 
 def _default_cache() -> Path:

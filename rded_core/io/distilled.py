@@ -25,6 +25,8 @@ from rded_core.views import Views
 RecordedBatch = tuple[Tensor, Views, Tensor]
 """Rows of the images in the dataset's order, their views, and the teacher's logits, float32."""
 
+Triple = tuple[float, float, float]
+
 
 class DistilledDataset(Dataset[tuple[Any, int]]):
     """A distilled dataset, opened: small files read at once, images at the first need, labels epoch by epoch.
@@ -55,7 +57,23 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
     @cached_property
     def images(self) -> StoredImages:
         """The stored images, decoded once and kept."""
-        return read_images([self._files.fetch(tar) for tar in self._files.image_tars()])
+        stored = read_images([self._files.fetch(tar) for tar in self._files.image_tars()])
+        if len(stored.keys) != len(self):
+            raise InputError(f"{self._files.where} holds {len(stored.keys)} images of {len(self)}; {REMEDY}")
+        return stored
+
+    @cached_property
+    def pixel_digest(self) -> str:
+        """SHA-256 of the images' pixels, which label tables name as the images that they belong to."""
+        return hashlib.sha256(self.images.images.numpy().data).hexdigest()
+
+    @property
+    def mean_and_std(self) -> tuple[Triple, Triple]:
+        """With which views are normalised, per channel, of pixels 0..1."""
+        mean, std = (_as_triple(self.recipe.get(name)) for name in ("mean", "std"))
+        if mean is None or std is None:
+            raise InputError(f"{self.folder.recipe} names no mean and std of three numbers; {REMEDY}")
+        return mean, std
 
     @cached_property
     def codec(self) -> Codec:
@@ -63,7 +81,11 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         name = str(self.recipe.get("label_codec"))
         head = read_head(self._files.fetch(self.folder.teacher_head)) if name == "features" else None
         temperature = float(self.recipe.get("temperature", 1.0))
-        return find_codec(name, num_classes=len(self.classes), temperature=temperature, head=head)
+        codec = find_codec(name, num_classes=len(self.classes), temperature=temperature, head=head)
+        if codec.num_classes != len(self.classes):
+            counts = f"{codec.num_classes} classes, classes.json {len(self.classes)}"
+            raise InputError(f"{self.folder.teacher_head} has {counts}; {REMEDY}")
+        return codec
 
     @property
     def num_epochs(self) -> int:
@@ -89,14 +111,33 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         Raises:
             InputError: that epoch was not recorded, or its table is missing or damaged.
         """
+        table = self.fetch_labels(epoch)
+        labels = self._reader.read_epoch(table, epoch % EPOCHS_PER_FILE)
+        if len(labels.rows) != len(self):
+            raise InputError(f"{table} has {len(labels.rows)} views in epoch {epoch}, not {len(self)}; {REMEDY}")
+        return labels
+
+    def fetch_labels(self, epoch: int) -> Path:
+        """Sees to it that the table of a recorded epoch is on this machine, and returns its path.
+
+        Raises:
+            InputError: that epoch was not recorded, or its table cannot be fetched.
+        """
         if not 0 <= epoch < self.num_epochs:
             raise InputError(
                 f"epoch {epoch} of {self._files.where} was not recorded ({self.num_epochs} are); distil with more "
                 "--label-epochs, or train fewer epochs"
             )
         block = epoch_blocks(self.num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
-        table = self._files.fetch(self.folder.soft_labels(block_name(block)))
-        return self._reader.read_epoch(table, epoch % EPOCHS_PER_FILE)
+        return self._files.fetch(self.folder.soft_labels(block_name(block)))
+
+    def prepare_labels(self) -> None:
+        """Reads now all that reading labels takes besides their tables, for those who copy the dataset to processes.
+
+        Raises:
+            InputError: the images, or the teacher's last layer, are missing or damaged.
+        """
+        _ = self._reader
 
     def recorded_batches(self, epoch: int) -> Iterator[RecordedBatch]:
         """Yields one epoch as recorded: image rows, views, teacher logits, batch by batch.
@@ -122,14 +163,15 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         """Returns a loader of normalised views and teacher logits; each pass over it is the next epoch.
 
         Args:
-            batch_size: views in a batch; by default the recorded batches.
+            batch_size: views in a batch, of all ranks together; by default the recorded batches.
             epochs: of training; by default the recipe's. Beyond the recorded ones, those are walked again.
             num_workers: processes that make views; with 0 they are made here, on `device`.
             seed: of the order in which recorded epochs are walked again, and of `shuffle`.
             device: where batches are to be.
             shuffle: draw the order of an epoch's views anew, instead of the recorded one (which was drawn at random).
             rank: this process's, of `num_ranks`; by default torch.distributed's, where that is initialised.
-            num_ranks: processes that share each epoch, each seeing another part of it.
+            num_ranks: processes that share each batch; each sees as many views of it, some twice where they do not
+                divide.
 
         Raises:
             InputError: a number is out of range, or a file missing or damaged.
@@ -148,8 +190,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
 
     @cached_property
     def _reader(self) -> LabelReader:
-        digest = hashlib.sha256(self.images.images.numpy().data).hexdigest()
-        return LabelReader(self.images.keys, self.codec, digest)
+        return LabelReader(self.images.keys, self.codec, self.pixel_digest)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
@@ -158,6 +199,11 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise InputError(f"{path} names no num_images or label_epochs; {REMEDY}")
     return recipe
+
+
+def _as_triple(value: Any) -> Triple | None:
+    is_one = isinstance(value, list) and len(value) == 3 and all(isinstance(number, int | float) for number in value)
+    return (float(value[0]), float(value[1]), float(value[2])) if is_one else None
 
 
 def _read_classes(path: Path) -> tuple[SourceClass, ...]:

@@ -35,6 +35,13 @@ def read_columns(table: pa.Table, names: list[str]) -> Encoded:
     return {name: _to_tensor(table[name].combine_chunks()) for name in names}
 
 
+def is_alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Tells whether a column of one type reads as one of another: lists may name their elements as they like."""
+    if pa.types.is_fixed_size_list(found) and pa.types.is_fixed_size_list(expected):
+        return (found.value_type, found.list_size) == (expected.value_type, expected.list_size)
+    return found == expected
+
+
 def _type_of(part: Tensor) -> pa.DataType:
     if part.ndim == 1:
         return _NUMBERS[part.dtype]

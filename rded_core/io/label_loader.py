@@ -1,14 +1,14 @@
 """Recorded views and their labels as a loader that any training loop can use."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rded_core.chosen_views import choose_views
 from rded_core.errors import InputError
@@ -30,43 +30,40 @@ Batch = tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b k"]]
 
 
 class RecordedViews(Dataset[Batch]):
-    """All recorded views of a dataset; an item is a (stored epoch, row) pair. For samplers of one's own.
+    """All recorded views of a dataset: ``views[epoch, rows]`` is a batch. For samplers of one's own.
 
     A view is made by its own row and its partner's alone, so any selection, order and batch size give the same views.
-    Rows are those of the epoch's row group.
+    With ``DataLoader(views, sampler=[(epoch, rows), ...], batch_size=None)`` worker processes make them.
 
     Args:
         dataset: the dataset.
         device: where views are made.
+
+    Raises:
+        InputError: the images are missing or damaged.
     """
 
     def __init__(self, dataset: "DistilledDataset", device: torch.device = CPU) -> None:
         self.dataset, self.device = dataset, device
-        self.mean, self.std = (tuple(dataset.recipe[name]) for name in ("mean", "std"))
-        self._images = dataset.images.images
+        self.mean, self.std = dataset.mean_and_std
+        dataset.prepare_labels()  # once here, and not once in each worker process
+        self._images = keep_on_device(dataset.images.images, device)
         self._labels: Any = None
 
-    def __getitem__(self, item: tuple[int, int]) -> Batch:
-        """Returns one view and its logits."""
-        shown, logits = self.__getitems__([item])
-        return shown[0], logits[0]
+    def __getitem__(self, item: tuple[int, Tensor]) -> Batch:
+        """Returns views and logits of rows of a stored epoch, on the device.
 
-    def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
-        """Returns views and logits of rows of one stored epoch."""
-        (epoch,) = {epoch for epoch, _ in items}
-        return self.make(epoch, torch.tensor([row for _, row in items]))
-
-    def make(self, epoch: int, rows: Tensor) -> Batch:
-        """Returns views and logits of rows of a stored epoch, on the device."""
+        Raises:
+            InputError: the epoch was not recorded, or its table is missing or damaged.
+        """
+        epoch, rows = item
         labels = self.labels(epoch)
-        size = self._images.shape[-1]
-        needed, views, places = choose_views(labels.views, rows, size)
-        images = take_rows(self._on_device(), labels.rows[needed], self.device)
+        needed, views, places = choose_views(labels.views, rows, self._images.shape[-1])
+        images = take_rows(self._images, labels.rows[needed], self.device)
         shown = apply_views(images, upload_views(views, self.device), mean=self.mean, std=self.std)
         if not torch.equal(places, torch.arange(len(needed))):
             shown = shown[upload(places, self.device)]
-        codec = self.dataset.codec
-        logits = codec.decode({name: part[rows] for name, part in labels.encoded.items()})
+        logits = self.dataset.codec.decode({name: part[rows] for name, part in labels.encoded.items()})
         return shown, upload(logits, self.device)
 
     def labels(self, epoch: int) -> EpochLabels:
@@ -74,11 +71,6 @@ class RecordedViews(Dataset[Batch]):
         if self._labels is None:
             self._labels = lru_cache(maxsize=2)(self.dataset.read_epoch)
         return self._labels(epoch)
-
-    def _on_device(self) -> Tensor:
-        if self._images.device.type != self.device.type:
-            self._images = keep_on_device(self._images, self.device)
-        return self._images
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_labels": None}  # a worker process reads its own
@@ -110,19 +102,21 @@ class LabelLoader:
         num_ranks: int | None,
     ) -> None:
         self.rank, self.num_ranks = _find_rank(rank, num_ranks)
-        _check(batch_size=batch_size, epochs=epochs, num_ranks=self.num_ranks, num_workers=num_workers + 1)
+        _require_counts(batch_size=batch_size, epochs=epochs, label_epochs=dataset.num_epochs)
+        if num_workers < 0:
+            raise InputError(f"num_workers must be >= 0, got {num_workers}")
         self.dataset, self.batch_size, self.epochs = dataset, batch_size, epochs
         self.seed, self.device, self.shuffle = seed, device, shuffle
         self._epoch = self._step = 0
         self.views = RecordedViews(dataset, CPU if num_workers else device)
-        self._sampler = _Sampler(self)
         self._batches: DataLoader[Batch] = DataLoader(
             self.views,
-            batch_sampler=self._sampler,
+            sampler=_Remaining(self),
+            batch_size=None,
             num_workers=num_workers,
-            collate_fn=_as_they_come,
             persistent_workers=num_workers > 0,
             pin_memory=num_workers > 0 and device.type == "cuda",
+            generator=torch.Generator(),  # else each pass would take a number from torch's own, which is the user's
         )
         self.uses = count_uses(epochs, num_stored=dataset.num_epochs, seed=seed)
         logger.info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=seed))
@@ -146,9 +140,12 @@ class LabelLoader:
             raise InputError(
                 f"all {self.epochs} epochs of this loader have been seen; make one with more epochs, or load_state_dict"
             )
-        for shown, logits in self._batches:
-            self._step += 1
-            yield upload(shown, self.device), upload(logits, self.device)
+        try:
+            for shown, logits in self._batches:
+                self._step += 1
+                yield upload(shown, self.device), upload(logits, self.device)
+        except InputError as error:
+            raise InputError(_own_words(error)) from error
         self._epoch, self._step = self._epoch + 1, 0
 
     def plan(self, epoch: int) -> list[tuple[int, Tensor]]:
@@ -186,56 +183,70 @@ class LabelLoader:
                 f"the loader's state is of another {', '.join(others)} ({state.get(others[0])}, not {own[others[0]]}); "
                 "make the loader as it was made then"
             )
-        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+        self.seek(int(state["epoch"]), int(state["step"]))
+
+    def seek(self, epoch: int, step: int = 0) -> None:
+        """Goes to a batch of an epoch of training; ``epoch=loader.epochs`` is the end.
+
+        Raises:
+            InputError: there is no such epoch or batch.
+        """
+        last = len(self.plan(epoch)) if 0 <= epoch < self.epochs else 0
+        if not 0 <= epoch <= self.epochs or not 0 <= step <= last:
+            raise InputError(f"the loader has no step {step} of epoch {epoch}: it has {self.epochs} epochs")
+        self._epoch, self._step = epoch, step
 
     def _identity(self) -> dict[str, Any]:
-        recipe = self.dataset.recipe
         return {
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "num_ranks": self.num_ranks,
-            "num_images": len(self.dataset),
             "label_epochs": self.dataset.num_epochs,
-            "label_codec": recipe.get("label_codec"),
+            "label_codec": self.dataset.codec.name,
+            "images": self.dataset.pixel_digest,
         }
 
-    def remaining(self) -> Iterator[list[tuple[int, int]]]:
-        """Yields the items of `RecordedViews` that are left of this epoch, batch by batch."""
-        for stored, rows in self.plan(self._epoch)[self._step :]:
-            yield [(stored, row) for row in rows.tolist()]
+    def remaining(self) -> Iterator[tuple[int, Tensor]]:
+        """Yields what is left of this epoch, batch by batch, as `plan` has it."""
+        left = self.plan(self._epoch)[self._step :]
+        for stored in {stored for stored, _ in left}:
+            self.dataset.fetch_labels(stored)  # once here, and not once in each worker process
+        yield from left
 
 
-class _Sampler:
+class _Remaining(Sampler[tuple[int, Tensor]]):
     """Batches from where a loader stands, each time it is asked."""
 
     def __init__(self, loader: LabelLoader) -> None:
         self.loader = loader
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         return self.loader.remaining()
 
     def __len__(self) -> int:
         return len(self.loader)
 
 
-def _as_they_come(batch: Any) -> Any:
-    return batch
+def _own_words(error: InputError) -> str:
+    """Returns an error's message without the traceback that torch puts before it where a worker process raised it."""
+    name = f"{InputError.__module__}.{InputError.__qualname__}: "
+    return str(error).strip().splitlines()[-1].removeprefix(name)
 
 
 def _find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
     """Returns this process's rank and how many there are, by default as torch.distributed has them."""
     is_distributed = distributed.is_available() and distributed.is_initialized()
-    if num_ranks is None:
-        num_ranks = distributed.get_world_size() if is_distributed else 1
-    if rank is None:
-        rank = distributed.get_rank() if is_distributed and num_ranks > 1 else 0
+    if (rank is None) != (num_ranks is None):
+        raise InputError("give both rank and num_ranks, or neither")
+    if rank is None or num_ranks is None:
+        return (distributed.get_rank(), distributed.get_world_size()) if is_distributed else (0, 1)
     if not 0 <= rank < num_ranks:
-        raise InputError(f"rank must lie in 0..{num_ranks - 1}, got {rank}")
+        raise InputError(f"rank must lie in 0..num_ranks - 1, got {rank} of {num_ranks}")
     return rank, num_ranks
 
 
-def _check(**counts: int | None) -> None:
+def _require_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise InputError(f"{name} must be >= 1, got {count}" if name != "num_workers" else "num_workers < 0")
+            raise InputError(f"{name} must be >= 1, got {count}")

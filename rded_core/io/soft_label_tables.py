@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.label_columns import read_columns, to_array
+from rded_core.io.label_columns import is_alike, read_columns, to_array
 from rded_core.io.tables import (
     SCHEMA_VERSION,
     codec_schema,
@@ -69,7 +69,7 @@ class LabelReader:
     def __init__(self, keys: Sequence[str], codec: Codec, images: str | None = None) -> None:
         self.codec, self.images = codec, images
         self._keys = pa.array(list(keys), type=pa.string())
-        self._columns = columns_of(codec).names
+        self._columns = columns_of(codec)
 
     def read_epoch(self, path: Path, row_group: int) -> EpochLabels:
         """Reads one epoch.
@@ -87,7 +87,7 @@ class LabelReader:
                 raise InputError(
                     f"{path} does not belong to these images: it names {strange!r}; fetch both from one dataset"
                 )
-            encoded = read_columns(table, self._columns)
+            encoded = read_columns(table, self._columns.names)
             batch = torch.from_numpy(table["batch"].to_numpy().astype(np.int64))
             views = _views_of(table, batch)
         except InputError:
@@ -113,6 +113,13 @@ class LabelReader:
             )
         if self.images is not None and said.get("images", self.images) != self.images:
             raise InputError(f"{path} holds labels of other images of the same names; fetch both from one dataset")
+        for field in self._columns:
+            found = opened.schema_arrow.field(field.name).type
+            if not is_alike(found, field.type):
+                raise InputError(
+                    f"{path} holds {field.name} as {found}, not {field.type} as {self.codec.num_classes} classes ask "
+                    "for; fetch both from one dataset"
+                )
 
 
 def columns_of(codec: Codec) -> pa.Schema:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import fsspec
@@ -40,6 +41,14 @@ def put(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Put]:
     yield write
     if request.param == "memory":
         fsspec.filesystem("memory").rm(root, recursive=True)
+
+
+@pytest.fixture(scope="session")
+def distilled_folder(
+    make_config: Callable[..., Any], run_undecorated: Callable[[Any], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A dataset of six images and twelve epochs in two files, recorded in batches of four and two, mixed by CutMix."""
+    return run_undecorated(make_config(tmp_path_factory.mktemp("distilled") / "run", label_codec="float16"))
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
+from rded_core.io.dataset_card import size_category, write_croissant, write_json, write_readme, write_sums
 from rded_core.io.files import write_text
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.shards import write_shard
@@ -125,3 +126,29 @@ def test_croissant_records_can_be_loaded(folder: DatasetFolder) -> None:
     assert record["lineage/source_uri"] in ("1/a b.jpg", b"1/a b.jpg")
     assert record["lineage/box_left"] == 3
     assert record["lineage/score_nats"] == -0.5
+
+
+def test_readme_begins_with_what_the_hugging_face_hub_reads(folder: DatasetFolder) -> None:
+    _, front, rest = folder.readme.read_text().split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert card["task_categories"] == ["image-classification"]
+    assert card["size_categories"] == ["n<1K"]
+    files = {config["config_name"]: config["data_files"] for config in card["configs"]}
+    assert files == {"soft_labels": "soft_labels/*.parquet", "lineage": "lineage/*.parquet"}
+    assert all(list(folder.root.glob(pattern)) for pattern in files.values())
+    assert rest.startswith("# Distilled image classification dataset\n")
+
+
+def test_datasets_reads_the_tables_by_name(distilled_folder: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for name, columns in (("soft_labels", {"key", "logits", "crop_top"}), ("lineage", set(LINEAGE.names))):
+        table = datasets.load_dataset(str(distilled_folder), name, split="train", cache_dir=str(tmp_path))
+        assert columns <= set(table.column_names)
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**5, "100K<n<1M"), (10**6, "n>1M")],
+)
+def test_size_categories(count: int, name: str) -> None:
+    assert size_category(count) == name

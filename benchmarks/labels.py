@@ -1,0 +1,168 @@
+"""Rows of soft labels written and read a second, codec by codec, beside what Parquet itself does with the same bytes.
+
+    python -m benchmarks.labels [--epochs 10] [--images 10000] [--classes 1000] [--work DIR]
+
+Logits are synthetic: normal, of spread 3, the label's own class raised by 8. Each codec runs in a process of its own,
+so that peak memory is its own. ``raw`` rows hold one column of float16 logits alone, written as our tables are.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from rded_core.io.parallel import one_torch_thread
+from rded_core.io.paths import block_name, epoch_blocks
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, LabelReader, write_soft_labels
+from rded_core.label_batches import plan_batches
+from rded_core.seeds import counter_generator
+from rded_core.soft_labels import Codec, find_codec
+from rded_core.views import ViewRecipe, draw_views
+
+CODECS = ("float16", "int8", "int4", "topk:20", "features", "raw list<float16>", "raw fixed_size_list", "raw binary")
+NUM_FEATURES = 512
+RECIPE = ViewRecipe(size=224, factor=2, crop_scale_min=0.5, flip=True, mix="cutmix")
+BATCH = 100
+
+
+def draw_outputs(codec: Codec, images: int) -> torch.Tensor:
+    """Draws what a teacher might give for one epoch."""
+    generator = counter_generator(0, "outputs")
+    outputs = 3.0 * torch.randn(images, codec.num_outputs, generator=generator)
+    if codec.name != "features":
+        outputs[torch.arange(images), torch.arange(images) % codec.num_outputs] += 8.0
+    return outputs
+
+
+def write_ours(codec: Codec, work: Path, keys: list[str], epochs: int) -> tuple[float, float]:
+    """Writes all tables; returns the seconds that took, and those of encoding within them."""
+    encoding = 0.0
+    outputs = draw_outputs(codec, len(keys))
+
+    def batches(block: range) -> Iterator[tuple[int, LabelledBatch]]:
+        nonlocal encoding
+        for epoch in block:
+            for rows in plan_batches(len(keys), BATCH, counter_generator(epoch)):
+                views = draw_views(RECIPE, len(rows), counter_generator(epoch, int(rows[0])))
+                began = time.perf_counter()
+                encoded = codec.encode(outputs[rows])
+                encoding += time.perf_counter() - began
+                yield epoch, (rows, views, encoded)
+
+    started = time.perf_counter()
+    for block in epoch_blocks(epochs, EPOCHS_PER_FILE):
+        classes = torch.arange(len(keys)) % 1000
+        path = work / f"{block_name(block)}.parquet"
+        write_soft_labels(path, batches(block), keys=keys, class_indices=classes, codec=codec, metadata={})
+    return time.perf_counter() - started, encoding
+
+
+def read_ours(codec: Codec, work: Path, keys: list[str], epochs: int) -> float:
+    """Reads and decodes all epochs; returns the seconds that took."""
+    reader = LabelReader(keys, codec)
+    started = time.perf_counter()
+    for block in epoch_blocks(epochs, EPOCHS_PER_FILE):
+        for number in range(len(block)):
+            epoch = reader.read_epoch(work / f"{block_name(block)}.parquet", number)
+            for start in range(0, len(keys), BATCH):
+                codec.decode({name: part[start : start + BATCH] for name, part in epoch.encoded.items()})
+    return time.perf_counter() - started
+
+
+def raw_column(kind: str, images: int, classes: int) -> pa.Table:
+    """Returns float16 logits of one epoch as a single column."""
+    halves = draw_outputs(find_codec("float16", num_classes=classes, temperature=1.0), images).half().numpy()
+    flat = pa.array(halves.reshape(-1), type=pa.float16())
+    if kind == "raw binary":
+        width = pa.binary(2 * classes)
+        column: Any = pa.Array.from_buffers(width, images, [None, pa.py_buffer(halves.reshape(-1))])
+    elif kind == "raw list<float16>":
+        column = pa.ListArray.from_arrays(np.arange(images + 1, dtype=np.int32) * classes, flat)
+    else:
+        column = pa.FixedSizeListArray.from_arrays(flat, classes)
+    return pa.table({"logits": column})
+
+
+def time_raw(kind: str, work: Path, images: int, classes: int, epochs: int) -> tuple[float, float]:
+    """Writes and reads the epochs as row groups of one file; returns the seconds of both."""
+    table, path = raw_column(kind, images, classes), work / "raw.parquet"
+    started = time.perf_counter()
+    settings: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
+    with pq.ParquetWriter(path, table.schema, use_dictionary=False, write_statistics=False, **settings) as writer:
+        for _ in range(epochs):
+            writer.write_table(table)
+    written = time.perf_counter()
+    with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        for number in range(epochs):
+            opened.read_row_group(number)
+    return written - started, time.perf_counter() - written
+
+
+def measure(name: str, work: Path, *, images: int, classes: int, epochs: int) -> dict[str, Any]:
+    """Measures one codec, in this process."""
+    keys = [f"c{number % classes:05d}_i{number // classes:05d}" for number in range(images)]
+    work.mkdir(parents=True)
+    encoding = 0.0
+    if name.startswith("raw"):
+        write_s, read_s = time_raw(name, work, images, classes, epochs)
+    else:
+        head = (torch.randn(classes, NUM_FEATURES, generator=counter_generator(1)), torch.zeros(classes))
+        codec = find_codec(name, num_classes=classes, temperature=20.0, head=head)
+        write_s, encoding = write_ours(codec, work, keys, epochs)
+        read_s = read_ours(codec, work, keys, epochs)
+    rows = images * epochs
+    return {
+        "codec": name,
+        "written_rows_per_s": rows / write_s,
+        "encode_s_per_epoch": encoding / epochs,
+        "read_rows_per_s": rows / read_s,
+        "read_s_per_epoch": read_s / epochs,
+        "bytes_per_row": sum(path.stat().st_size for path in work.glob("*.parquet")) / rows,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Prints one line a codec; seconds are of one epoch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--work", type=Path, help="by default a temporary folder")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sizes = {"images": options.images, "classes": options.classes, "epochs": options.epochs}
+    if options.only:
+        with one_torch_thread():  # as the flow writes them
+            print(json.dumps(measure(options.only, options.work, **sizes)))
+        return
+    titles = (f"{title:>10}" for title in ("written/s", "read/s", "read s", "encode s", "B a row", "peak MB"))
+    print(f"{'codec':>20}", *titles)
+    for name in CODECS:
+        work = Path(tempfile.mkdtemp(dir=options.work)) / "tables"
+        numbers = [text for field, size in sizes.items() for text in (f"--{field}", str(size))]
+        command = [sys.executable, "-m", "benchmarks.labels", "--only", name, "--work", str(work), *numbers]
+        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        shutil.rmtree(work.parent)
+        print(
+            f"{name:>20} {found['written_rows_per_s']:10.0f} {found['read_rows_per_s']:10.0f} "
+            f"{found['read_s_per_epoch']:10.3f} {found['encode_s_per_epoch']:10.3f} {found['bytes_per_row']:10.0f} "
+            f"{found['peak_mb']:10.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Labels that are damaged, another version's or another dataset's: one line each, never other numbers."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.images import decode_image, encode_image
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.shards import read_shard, write_shard
+
+TABLE = r"epochs-000000-000009\.parquet"
+
+
+@pytest.fixture
+def copied(distilled_folder: Path, tmp_path: Path) -> DatasetFolder:
+    return DatasetFolder(Path(shutil.copytree(distilled_folder, tmp_path / "copy")))
+
+
+def first_epoch(folder: DatasetFolder, **arguments: Any) -> None:
+    list(DistilledDataset(folder).loader(**arguments))
+
+
+def expect(folder: DatasetFolder, message: str, **arguments: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        first_epoch(folder, **arguments)
+    assert re.fullmatch(r"[^\n]*", str(caught.value)), "more than one line"
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def edit_recipe(folder: DatasetFolder, **changes: Any) -> None:
+    folder.recipe.write_text(json.dumps({**json.loads(folder.recipe.read_text()), **changes}))
+
+
+def edit_tables(folder: DatasetFolder, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Rewrites the tables, one row group an epoch, as another program would."""
+    for path in folder.soft_label_tables():
+        with pq.ParquetFile(path) as opened:
+            groups = [change(opened.read_row_group(number)) for number in range(opened.num_row_groups)]
+        with pq.ParquetWriter(path, groups[0].schema) as writer:
+            for group in groups:
+                writer.write_table(group)
+
+
+def say(table: pa.Table, **changes: Any) -> pa.Table:
+    """Changes what a table says of itself."""
+    said = json.loads(table.schema.metadata[b"rded"])
+    return table.replace_schema_metadata({"rded": json.dumps({**said, **changes})})
+
+
+def test_tables_that_another_program_wrote_again_are_read(copied: DatasetFolder) -> None:
+    edit_tables(copied, lambda table: table)
+    first_epoch(copied)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "other"])
+def test_a_damaged_table(copied: DatasetFolder, damage: str, num_workers: int) -> None:
+    table = copied.soft_label_tables()[0]
+    data = bytearray(table.read_bytes())
+    with pq.ParquetFile(table) as opened:
+        data[opened.metadata.row_group(0).column(3).data_page_offset + 40] ^= 1
+    table.write_bytes({"flipped": bytes(data), "cut": data[:1000], "empty": b"", "other": b"not a table" * 100}[damage])
+    expect(
+        copied, rf"{TABLE} cannot be read: .+; distil again, or fetch it again", batch_size=2, num_workers=num_workers
+    )
+
+
+def test_a_missing_table(copied: DatasetFolder) -> None:
+    copied.soft_label_tables()[0].unlink()
+    expect(copied, rf"{TABLE} cannot be read: .+; distil again, or fetch it again")
+
+
+@pytest.mark.parametrize("name", ["key", "batch", "column_order", "crop_top", "flip", "mix_weight", "logits"])
+def test_a_missing_column(copied: DatasetFolder, name: str) -> None:
+    edit_tables(copied, lambda table: table.drop_columns(name))
+    expect(copied, rf"{TABLE} lacks a column: .*\b{name}\b.*; distil again, or fetch it again")
+
+
+def test_a_newer_schema_version(copied: DatasetFolder) -> None:
+    edit_tables(copied, lambda table: say(table, schema_version=99))
+    expect(copied, rf"{TABLE} has schema version 99, and this program reads \d+; use a newer rded")
+
+
+def test_a_table_that_says_nothing_of_itself(copied: DatasetFolder) -> None:
+    edit_tables(copied, lambda table: table.replace_schema_metadata(None))
+    expect(copied, rf"{TABLE} has schema version None")
+
+
+def test_another_codec_than_the_recipe_names(copied: DatasetFolder) -> None:
+    edit_recipe(copied, label_codec="int8")
+    expect(copied, rf"{TABLE} holds labels as float16, recipe.json says int8; fetch both from one dataset")
+
+
+def test_a_codec_that_nobody_knows(copied: DatasetFolder) -> None:
+    edit_recipe(copied, label_codec="int3")
+    expect(copied, "unknown label codec 'int3'; known: float16, ")
+
+
+def test_features_without_the_teachers_last_layer(copied: DatasetFolder) -> None:
+    edit_recipe(copied, label_codec="features")
+    expect(copied, r"teacher_head\.parquet cannot be read: .+; distil again, or fetch it again")
+
+
+def test_labels_of_other_images_of_the_same_names(copied: DatasetFolder) -> None:
+    tar = copied.image_tars()[0]
+    (key, files), *rest = read_shard(tar)
+    inverted = encode_image(255 - decode_image(files["png"]), "png", 90)
+    write_shard(tar, [(key, {**files, "png": inverted}), *rest])
+    expect(copied, rf"{TABLE} holds labels of other images of the same names; fetch both from one dataset")
+
+
+def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
+    tar = copied.image_tars()[0]
+    (_, files), *rest = read_shard(tar)
+    write_shard(tar, [("c00000_i00009", files), *rest])
+    expect(copied, rf"{TABLE} does not belong to these images: it names 'c00000_i00000'; fetch both from one dataset")
+
+
+def test_views_that_are_missing(copied: DatasetFolder) -> None:
+    edit_tables(copied, lambda table: table.slice(0, 4))
+    expect(copied, rf"{TABLE} has 4 views in epoch 0, not 6; distil again, or fetch it again")
+
+
+def test_epochs_that_are_missing(copied: DatasetFolder) -> None:
+    table = copied.soft_label_tables()[0]
+    with pq.ParquetFile(table) as opened:
+        first = opened.read_row_group(0)
+    pq.write_table(first, table)
+    with pytest.raises(InputError, match=rf"{TABLE} cannot be read: [^\n]*$"):
+        DistilledDataset(copied).read_epoch(1)
+
+
+def test_a_missing_image_tar(copied: DatasetFolder) -> None:
+    tars = copied.image_tars()
+    tars[-1].unlink()
+    expect(copied, r"holds (no|\d) images.*; distil again, or fetch it again")
+
+
+def test_a_class_that_classes_json_does_not_name(copied: DatasetFolder) -> None:
+    copied.classes.write_text(json.dumps(json.loads(copied.classes.read_text())[:2]))
+    expect(
+        copied, rf"{TABLE} holds logits as fixed_size_list.*\[3\], not .*\[2\] as 2 classes ask for; fetch both from"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("mean", None), ("std", [1.0, 2.0]), ("mean", ["a", "b", "c"]), ("std", 3)]
+)
+def test_a_recipe_without_mean_or_std(copied: DatasetFolder, name: str, value: Any) -> None:
+    edit_recipe(copied, **{name: value})
+    expect(copied, r"recipe\.json names no mean and std of three numbers; distil again, or fetch it again")
+
+
+def test_a_dataset_without_labels(copied: DatasetFolder) -> None:
+    edit_recipe(copied, label_epochs=0)
+    expect(copied, "label_epochs must be >= 1, got 0", epochs=2)

@@ -1,0 +1,278 @@
+"""The loader that students train with: exactly the recorded views, in any batches, order and number of processes."""
+
+import multiprocessing
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
+from torch.utils.data import DataLoader
+
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.label_loader import LabelLoader, RecordedViews
+from rded_core.io.weights import read_weights
+from rded_core.networks import build_network
+from rded_core.views import apply_views
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def dataset(distilled_folder: Path) -> DistilledDataset:
+    """Six images, twelve epochs, two batches each."""
+    return DistilledDataset(distilled_folder)
+
+
+def as_recorded(dataset: DistilledDataset, epoch: int) -> Batches:
+    """One epoch by the plain way: each recorded batch through `apply_views`."""
+    mean, std = dataset.mean_and_std
+    images = dataset.images.images
+    recorded = dataset.recorded_batches(epoch)
+    return [(apply_views(images[rows], views, mean=mean, std=std), logits) for rows, views, logits in recorded]
+
+
+def whole(batches: Batches) -> tuple[Tensor, Tensor]:
+    shown, logits = zip(*batches, strict=True)
+    return torch.cat(shown), torch.cat(logits)
+
+
+def assert_same(found: Batches, expected: Batches) -> None:
+    assert [len(shown) for shown, _ in found] == [len(shown) for shown, _ in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_recorded_batches_by_default(dataset: DistilledDataset, num_workers: int) -> None:
+    loader = dataset.loader(epochs=12, num_workers=num_workers)
+    for epoch in range(12):
+        assert (loader.epoch, len(loader)) == (epoch, 2)
+        assert_same(list(loader), as_recorded(dataset, epoch))
+    assert loader.epoch == 12
+    with pytest.raises(InputError, match=r"^all 12 epochs of this loader have been seen; [^\n]*$"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("mix", ["mixup", "none"])
+def test_other_mixes_are_replayed_too(make_config: Any, run_undecorated: Any, tmp_path: Path, mix: str) -> None:
+    mixed = DistilledDataset(run_undecorated(make_config(tmp_path / "run", mix=mix, label_epochs=2)))
+    assert_same(list(mixed.loader()), as_recorded(mixed, 0))
+    shown, logits = whole(list(mixed.loader(batch_size=1)))
+    assert all(map(torch.equal, (shown, logits), whole(as_recorded(mixed, 0))))
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 6), (3, [3, 3]), (4, [4, 2]), (6, [6]), (100, [6])])
+def test_any_batch_size_gives_the_same_views(dataset: DistilledDataset, batch_size: int, sizes: list[int]) -> None:
+    loader = dataset.loader(batch_size=batch_size, epochs=2)
+    assert len(loader) == len(sizes)
+    for epoch in range(2):
+        found = list(loader)
+        assert [len(shown) for shown, _ in found] == sizes
+        assert all(map(torch.equal, whole(found), whole(as_recorded(dataset, epoch))))
+
+
+def rows_of(dataset: DistilledDataset, found: Tensor, epoch: int) -> list[int]:
+    """Finds each view's row in an epoch as recorded."""
+    shown, _ = whole(as_recorded(dataset, epoch))
+    return [next(row for row, view in enumerate(shown) if torch.equal(view, one)) for one in found]
+
+
+def test_shuffle_draws_another_order_each_epoch_from_the_seed_alone(dataset: DistilledDataset) -> None:
+    def orders(seed: int) -> list[list[int]]:
+        loader = dataset.loader(batch_size=4, epochs=4, seed=seed, shuffle=True)
+        return [rows_of(dataset, whole(list(loader))[0], epoch) for epoch in range(4)]
+
+    first = orders(0)
+    assert first == orders(0) != orders(1)
+    assert all(sorted(order) == list(range(6)) for order in first)
+    assert len({tuple(order) for order in first}) > 1
+
+
+def test_epochs_beyond_the_stored_ones_walk_them_again(dataset: DistilledDataset) -> None:
+    loader = dataset.loader(epochs=30, seed=3)
+    stored = {epoch: whole(as_recorded(dataset, epoch))[0] for epoch in range(12)}
+    seen = []
+    for _ in range(30):
+        shown, _ = whole(list(loader))
+        seen += [epoch for epoch, views in stored.items() if torch.equal(views, shown)]
+    assert seen[:12] == list(range(12))
+    assert [seen.count(epoch) for epoch in range(12)] == loader.uses
+    assert set(loader.uses) == {2, 3}
+
+
+def test_all_epochs_of_the_recipe_by_default(dataset: DistilledDataset) -> None:
+    assert dataset.loader().epochs == dataset.recipe["epochs"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("step", [0, 1, 3, 6])
+def test_training_resumes_at_any_step(dataset: DistilledDataset, num_workers: int, step: int) -> None:
+    def make() -> LabelLoader:
+        return dataset.loader(batch_size=1, epochs=3, num_workers=num_workers, seed=1, shuffle=True)
+
+    stopped = make()
+    list(stopped)
+    passes = iter(stopped)
+    for _ in range(step):
+        next(passes)
+    state = stopped.state_dict()
+    assert (state["epoch"], state["step"]) == (1, step)
+    rest = [list(passes), list(stopped)]
+    again = make()
+    again.load_state_dict(state)
+    assert [again.epoch, len(again)] == [1, 6]
+    for expected in rest:
+        assert_same(list(again), expected) if expected else list(again)
+    assert again.state_dict() == stopped.state_dict()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loop_that_breaks_off_goes_on_where_it_stopped(dataset: DistilledDataset, num_workers: int) -> None:
+    loader = dataset.loader(batch_size=1, epochs=1, num_workers=num_workers)
+    found = list(islice(loader, 2)) + list(loader)
+    assert all(map(torch.equal, whole(found), whole(as_recorded(dataset, 0))))
+
+
+def test_a_loader_starts_at_an_epoch(dataset: DistilledDataset) -> None:
+    loader = dataset.loader(epochs=12)
+    loader.seek(7)
+    assert_same(list(loader), as_recorded(dataset, 7))
+    loader.seek(12)
+    assert loader.epoch == 12
+    for epoch, step in ((13, 0), (-1, 0), (3, 3), (3, -1), (12, 1)):
+        with pytest.raises(InputError, match=rf"^the loader has no step {step} of epoch {epoch}: it has 12 epochs$"):
+            loader.seek(epoch, step)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("batch_size", {"batch_size": 2}), ("seed", {"seed": 1}), ("shuffle", {"shuffle": True})]
+)
+def test_the_state_of_another_loader_is_refused(dataset: DistilledDataset, name: str, changes: Any) -> None:
+    with pytest.raises(InputError, match=rf"^the loader's state is of another {name} [^\n]*$"):
+        dataset.loader().load_state_dict(dataset.loader(**changes).state_dict())
+
+
+def test_the_state_of_another_dataset_is_refused(dataset: DistilledDataset) -> None:
+    state = {**dataset.loader().state_dict(), "images": "0" * 64}
+    with pytest.raises(InputError, match="is of another images"):
+        dataset.loader().load_state_dict(state)
+    with pytest.raises(InputError, match="is of another batch_size, seed"):
+        dataset.loader(batch_size=2).load_state_dict({})
+
+
+def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> None:
+    before = torch.get_rng_state()
+    list(dataset.loader(batch_size=2, shuffle=True))
+    list(dataset.loader(num_workers=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, None), (2, 3), (4, 6), (3, 1)])
+def test_ranks_share_each_batch(dataset: DistilledDataset, num_ranks: int, batch_size: int | None) -> None:
+    loaders = [dataset.loader(batch_size, epochs=1, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    parts = [list(loader) for loader in loaders]
+    sizes = [[len(shown) for shown, _ in part] for part in parts]
+    assert sizes == [sizes[0]] * num_ranks, "every rank must do as many steps with as many views"
+    for batch, expected in enumerate(dataset.loader(batch_size, epochs=1)):
+        shown = torch.cat([part[batch][0] for part in parts])
+        assert {view.sum().item() for view in shown} == {view.sum().item() for view in expected[0]}
+    assert sum(sizes[0]) * num_ranks < len(dataset) + num_ranks * len(sizes[0])
+
+
+def _train_rank(rank: int, folder: Path, store: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    opened = DistilledDataset(folder)
+    loader = opened.loader(epochs=1)
+    assert (loader.rank, loader.num_ranks) == (rank, 2)
+    own, expected = list(loader), as_recorded(opened, 0)
+    for (shown, logits), (all_shown, all_logits) in zip(own, expected, strict=True):
+        gathered = [torch.empty_like(shown) for _ in range(2)]
+        distributed.all_gather(gathered, shown)
+        assert torch.equal(torch.stack(gathered, dim=1).flatten(0, 1), all_shown)
+        assert torch.equal(logits, all_logits[rank::2])
+    distributed.destroy_process_group()
+
+
+def test_ranks_of_torch_distributed_share_each_batch(dataset: DistilledDataset, tmp_path: Path) -> None:
+    spawn(_train_rank, args=(dataset.folder.root, tmp_path / "store"), nprocs=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"epochs": 0}, "epochs must be >= 1, got 0"),
+        ({"num_workers": -1}, "num_workers must be >= 0, got -1"),
+        ({"rank": 2, "num_ranks": 2}, "rank must lie in 0..num_ranks - 1, got 2 of 2"),
+        ({"rank": 0, "num_ranks": 0}, "rank must lie in 0..num_ranks - 1, got 0 of 0"),
+        ({"num_ranks": 2}, "give both rank and num_ranks, or neither"),
+    ],
+)
+def test_numbers_out_of_range_are_errors(dataset: DistilledDataset, changes: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        dataset.loader(**changes)
+
+
+@pytest.fixture
+def spawned() -> Iterator[None]:
+    """Worker processes started anew, as on macOS and Windows, and by forkserver from Python 3.14 on."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("spawned")
+def test_worker_processes_that_are_spawned_give_the_same(dataset: DistilledDataset) -> None:
+    assert_same(list(dataset.loader(num_workers=1)), as_recorded(dataset, 0))
+
+
+def test_a_sampler_of_ones_own(dataset: DistilledDataset) -> None:
+    picked = [(3, torch.tensor([5, 0, 5])), (0, torch.tensor([2]))]
+    loader = DataLoader(RecordedViews(dataset), sampler=picked, batch_size=None, num_workers=1)
+    for (epoch, rows), (shown, logits) in zip(picked, loader, strict=True):
+        expected = whole(as_recorded(dataset, epoch))
+        assert torch.equal(shown, expected[0][rows])
+        assert torch.equal(logits, expected[1][rows])
+
+
+def test_plain_images_and_classes(dataset: DistilledDataset) -> None:
+    pairs = list(dataset)  # pyright: ignore[reportArgumentType]
+    assert len(pairs) == len(dataset) == 6
+    assert torch.equal(torch.stack([image for image, _ in pairs]), dataset.images.images)
+    assert [label for _, label in pairs] == [0, 0, 1, 1, 2, 2]
+    halved = DistilledDataset(dataset.folder, transform=lambda image: image / 2)
+    assert torch.equal(halved[4][0], dataset[4][0] / 2)
+    (images, labels), *_ = DataLoader(dataset, batch_size=6)
+    assert (images.shape, labels.tolist()) == ((6, 3, 32, 32), [0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("codec", ["float16", "int8", "int4", "topk:2", "features"])
+def test_the_teacher_gives_the_stored_logits_on_what_the_loader_shows(
+    make_config: Any, run_undecorated: Any, trained_weights: Path, tmp_path: Path, codec: str
+) -> None:
+    config = make_config(tmp_path / "run", label_codec=codec, label_epochs=2)
+    made = DistilledDataset(run_undecorated(config))
+    teacher = build_network("convnet3", num_classes=3, size=32).eval()
+    teacher.load_state_dict(read_weights(str(trained_weights))[0])
+    errors = made.codec.error(made.read_epoch(0).encoded)
+    shown, logits = whole(list(made.loader(batch_size=4)))
+    with torch.inference_mode():
+        found = teacher(shown)
+    slack = 1e-5 * found.abs().max()  # the teacher labelled in passes of another shape, where sums differ in last bits
+    apart = (found - logits).abs()
+    if codec.startswith("topk"):  # what it stores apart is float16, and of the others their sum
+        assert (apart.gather(1, logits.topk(2).indices) <= found.abs().amax() * 2**-11 + slack).all()
+        temperature = made.recipe["temperature"]
+        tails = [(row / temperature).logsumexp(dim=1) for row in (found, logits)]
+        torch.testing.assert_close(*tails, rtol=0, atol=1e-3)
+    else:
+        assert torch.isfinite(errors).all()
+        assert (apart <= errors[:, None] + slack).all()
+    assert apart.max() < 0.5 * found.std()
