@@ -7,7 +7,7 @@ def counted(count: int, noun: str) -> str:
         return f"1 {noun}"
     if noun.endswith("y"):
         return f"{count} {noun[:-1]}ies"
-    return f"{count} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
+    return f"{count} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
 
 
 SETTING_WORDS = {

@@ -7,7 +7,13 @@ from rded_core.wording import counted, setting_words
 
 @pytest.mark.parametrize(
     ("count", "noun", "expected"),
-    [(1, "image", "1 image"), (0, "image", "0 images"), (2, "class", "2 classes"), (3, "copy", "3 copies")],
+    [
+        (1, "image", "1 image"),
+        (0, "image", "0 images"),
+        (2, "class", "2 classes"),
+        (3, "copy", "3 copies"),
+        (2, "epoch", "2 epochs"),
+    ],
 )
 def test_one_is_no_plural(count: int, noun: str, expected: str) -> None:
     assert counted(count, noun) == expected
