@@ -30,6 +30,9 @@ from rded_core.views import Views
 
 EPOCHS_PER_FILE = 10
 
+SEARCHED = ("epoch", "batch", "key", "class_index")
+"""Columns that queries pick rows by."""
+
 LabelledBatch = tuple[Tensor, Views, Encoded]
 """Rows of the images in the dataset's order, their views, and what the codec stores of the teacher's outputs."""
 
@@ -163,7 +166,8 @@ def write_soft_labels(
         _epoch_table(epoch, [batch for _, batch in entries], names=names, classes=class_indices, schema=schema)
         for epoch, entries in groupby(batches, key=itemgetter(0))
     )
-    write_tables(path, tables, schema, metadata={"codec": codec.name, **metadata}, noise_columns=own.names)
+    said = {"codec": codec.name, **metadata}
+    write_tables(path, tables, schema, metadata=said, noise_columns=own.names, statistics=SEARCHED)
 
 
 def _epoch_table(

@@ -60,7 +60,7 @@ def test_students_learn_from_it(finished: Path, shared_source: Path, tmp_path: P
     flags = ("--student", "convnet3", "--controls", "none", "--seeds", 1, "--device", "cpu", "--workers", 1)
     code, out, _ = run_cli("evaluate", tmp_path / "new", "--val", shared_source, *flags)
     assert code == 0
-    assert "4 epochs, 1 seed(s)" in out, "trained for as long as the recipe says, from two stored epochs"
+    assert "4 epochs, 1 seed\n" in out, "trained for as long as the recipe says, from two stored epochs"
 
 
 def test_labels_are_described_and_drawn(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:

@@ -127,13 +127,13 @@ def test_labels_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_logits_alone_go_without_dictionary_and_statistics(tmp_path: Path) -> None:
+def test_columns_to_search_by_alone_have_statistics_and_logits_alone_no_dictionary(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     group = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
     for column in columns:
         plain = column.path_in_schema.startswith("logits")
-        assert column.is_stats_set != plain
+        assert column.is_stats_set == (column.path_in_schema in ("epoch", "batch", "key", "class_index"))
         assert ("RLE_DICTIONARY" in column.encodings) != (plain or column.physical_type == "BOOLEAN")
 
 
