@@ -94,6 +94,28 @@ def test_repair_mends_in_place_and_leaves_what_is_not_ours(run: Path, run_cli: R
     assert (code, out.count("not ours")) == (0, 3)
 
 
+YOURS = (
+    *("work/students/summary.json", "work/students/distilled.result.json", "work/observe/notes.json"),
+    *("work/observe/observer.parquet", "work/soft_labels/backup.parquet", "work/soft_labels/images-mine.json"),
+    *("work/soft_labels/epochs-best.parquet", "work/publish/talk.json", "work/candidates/backup.tar"),
+    *("evaluations/best.json", "work/evaluations/best.json", "evaluations/convnet3.json"),
+)
+"""Files that nobody's writer names so, though they lie in its folder and end as its files do."""
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_files_of_yours_in_our_folders_are_notes_and_stay(run: Path, run_cli: RunCli) -> None:
+    for name in YOURS:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    _flip(run / "work" / "observe" / "observer.json")
+    code, out, _ = run_cli("verify", run)
+    assert (code, out.count("not ours")) == (1, len(YOURS)), out
+    code, out, _ = run_cli("repair", run)
+    assert (code, out.count("not ours")) == (0, len(YOURS)), out
+    assert [name for name in YOURS if not (run / name).is_file()] == []
+
+
 @pytest.mark.usefixtures("plain_flows")
 def test_repair_does_nothing_where_nothing_is_wrong(run: Path, run_cli: RunCli) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}

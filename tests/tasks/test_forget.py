@@ -418,6 +418,14 @@ def test_labels_of_epochs_no_longer_recorded_go(
     assert not stale.exists()
 
 
+def test_a_copy_of_yours_of_a_table_is_neither_taken_for_a_class_nor_removed(run: Path, forget: Forget) -> None:
+    (table,) = (run / "work" / "candidates").glob("1-*.parquet")
+    yours = Path(shutil.copy(table, table.with_name("backup.parquet")))
+    forget(run, _row(run)["source_uri"])
+    assert yours.is_file()
+    assert list(read_forgotten(RunFolder(run)).by_class) == ["1"]
+
+
 @pytest.mark.parametrize("name", ["random", "mosaic"])
 def test_control_that_shows_it_is_removed(
     run: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, name: str
