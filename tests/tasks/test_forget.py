@@ -16,10 +16,12 @@ from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io import tables
 from rded_core.io.forgotten import read_forgotten
+from rded_core.io.images import RejectedImage
 from rded_core.io.known_images import find_images_named
 from rded_core.io.locks import only_writer
 from rded_core.io.paths import RunFolder
 from rded_core.io.shards import write_shard
+from tasks.candidates import read_candidate
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]
@@ -157,6 +159,39 @@ def test_not_even_its_name_where_the_source_has_it_no_more(
     (image_folder / uri).unlink()
     forget(run, uri)
     assert not _traces(run, uri.encode())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_nor_its_name_where_it_was_lost_when_its_class_was_tiled(
+    run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed: bool,
+) -> None:  # fmt: skip
+    """No selection shows it then, and tiling again gives the same images: only the records and the report name it."""
+    uri, read = _row(run)["source_uri"], read_candidate
+
+    def lose(run: RunFolder, unit: str, row: dict[str, Any], **rest: Any) -> bytes:
+        if row["source_uri"] == uri:
+            raise RejectedImage("changed", uri)
+        return read(run, unit, row, **rest)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.squeeze.read_candidate", lose)
+        shutil.rmtree(run / "work" / "squeeze")
+        run_undecorated(make_config(run))
+    named = {name.partition(":")[0] for name in _traces(run, uri.encode())}
+    assert {"dataset/report/index.html", "work/publish/dataset.json"} < named
+    assert any(name.startswith("work/squeeze/") for name in named)
+    with monkeypatch.context() as patch:
+        if killed:  # when candidates and scores are without it, and nothing else is
+            patch.setattr("tasks.scrub._images_are_free", die)
+            with pytest.raises(KeyboardInterrupt):
+                forget(run, uri)
+    forget(run, uri)
+    assert {name.partition(":")[0] for name in _traces(run, uri.encode())} <= _listings(run)
+    assert _sums(run) == _fresh(run, make_config(tmp_path / "fresh"), run_undecorated)
 
 
 def test_uri_and_sha256_name_the_same(run: Path, finished: Path, forget: Forget, tmp_path: Path) -> None:
