@@ -15,7 +15,7 @@ from rded_core.io.manifest import Record, damaged_outputs, find_record, write_re
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES
-from rded_core.io.run_records import clear_leftovers
+from rded_core.io.run_records import clear_traces
 from rded_core.io.shards import Sample, read_shard, write_shard
 from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
 from tasks.candidates import content_of, into_tar, member_name
@@ -43,7 +43,7 @@ def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
         The names of the controls that were removed.
     """
     folders = {class_unit(label.folder): label.folder for label in plan.classes}
-    clear_leftovers(plan.run)
+    clear_traces(plan.run)
     units = units_of(plan.run, CLASS_STAGES)
 
     def work(unit: str) -> None:
@@ -53,7 +53,7 @@ def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
         pass
     removed: list[str] = []
     for control in plan.run.controls():
-        clear_leftovers(control)
+        clear_traces(control)
         if _may_name(control, forgotten, uris):
             drop_folder(control.root)
             removed.append(control.root.name)

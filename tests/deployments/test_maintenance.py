@@ -11,6 +11,7 @@ import pytest
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io.forgotten import begin_forgetting
 from rded_core.io.paths import RunFolder
 from tasks.checks import check_files
 
@@ -114,6 +115,23 @@ def test_files_of_yours_in_our_folders_are_notes_and_stay(run: Path, run_cli: Ru
     code, out, _ = run_cli("repair", run)
     assert (code, out.count("not ours")) == (0, len(YOURS)), out
     assert [name for name in YOURS if not (run / name).is_file()] == []
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_damaged_note_of_a_forgetting_is_a_fault_that_no_work_mends(
+    run: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_forgetting(RunFolder(run), {"0" * 64: []}, [])
+    _flip(run / "work" / "forgetting.json")
+    monkeypatch.setattr("flows.repair.distill", None)
+    told = f"delete the file, then name them again: rded forget {run} --source IMAGE"
+    for command in ("verify", "repair"):
+        code, out, _ = run_cli(command, run)
+        assert code == 1, out
+        assert "damaged       work/forgetting.json: other bytes than were written; nothing else knows" in out
+        assert told in out
+    assert re.search(rf"cannot mend work/forgetting\.json: .*{told}", out)
+    assert (run / "work" / "forgetting.json").is_file()
 
 
 @pytest.mark.usefixtures("plain_flows")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io import tables
-from rded_core.io.forgotten import read_forgotten
+from rded_core.io.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun, read_forgotten
 from rded_core.io.images import RejectedImage
 from rded_core.io.known_images import find_images_named
 from rded_core.io.locks import only_writer
@@ -137,7 +138,8 @@ def test_nothing_of_it_is_left(run: Path, shared_source: Path, forget: Forget) -
     row = _row(run, class_index=2)
     data = (shared_source / row["source_uri"]).read_bytes()
     digest, uri = row["source_sha256"].encode(), row["source_uri"].encode()
-    for stray in ("work/candidates/.x.tar.999999999.tmp", "work/dataset/images/x", "work/dataset.old/x"):
+    half = [f"work/candidates/.x.tar.{writer}.tmp" for writer in ("999999999", "elsewhere-1", os.getppid())]
+    for stray in (*half, "work/squeeze/.x.tar.elsewhere-1.tmp", "work/dataset/images/x", "work/dataset.old/x"):
         (run / stray).parent.mkdir(parents=True, exist_ok=True)
         (run / stray).write_bytes(data)
     assert _traces(run, data)
@@ -500,6 +502,56 @@ def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
         forget(run, _row(run)["source_uri"])
     other.run(lock.__exit__, None, None, None)
     assert not (run / "forgotten.json").exists()
+
+
+def test_nobody_else_writes_between_its_steps(run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another forgetting might begin there, and be ended with this one."""
+    import flows.forget
+
+    distil, tried = flows.forget.distill, list[DistillConfig]()
+
+    def meddle(config: DistillConfig) -> dict[str, Any]:
+        tried.append(config)
+        with pytest.raises(InputError, match="is being written by"):
+            Context().run(only_writer(RunFolder(run)).__enter__)
+        return distil(config)
+
+    monkeypatch.setattr("flows.forget.distill", meddle)
+    forget(run, _row(run)["source_uri"])
+    assert tried
+
+
+def test_only_what_was_asked_for_is_ended(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    begin_forgetting(run, {"a": ["1/a"]}, ["1/a"])
+    begin_forgetting(run, {"b": ["1/b"]}, ["1/b"])
+    end_forgetting(run, ["a"])
+    assert read_begun(run).images == {"b": ["1/b"]}
+    end_forgetting(run, ["b"])
+    assert not is_forgetting(run)
+
+
+@pytest.mark.parametrize("names", [[], ["SHA-256"]])
+def test_a_damaged_note_ends_nothing(
+    run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    digest = _row(run)["source_sha256"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.forget.write_forgotten", die)
+        with pytest.raises(KeyboardInterrupt):
+            forget(run, digest)
+    note = run / "work" / "forgetting.json"
+    note.write_bytes(note.read_bytes()[:-9])
+    with pytest.raises(
+        InputError, match=r"forgetting\.json is damaged: .*delete the file, then name them again: rded f"
+    ):
+        forget(run, *(digest for _ in names))
+    note.unlink()
+    forget(run, digest)
+    assert not _traces(run, digest.encode())
 
 
 def test_copies_under_other_names_and_in_other_classes_go_with_it(
