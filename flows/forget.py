@@ -22,21 +22,20 @@ def forget(out: str, images: list[str]) -> dict[str, Any]:
         images: source images, each by its URI or SHA-256; with none, what was begun and has not ended is ended.
 
     Raises:
-        InputError: an image is not to be found, or cannot be spared.
+        InputError: an image is not to be found, or cannot be spared; or somebody else writes there.
     """
     run = find_run(out)
     if before := forgotten_before(run, images):
         return {"already": before}
     config = config_of(run)
-    with claim_out(config):
+    with claim_out(config):  # to the end: another forgetting between two steps would be ended with this one
         plan = prepare(config)
         forgetting = scrub_work(plan, note_forgotten(plan, images))
-    try:
-        distill(config)
-    except InputError as error:
-        raise InputError(
-            f"{error}; the images are noted as forgotten, but {run.dataset} shows them until rded distill has run "
-            "through"
-        ) from error
-    with claim_out(config):
+        try:
+            distill(config)
+        except InputError as error:
+            raise InputError(
+                f"{error}; the images are noted as forgotten, but {run.dataset} shows them until rded distill has run "
+                "through"
+            ) from error
         return sum_up_forgetting(run, forgetting)

@@ -28,13 +28,14 @@ def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
             return findings
         for line in mend_files(run, findings):
             tell(line)
-        for each in runs_to_redo(run, findings):
-            config, classes = work_to_redo(each, findings)
+        work = findings.without(run.forgetting)  # a note of what to do: no work makes it again
+        for each in runs_to_redo(run, work):
+            config, classes = work_to_redo(each, work)
             if note := other_device(each, config):
                 tell(note)
             distill(config, only_classes=classes)
         after = check_files(run)
-        for line in tell_mended(run, findings, after):
+        for line in tell_mended(run, work, after):
             tell(line)
         dropped = list(drop_useless(run, after))
         for line in dropped:

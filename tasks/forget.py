@@ -13,7 +13,7 @@ from rded_core.io.leftovers import units_of
 from rded_core.io.lineage import Row
 from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
-from rded_core.io.run_records import clear_leftovers
+from rded_core.io.run_records import clear_traces
 from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
@@ -139,12 +139,12 @@ def _label_records(run: RunFolder) -> dict[str, Record]:
 @task(name="sum-up-forgetting", task_run_name="sum up what was forgotten", **STAGE_POLICY)
 def sum_up_forgetting(run: RunFolder, forgetting: Forgetting) -> dict[str, Any]:
     """Removes what distilling left behind, and returns what was forgotten and what took its place."""
-    clear_leftovers(run)
+    clear_traces(run)
     before, now = forgetting.before, read_lineage(run)
     folders = {row["folder"] for row in before if row["source_sha256"] in forgetting.asked}
     shown = {_patch(row) for row in before}
     labels = _label_records(run)
-    end_forgetting(run)
+    end_forgetting(run, forgetting.asked)
     made = [record.facts for unit, record in labels.items() if record != forgetting.labels.get(unit)]
     return {
         "dataset": str(run.dataset),

@@ -12,6 +12,7 @@ from rded_core.io.files import write_text
 from rded_core.io.leftovers import drop_unit, units_of
 from rded_core.io.manifest import DamagedRecord, Record, damaged_outputs, find_record, read_sealed, seal, what_changed
 from rded_core.io.paths import RunFolder, image_key
+from rded_core.io.run_files import label_notes
 from rded_core.io.soft_label_tables import LabelReader, split_batches
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
@@ -127,7 +128,7 @@ def note_images(run: RunFolder, digest: str, images: dict[str, str]) -> None:
 def drop_old_notes(run: RunFolder, digest: str) -> None:
     """Removes the notes of images that no label is made from any more."""
     current = run.label_images(digest)
-    for path in current.parent.glob("images-*.json"):
+    for path in label_notes(run):
         if path != current:
             path.unlink()
 

@@ -22,6 +22,8 @@ def settle(run: RunFolder) -> None:
 def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
     """Mends what needs no work to be done again: files kept twice, students, leftovers; says what it did."""
     wrong = {fault.path: fault for fault in findings.faults}
+    if run.forgetting in wrong:
+        yield f"cannot mend {findings.where(run.forgetting)}: {wrong[run.forgetting].remedy}"
     for each in runs_of(run):
         for first, copy in twins(each):
             if first in wrong or copy in wrong:

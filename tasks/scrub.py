@@ -15,7 +15,7 @@ from rded_core.io.manifest import Record, damaged_outputs, find_record, write_re
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES
-from rded_core.io.run_records import clear_leftovers
+from rded_core.io.run_records import clear_traces
 from rded_core.io.shards import Sample, read_shard, write_shard
 from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
 from tasks.candidates import content_of, into_tar, member_name
@@ -43,24 +43,24 @@ def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
         The names of the controls that were removed.
     """
     folders = {class_unit(label.folder): label.folder for label in plan.classes}
-    clear_leftovers(plan.run)
+    clear_traces(plan.run)
     units = units_of(plan.run, CLASS_STAGES)
 
     def work(unit: str) -> None:
-        _scrub_class(plan.run, unit, folders.get(unit), forgotten)
+        _scrub_class(plan.run, unit, folders.get(unit), forgotten, uris)
 
     for _ in map_ordered(work, units, workers=num_workers(plan.config)):
         pass
     removed: list[str] = []
     for control in plan.run.controls():
-        clear_leftovers(control)
+        clear_traces(control)
         if _may_name(control, forgotten, uris):
             drop_folder(control.root)
             removed.append(control.root.name)
     return removed
 
 
-def _scrub_class(run: RunFolder, unit: str, folder: str | None, forgotten: Forgotten) -> None:
+def _scrub_class(run: RunFolder, unit: str, folder: str | None, forgotten: Forgotten, uris: set[str]) -> None:
     """Scrubs one class's units; `folder` is None where it is no longer part of the run."""
     drawn = _sound(run, "candidates", unit)
     if drawn is None:
@@ -75,7 +75,7 @@ def _scrub_class(run: RunFolder, unit: str, folder: str | None, forgotten: Forgo
         without = _leave_out(run, drawn, kept, {**drawn.settings, "forgotten": forgotten.mark_of_class(str(folder))})
         gone = [row for row in rows if row["source_sha256"] in forgotten.sha256]
         _scrub_scores(run, drawn, without, gone)
-    if not _images_are_free(run, unit, forgotten):
+    if not _images_are_free(run, unit, forgotten, uris, {row["position"] for row in kept}):
         _drop(run, unit, IMAGE_STAGES)
 
 
@@ -130,12 +130,22 @@ def _scrub_scores(run: RunFolder, before: Record, now: Record, gone: list[Row]) 
     write_record(run.record("realism", before.unit), replace(record, upstream=upstream, outputs=outputs, facts=facts))
 
 
-def _images_are_free(run: RunFolder, unit: str, forgotten: Forgotten) -> bool:
-    """Tells whether a class's images are those of its selection, and that shows no forgotten image."""
+def _images_are_free(run: RunFolder, unit: str, forgotten: Forgotten, uris: set[str], positions: set[int]) -> bool:
+    """Tells whether a class's images are those of its selection, and neither shows nor names a forgotten image.
+
+    An image that was lost when the class was tiled is in no selection: the records name it by position and URI.
+    """
     selected, tiled = (_sound(run, stage, unit) for stage in IMAGE_STAGES)
-    if selected is None or _hits(run.table("selection", unit), forgotten):
+    if selected is None or not positions.issuperset(selected.facts["lost"]):
         return False
-    return tiled is not None and tiled.upstream["selection"] == selected.outputs_digest()
+    if _hits(run.table("selection", unit), forgotten):
+        return False
+    return tiled is not None and tiled.upstream["selection"] == selected.outputs_digest() and _names_none(tiled, uris)
+
+
+def _names_none(record: Record, uris: set[str]) -> bool:
+    """Tells whether a record names none of these among the images that were rejected."""
+    return uris.isdisjoint(uri for _, uri in record.facts["rejected"])
 
 
 def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
@@ -147,8 +157,9 @@ def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
             return True
     except InputError:
         return True
-    records = (_sound(control, "realism", unit) for unit in units_of(control, ["realism"]))
-    return any(record is None or uris & {uri for _, uri in record.facts["rejected"]} for record in records)
+    stages = ("realism", "squeeze")
+    records = (_sound(control, stage, unit) for stage in stages for unit in units_of(control, [stage]))
+    return any(record is None or not _names_none(record, uris) for record in records)
 
 
 def _hits(table: Path, forgotten: Forgotten) -> list[Row]:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 
-HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node().partition(".")[0])[:32] or "host"
+
+def host_name(node: str) -> str:
+    """Names a machine in letters and digits: the first of its own name, and a digest that tells it from its like."""
+    readable = re.sub(r"[^A-Za-z0-9]", "", node.partition(".")[0])[:16] or "host"
+    return readable + hashlib.sha256(node.encode()).hexdigest()[:8]
+
+
+HOST = host_name(platform.node())
 """This machine, as temporary names say it: folders may be shared, and process numbers are each machine's own."""
 
 ABANDONED_S = 3600.0
@@ -77,6 +84,13 @@ def remove_abandoned(folder: Path, name: str = ".+") -> None:
         match = re.fullmatch(rf"\.{name}{_WRITER}", entry.name)
         if match and not is_written_elsewhere(entry) and not (_is_here(match) and _is_running(int(match[2]))):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes all temporary files in a folder, whatever machine and process wrote them, and however lately."""
+    for entry in folder.iterdir():
+        if is_temporary(entry) and entry.is_file():
+            entry.unlink(missing_ok=True)
 
 
 def is_written_elsewhere(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """What a check of files finds, and the one place that holds a file to its digest."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,6 +88,12 @@ class Findings:
             self.add("missing", path, f"{named_by} names it")
         except OSError as error:
             self.add("damaged", path, f"cannot be read ({error.strerror})")
+
+    def without(self, path: Path) -> "Findings":
+        """Returns the findings as they are, but for the faults of one file."""
+        rest = copy(self)
+        rest.faults = [fault for fault in self.faults if fault.path != path]
+        return rest
 
     def where(self, path: Path) -> str:
         """Returns a file's path as people are told it: from the folder that is checked."""

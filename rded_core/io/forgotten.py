@@ -73,11 +73,25 @@ def is_forgetting(run: RunFolder) -> bool:
 
 
 def read_begun(run: RunFolder) -> Begun:
-    """Reads what a forgetting that has not ended is about; nothing where none is, or where its note is damaged."""
+    """Reads what a forgetting that has not ended is about; nothing where none is.
+
+    Raises:
+        InputError: its note is damaged: to go on without it could end a forgetting with nothing forgotten.
+    """
     try:
         return Begun(**read_sealed(run.forgetting))
-    except (OSError, DamagedRecord, TypeError):
+    except FileNotFoundError:
         return Begun()
+    except (OSError, DamagedRecord, TypeError) as error:
+        raise InputError(f"{run.forgetting} is damaged: {how_to_forget_again(run)}") from error
+
+
+def how_to_forget_again(run: RunFolder) -> str:
+    """Says what to do where nothing tells any more which images a forgetting that was interrupted is about."""
+    return (
+        "nothing else knows all images that the forgetting which was interrupted is about; delete the file, then name "
+        f"them again: rded forget {run.root} --source IMAGE (those in {run.forgotten.name} by their SHA-256)"
+    )
 
 
 def begin_forgetting(run: RunFolder, images: Mapping[str, Collection[str]], uris: Collection[str]) -> None:
@@ -87,7 +101,11 @@ def begin_forgetting(run: RunFolder, images: Mapping[str, Collection[str]], uris
     write_text(run.forgetting, seal({"images": {**begun.images, **known}, "uris": sorted({*uris, *begun.uris})}))
 
 
-def end_forgetting(run: RunFolder) -> None:
-    """Removes the note: nothing of the images is left but their digests."""
+def end_forgetting(run: RunFolder, images: Collection[str]) -> None:
+    """Takes images out of the note, the last ones with the note: nothing of them is left but their digests."""
+    begun = read_begun(run)
+    if rest := {digest: uris for digest, uris in begun.images.items() if digest not in images}:
+        write_text(run.forgetting, seal({"images": rest, "uris": begun.uris}))
+        return
     with told_plainly(run.forgetting):
         run.forgetting.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from rded_core.io.forgotten import is_forgetting, read_begun, read_forgotten
 from rded_core.io.images import RejectedImage
 from rded_core.io.lineage import Row, find_sources, find_uses, is_sha256
 from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.run_files import unit_of
 from rded_core.io.sources import SourceItem, read_item
 from rded_core.io.tables import CANDIDATES, INDEX, LINEAGE, find_rows, iterate_rows
 
@@ -19,7 +20,7 @@ Uris = dict[str, set[str]]
 
 def tables_of(run: RunFolder, stage: str) -> list[Path]:
     """Lists the tables of a stage, those of classes that are no longer part of the run among them."""
-    return sorted(run.stage(stage).glob("*.parquet"))
+    return sorted(path for path in run.stage(stage).glob("*.parquet") if unit_of(stage, path.name))
 
 
 def find_candidates(run: RunFolder, names: Collection[str]) -> Iterator[tuple[str, Row]]:

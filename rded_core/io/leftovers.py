@@ -6,12 +6,13 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.paths import RunFolder
+from rded_core.io.run_files import unit_of
 
 
 def units_of(run: RunFolder, stages: Iterable[str]) -> list[str]:
-    """Names every unit of which a stage has a file, whole or not, sorted."""
-    paths = (path for stage in stages for path in run.stage(stage).glob("*"))
-    return sorted({path.stem for path in paths if path.suffix in (".json", ".parquet", ".tar")} - {""})
+    """Names every unit of which a stage has a file, whole or not, sorted; a user's files there are none."""
+    found = (unit_of(stage, path.name) for stage in stages for path in run.stage(stage).glob("*"))
+    return sorted({unit for unit in found if unit})
 
 
 def drop_unit(run: RunFolder, stage: str, unit: str) -> bool:

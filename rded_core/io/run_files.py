@@ -9,20 +9,44 @@ from rded_core.io.paths import RunFolder
 CLASS_STAGES = ("index", "candidates", "realism", "selection", "squeeze")
 """Stages with one record a class."""
 
-CLASS_UNIT = re.compile(r"-[0-9a-f]{8}$")
-"""How the names end that `paths.class_unit` gives; others in a class stage's folder are a user's."""
+_CLASS_UNIT = r"(?!\.)[A-Za-z0-9._-]*-[0-9a-f]{8}"
+"""Names that `paths.class_unit` gives."""
 
-STAGES = (*CLASS_STAGES, "observe", "soft_labels", "publish", "students")
-"""All stages that keep records."""
+_RESULTS = r"\w+-\w+-e\d+-[0-9a-f]{8}"
+"""How students' results are named: network, protocol, epochs, and a digest of all that they depend on."""
 
-OUTPUT_ENDINGS = (".result.json", ".parquet", ".tar")
-"""How the files end that lie beside a record and are named as it is."""
+_UNITS = {
+    **dict.fromkeys(CLASS_STAGES, _CLASS_UNIT),
+    "observe": "observer|teacher",
+    "soft_labels": r"epochs-\d{6,}-\d{6,}|choice",
+    "publish": "dataset",
+    "students": rf"\w+-{_RESULTS}-s\d+",
+}
+"""Stages that keep records, and the names that their units have; other names in their folders are a user's."""
+
+_OUTPUTS = {
+    "index": (".parquet",),
+    "candidates": (".parquet", ".tar"),
+    "realism": (".parquet",),
+    "selection": (".parquet",),
+    "squeeze": (".tar",),
+    "soft_labels": (".parquet",),
+    "students": (".result.json",),
+}
+"""How the files end that lie beside a stage's records and are named as these are."""
+
+_EVALUATION = re.compile(rf"{_RESULTS}-\d+seeds(-\w+)*")
+_LABEL_NOTE = re.compile(r"images-[0-9a-f]{16}\.json")
 
 
 def twins(run: RunFolder) -> list[tuple[Path, Path]]:
-    """Lists the sealed files that are kept twice (the file, its copy), where at least one of the two is there."""
+    """Lists the sealed files that are kept twice (the file, its copy), where at least one of the two is there.
+
+    Of evaluations these are the files with the names that they are given: others there are a user's.
+    """
     folders = (run.evaluation("any").parent, run.evaluation_copy("any").parent)
-    names = {path.stem for folder in folders for path in folder.glob("[!.]*.json")}
+    found = {path.stem for folder in folders for path in folder.glob("*.json")}
+    names = {name for name in found if _EVALUATION.fullmatch(name)}
     pairs = [(run.run_json, run.run_json_copy), (run.forgotten, run.forgotten_copy)]
     pairs += [(run.evaluation(name), run.evaluation_copy(name)) for name in sorted(names)]
     return [pair for pair in pairs if any(path.exists() for path in pair)]
@@ -30,30 +54,36 @@ def twins(run: RunFolder) -> list[tuple[Path, Path]]:
 
 def stage_records(run: RunFolder) -> list[Path]:
     """Lists the records of all stages that lie in this folder, readable or not."""
-    found = (path for stage in STAGES for path in sorted((run.root / "work" / stage).glob("[!.]*.json")))
+    found = (path for stage in _UNITS for path in sorted((run.root / "work" / stage).glob("*.json")))
     return [path for path in found if record_beside(run, path) == path]
 
 
 def label_notes(run: RunFolder) -> list[Path]:
     """Lists the notes of the images that label tables were made from."""
-    return sorted(run.label_images("").parent.glob("images-*.json"))
+    found = run.label_images("").parent.glob("images-*.json")
+    return sorted(path for path in found if _LABEL_NOTE.fullmatch(path.name))
+
+
+def unit_of(stage: str, name: str) -> str | None:
+    """Returns the unit that a file in a stage's folder is the record or an output of, by its name; None for others."""
+    for ending in (*_OUTPUTS.get(stage, ()), ".json"):
+        unit = name.removesuffix(ending)
+        if unit != name and stage in _UNITS and re.fullmatch(_UNITS[stage], unit):
+            return unit
+    return None
 
 
 def record_beside(run: RunFolder, path: Path) -> Path | None:
     """Returns the record that a file in a stage's folder is, or belongs to, by its name; None for any other file."""
-    if path.parent.name not in STAGES or path.parent.parent != run.root / "work" or path.name.startswith("."):
+    if path.parent.parent != run.root / "work":
         return None
-    if path.parent.name == "soft_labels" and path.name.startswith("images-"):
-        return None
-    ending = next((ending for ending in (*OUTPUT_ENDINGS, ".json") if path.name.endswith(ending)), "")
-    unit = path.name.removesuffix(ending)
-    is_ours = path.parent.name not in CLASS_STAGES or CLASS_UNIT.search(unit)
-    return path.with_name(f"{unit}.json") if ending and is_ours else None
+    unit = unit_of(path.parent.name, path.name)
+    return path.with_name(f"{unit}.json") if unit else None
 
 
 def beside_record(path: Path) -> list[Path]:
     """Lists what lies beside a record and may be its outputs."""
-    possible = (path.with_name(path.stem + ending) for ending in OUTPUT_ENDINGS)
+    possible = (path.with_name(path.stem + ending) for ending in _OUTPUTS.get(path.parent.name, ()))
     return [output for output in possible if output.is_file()]
 
 

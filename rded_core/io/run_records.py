@@ -10,6 +10,7 @@ from rded_core.io.files import (
     is_temporary,
     kind_of,
     remove_abandoned,
+    remove_temporaries,
     require_writable,
     told_plainly,
     write_text,
@@ -80,6 +81,21 @@ def clear_leftovers(run: RunFolder) -> None:
         end_swap(run.staged_dataset, run.dataset)
         for folder in run.written_folders():
             remove_abandoned(folder)
+
+
+def clear_traces(run: RunFolder) -> None:
+    """Removes all that is half written and may hold a source image, by whatever machine; for the only writer.
+
+    While none of its own tasks runs, nobody may be writing: a worker on another machine, of a run that died without it,
+    cannot end its file then, and is not to. (A container that was started again is another machine by its name.) Only
+    students and results are written without the lock, and hold no image.
+    """
+    clear_leftovers(run)
+    unlocked = (run.student("any").parent, run.evaluation_copy("any").parent)
+    with told_plainly(run.root):
+        for folder in (*run.written_folders(), *(path for path in run.dataset.rglob("*") if path.is_dir())):
+            if folder not in unlocked:
+                remove_temporaries(folder)
 
 
 def run_identity(described: dict[str, Any]) -> dict[str, Any]:

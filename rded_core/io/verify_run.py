@@ -9,7 +9,7 @@ from typing import Any
 from rded_core.errors import InputError
 from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
-from rded_core.io.forgotten import is_forgetting
+from rded_core.io.forgotten import how_to_forget_again, is_forgetting, read_begun
 from rded_core.io.locks import holds
 from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
@@ -121,8 +121,14 @@ def _check_notes(run: RunFolder, findings: Findings) -> None:
 
 def _check_forgetting(run: RunFolder, findings: Findings) -> None:
     """Notes a forgetting that was interrupted."""
-    if is_forgetting(run):
-        findings.known.add(run.forgetting)
+    if not is_forgetting(run):
+        return
+    try:
+        read_begun(run)
+    except InputError:
+        findings.add("damaged", run.forgetting, "other bytes than were written", remedy=how_to_forget_again(run))
+    else:
+        findings.accept(run.forgetting)
         findings.notes.append(f"a forgetting was interrupted: rded forget {run.root} ends it")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io.forgotten import begin_forgetting
 from rded_core.io.paths import RunFolder
 from tasks.checks import check_files
 
@@ -92,6 +93,45 @@ def test_repair_mends_in_place_and_leaves_what_is_not_ours(run: Path, run_cli: R
         assert (run / name).read_text() == "mine"
     code, out, _ = run_cli("verify", run)
     assert (code, out.count("not ours")) == (0, 3)
+
+
+YOURS = (
+    *("work/students/summary.json", "work/students/distilled.result.json", "work/observe/notes.json"),
+    *("work/observe/observer.parquet", "work/soft_labels/backup.parquet", "work/soft_labels/images-mine.json"),
+    *("work/soft_labels/epochs-best.parquet", "work/publish/talk.json", "work/candidates/backup.tar"),
+    *("evaluations/best.json", "work/evaluations/best.json", "evaluations/convnet3.json"),
+)
+"""Files that nobody's writer names so, though they lie in its folder and end as its files do."""
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_files_of_yours_in_our_folders_are_notes_and_stay(run: Path, run_cli: RunCli) -> None:
+    for name in YOURS:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    _flip(run / "work" / "observe" / "observer.json")
+    code, out, _ = run_cli("verify", run)
+    assert (code, out.count("not ours")) == (1, len(YOURS)), out
+    code, out, _ = run_cli("repair", run)
+    assert (code, out.count("not ours")) == (0, len(YOURS)), out
+    assert [name for name in YOURS if not (run / name).is_file()] == []
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_damaged_note_of_a_forgetting_is_a_fault_that_no_work_mends(
+    run: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_forgetting(RunFolder(run), {"0" * 64: []}, [])
+    _flip(run / "work" / "forgetting.json")
+    monkeypatch.setattr("flows.repair.distill", None)
+    told = f"delete the file, then name them again: rded forget {run} --source IMAGE"
+    for command in ("verify", "repair"):
+        code, out, _ = run_cli(command, run)
+        assert code == 1, out
+        assert "damaged       work/forgetting.json: other bytes than were written; nothing else knows" in out
+        assert told in out
+    assert re.search(rf"cannot mend work/forgetting\.json: .*{told}", out)
+    assert (run / "work" / "forgetting.json").is_file()
 
 
 @pytest.mark.usefixtures("plain_flows")

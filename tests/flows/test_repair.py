@@ -119,7 +119,7 @@ def test_sound_run_is_left_as_it_is(whole: tuple[RunFolder, Files]) -> None:
     run, _ = whole
     written = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
     findings, told = _repair(run)
-    assert (findings.faults, told) == ([], [])
+    assert (findings.faults, told, findings.foreign) == ([], [], set()), "every name that is given is known as given"
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == written
 
 

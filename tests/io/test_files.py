@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -16,9 +17,11 @@ from rded_core.io.files import (
     HOST,
     clear_folder,
     file_digest,
+    host_name,
     is_temporary,
     link_or_copy,
     remove_abandoned,
+    remove_temporaries,
     restore_swapped,
     swap_folder,
     write_atomically,
@@ -240,3 +243,20 @@ def test_a_temporary_name_says_machine_and_process(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.b", lambda temporary: (seen.append(temporary), temporary.touch()))
     assert seen[0].name == f".a.b.{HOST}-{os.getpid()}.tmp"
     assert is_temporary(seen[0])
+
+
+def test_machines_of_like_names_are_told_apart() -> None:
+    nodes = ["gpu-1.east", "gpu-1.west", "gpu1", "x" * 40, "x" * 41, "", "-"]
+    names = [host_name(node) for node in nodes]
+    assert len(set(names)) == len(nodes)
+    assert all(name.isalnum() and len(name) <= 24 for name in names)
+    assert names[0].startswith("gpu1")
+    assert host_name(platform.node()) == HOST
+
+
+def test_every_temporary_file_goes_where_nobody_may_be_writing(tmp_path: Path) -> None:
+    for name in (f".a.tar.{os.getppid()}.tmp", ".a.tar.elsewhere-1.tmp", f".a.tar.{HOST}-{os.getppid()}.tmp"):
+        _write(tmp_path / name)
+    _write(tmp_path / "a.tar")
+    remove_temporaries(tmp_path)
+    assert tree(tmp_path) == {"a.tar": "half"}

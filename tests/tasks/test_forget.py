@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ import pytest
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io import tables
-from rded_core.io.forgotten import read_forgotten
+from rded_core.io.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun, read_forgotten
+from rded_core.io.images import RejectedImage
 from rded_core.io.known_images import find_images_named
 from rded_core.io.locks import only_writer
 from rded_core.io.paths import RunFolder
 from rded_core.io.shards import write_shard
+from tasks.candidates import read_candidate
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]
@@ -135,7 +138,8 @@ def test_nothing_of_it_is_left(run: Path, shared_source: Path, forget: Forget) -
     row = _row(run, class_index=2)
     data = (shared_source / row["source_uri"]).read_bytes()
     digest, uri = row["source_sha256"].encode(), row["source_uri"].encode()
-    for stray in ("work/candidates/.x.tar.999999999.tmp", "work/dataset/images/x", "work/dataset.old/x"):
+    half = [f"work/candidates/.x.tar.{writer}.tmp" for writer in ("999999999", "elsewhere-1", os.getppid())]
+    for stray in (*half, "work/squeeze/.x.tar.elsewhere-1.tmp", "work/dataset/images/x", "work/dataset.old/x"):
         (run / stray).parent.mkdir(parents=True, exist_ok=True)
         (run / stray).write_bytes(data)
     assert _traces(run, data)
@@ -157,6 +161,39 @@ def test_not_even_its_name_where_the_source_has_it_no_more(
     (image_folder / uri).unlink()
     forget(run, uri)
     assert not _traces(run, uri.encode())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_nor_its_name_where_it_was_lost_when_its_class_was_tiled(
+    run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed: bool,
+) -> None:  # fmt: skip
+    """No selection shows it then, and tiling again gives the same images: only the records and the report name it."""
+    uri, read = _row(run)["source_uri"], read_candidate
+
+    def lose(run: RunFolder, unit: str, row: dict[str, Any], **rest: Any) -> bytes:
+        if row["source_uri"] == uri:
+            raise RejectedImage("changed", uri)
+        return read(run, unit, row, **rest)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.squeeze.read_candidate", lose)
+        shutil.rmtree(run / "work" / "squeeze")
+        run_undecorated(make_config(run))
+    named = {name.partition(":")[0] for name in _traces(run, uri.encode())}
+    assert {"dataset/report/index.html", "work/publish/dataset.json"} < named
+    assert any(name.startswith("work/squeeze/") for name in named)
+    with monkeypatch.context() as patch:
+        if killed:  # when candidates and scores are without it, and nothing else is
+            patch.setattr("tasks.scrub._images_are_free", die)
+            with pytest.raises(KeyboardInterrupt):
+                forget(run, uri)
+    forget(run, uri)
+    assert {name.partition(":")[0] for name in _traces(run, uri.encode())} <= _listings(run)
+    assert _sums(run) == _fresh(run, make_config(tmp_path / "fresh"), run_undecorated)
 
 
 def test_uri_and_sha256_name_the_same(run: Path, finished: Path, forget: Forget, tmp_path: Path) -> None:
@@ -418,6 +455,14 @@ def test_labels_of_epochs_no_longer_recorded_go(
     assert not stale.exists()
 
 
+def test_a_copy_of_yours_of_a_table_is_neither_taken_for_a_class_nor_removed(run: Path, forget: Forget) -> None:
+    (table,) = (run / "work" / "candidates").glob("1-*.parquet")
+    yours = Path(shutil.copy(table, table.with_name("backup.parquet")))
+    forget(run, _row(run)["source_uri"])
+    assert yours.is_file()
+    assert list(read_forgotten(RunFolder(run)).by_class) == ["1"]
+
+
 @pytest.mark.parametrize("name", ["random", "mosaic"])
 def test_control_that_shows_it_is_removed(
     run: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, name: str
@@ -457,6 +502,56 @@ def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
         forget(run, _row(run)["source_uri"])
     other.run(lock.__exit__, None, None, None)
     assert not (run / "forgotten.json").exists()
+
+
+def test_nobody_else_writes_between_its_steps(run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another forgetting might begin there, and be ended with this one."""
+    import flows.forget
+
+    distil, tried = flows.forget.distill, list[DistillConfig]()
+
+    def meddle(config: DistillConfig) -> dict[str, Any]:
+        tried.append(config)
+        with pytest.raises(InputError, match="is being written by"):
+            Context().run(only_writer(RunFolder(run)).__enter__)
+        return distil(config)
+
+    monkeypatch.setattr("flows.forget.distill", meddle)
+    forget(run, _row(run)["source_uri"])
+    assert tried
+
+
+def test_only_what_was_asked_for_is_ended(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    begin_forgetting(run, {"a": ["1/a"]}, ["1/a"])
+    begin_forgetting(run, {"b": ["1/b"]}, ["1/b"])
+    end_forgetting(run, ["a"])
+    assert read_begun(run).images == {"b": ["1/b"]}
+    end_forgetting(run, ["b"])
+    assert not is_forgetting(run)
+
+
+@pytest.mark.parametrize("names", [[], ["SHA-256"]])
+def test_a_damaged_note_ends_nothing(
+    run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    digest = _row(run)["source_sha256"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.forget.write_forgotten", die)
+        with pytest.raises(KeyboardInterrupt):
+            forget(run, digest)
+    note = run / "work" / "forgetting.json"
+    note.write_bytes(note.read_bytes()[:-9])
+    with pytest.raises(
+        InputError, match=r"forgetting\.json is damaged: .*delete the file, then name them again: rded f"
+    ):
+        forget(run, *(digest for _ in names))
+    note.unlink()
+    forget(run, digest)
+    assert not _traces(run, digest.encode())
 
 
 def test_copies_under_other_names_and_in_other_classes_go_with_it(
