@@ -132,6 +132,7 @@ def write_tables(
     full = schema.with_metadata({"rded": json.dumps(described, sort_keys=True)})
     described_columns = [_parquet_path(field) for field in full if field.name not in noise_columns]
     named: Any = described_columns if noise_columns else True
+    searched: Any = named if statistics is None else list(statistics)
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(
@@ -141,7 +142,7 @@ def write_tables(
             compression_level=3,
             write_page_checksum=True,
             use_dictionary=named,
-            write_statistics=named if statistics is None else list(statistics),
+            write_statistics=searched,
         ) as writer:
 
             def write_group(table: pa.Table) -> None:
