@@ -32,6 +32,11 @@ def claim_run(run: RunFolder, described: dict[str, Any], source: Source) -> None
         shown = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in told.items()]
         if shown:
             run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
+    elif any(run.stage(INDEX_STAGE).glob("[!.]*.json")) and not _has_any(run, source):
+        raise InputError(
+            f"--out {run.root} holds a run of other images, whose run.json and its copy are lost (it has no class of "
+            f"{source.spec}); choose another --out"
+        )
     write_run(run, described)
 
 
