@@ -204,7 +204,7 @@ def test_damage_and_absence_are_named_where_nothing_is_published(
 ) -> None:
     _hurt(run, f"work/selection/{class_unit('2')}.parquet")
     assert _work_on_one(config) is None
-    assert "nothing published: 1 of 3 classes are not whole (output damaged); run without" in caplog.text
+    assert "nothing published: 1 of 3 classes is not whole (output damaged); run without" in caplog.text
     shutil.rmtree(run.root)
     assert _work_on_one(config) is None
     assert "nothing published: 2 of 3 classes have no images yet (1 ...); run without" in caplog.text
@@ -215,6 +215,23 @@ def test_repair_refuses_a_dataset_of_other_settings(run: RunFolder, config: Dist
     _hurt(run, "dataset/recipe.json")
     with pytest.raises(InputError, match=r"begun again under other settings, .*rded distill --config"):
         _repair(run)
+
+
+def test_each_reason_is_told_where_nothing_is_published(run: RunFolder, config: DistillConfig) -> None:
+    from flows.distill import distill
+
+    _hurt(run, f"work/selection/{class_unit('2')}.parquet")
+    shutil.rmtree(run.stage("squeeze"))
+    for name in ("index", "candidates", "realism", "selection"):
+        (run.stage(name) / f"{class_unit('1')}.json").unlink()
+    why = "1 of 3 classes has no images yet (1), 1 is not whole (output damaged)"
+    assert distill(config, only_classes=["10"])["why_missing"] == why
+
+
+def test_last_line_says_why_nothing_is_published(run: RunFolder, run_cli: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run_cli("distill", "--config", run.run_json, "--ipc", 1, "--only-classes", "10")
+    why = "2 of 3 classes were made under other settings (ipc 2 -> 1)"
+    assert (code, out.splitlines()[0]) == (0, f"not done    nothing published: {why}; run without --only-classes")
 
 
 @pytest.fixture
