@@ -283,3 +283,10 @@ def test_classes_left_alone_may_have_become_too_small(run: RunFolder, source: Pa
     _make_control(run, config)
     with pytest.raises(InputError, match="class '2' has 3 usable images"):
         distill(config, only_classes=["2"])
+
+
+def test_no_class_at_all_in_a_fresh_folder(config: DistillConfig, tmp_path: Path) -> None:
+    from flows.distill import distill
+
+    with pytest.raises(InputError, match=r"no class in .*fresh has candidates yet.*without --only-classes"):
+        distill(replace(config, out=str(tmp_path / "fresh")), only_classes=[])
