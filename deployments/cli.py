@@ -54,6 +54,8 @@ def _distill(given: dict[str, Any]) -> None:
 
     asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
     rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
+    if rerun.only_classes == ():  # an empty shell variable, as a rule: neither all nor none is meant
+        raise InputError("--only-classes names no class; name some, or leave the flag out to work on all")
     kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"), rerun=rerun)
     from deployments.runners import make_runner
@@ -62,7 +64,8 @@ def _distill(given: dict[str, Any]) -> None:
     runner = make_runner(kind, num_processes)
     with server_for_workers(kind):
         flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
-        record = flow(config, only_classes=list(rerun.only_classes or ()) or None, redo=list(rerun.redo))
+        only = None if rerun.only_classes is None else list(rerun.only_classes)
+        record = flow(config, only_classes=only, redo=list(rerun.redo))
     print_distilled(record)
     print_next(record)
 

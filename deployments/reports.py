@@ -31,9 +31,7 @@ def print_observer(record: dict[str, Any]) -> None:
 def print_distilled(record: dict[str, Any]) -> None:
     """Prints what a distillation made, how much smaller it is, and what of it was reused."""
     if record["dataset"] is None:
-        missing = record["missing"]
-        without = f"{counted(len(missing), 'class')} without images yet"
-        typer.echo(f"not done    {without} ({', '.join(missing[:5])}); nothing published")
+        typer.echo(f"not done    nothing published: {record['why_missing']}; run without --only-classes")
         _print_work(record["work"])
         return
     typer.echo(f"dataset     {record['dataset']}")

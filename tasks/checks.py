@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rded_core.errors import InputError
 from rded_core.io.findings import Findings
 from rded_core.io.locks import find_writer
+from rded_core.io.marks import Mark, mark_of
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.run_records import holds_run
 from rded_core.io.verify_dataset import dataset_checks
@@ -27,23 +28,35 @@ def check_files(target: RunFolder | DatasetFolder) -> Findings:
 
 @contextmanager
 def unwritten(target: RunFolder | DatasetFolder) -> Generator[None]:
-    """Raises InputError where somebody writes to a run before a block or after it: what it found is of two states.
+    """Raises InputError where somebody writes to a run before, during or after a block: what it found is of two states.
 
     Of a dataset this is so where it lies in its run folder.
     """
-    _require_unwritten(target)
+    run = target if isinstance(target, RunFolder) else RunFolder(target.root.resolve().parent)
+    if isinstance(target, DatasetFolder) and (target.root.resolve() != run.dataset or not holds_run(run)):
+        yield
+        return
+    before = mark_of(run)  # before the look at the lock, so that no writer comes between the two
+    _require_no_writer(run, target)
     try:
         yield
     except OSError:
-        _require_unwritten(target)
+        _require_same(run, target, before)
         raise
-    _require_unwritten(target)
+    _require_same(run, target, before)
 
 
-def _require_unwritten(target: RunFolder | DatasetFolder) -> None:
-    run = target if isinstance(target, RunFolder) else RunFolder(target.root.resolve().parent)
-    if isinstance(target, DatasetFolder) and (target.root.resolve() != run.dataset or not holds_run(run)):
-        return
+def _require_same(run: RunFolder, target: RunFolder | DatasetFolder, before: Mark) -> None:
+    """Raises InputError where somebody writes now, or has come and gone."""
+    _require_no_writer(run, target)
+    if mark_of(run) != before:
+        raise InputError(
+            f"somebody wrote to {run.root} while {target.root} was checked, so what was found is of two states; verify "
+            "again"
+        )
+
+
+def _require_no_writer(run: RunFolder, target: RunFolder | DatasetFolder) -> None:
     if writer := find_writer(run):
         raise InputError(f"{target.root} is being written by {writer}; verify when it is done")
 

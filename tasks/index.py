@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from rded_core.errors import InputError
+from rded_core.io.manifest import digest_of, find_record
 from rded_core.io.paths import RunFolder, class_unit
+from rded_core.io.run_files import stage_records
 from rded_core.io.sources import Source, SourceItem
 from rded_core.io.tables import INDEX, read_rows, write_columns
 from rded_core.seeds import counter_seeds
@@ -75,3 +77,25 @@ def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[So
 def item_of(row: dict[str, Any]) -> SourceItem:
     """Returns the item whose place a table row holds."""
     return SourceItem(row["key"], row["path"], row["offset"], row["num_bytes"], row["in_tar"])
+
+
+def are_as_listed(run: RunFolder, source: Source, indices: Iterable[int]) -> bool:
+    """Tells whether a source that has changed still has the run's classes, and of some of them the same images."""
+    folders = digest_of([label.folder for label in source.classes])
+    tables = (find_record(path)[0] for path in stage_records(run) if path.parent.name == "soft_labels")
+    is_same = next((table.settings.get("classes") == folders for table in tables if table), False)
+    return is_same and all(is_as_listed(run, source, index) for index in indices)
+
+
+def is_as_listed(run: RunFolder, source: Source, index: int) -> bool | None:
+    """Tells whether a class has the images that the run drew from, wherever they lie; None where nothing says."""
+    unit = class_unit(source.classes[index].folder)
+    record, _ = find_record(run.record(STAGE, unit))
+    if record is not None and record.upstream.get("images") == source.class_digest(index):
+        return True
+    try:
+        listed = [item_of(row) for row in read_rows(run.table(STAGE, unit), INDEX)]
+    except InputError:
+        return None
+    there = {(item.uri, item.offset, item.num_bytes) for item in source.items[index]}
+    return {(item.uri, item.offset, item.num_bytes) for item in listed} == there

@@ -50,9 +50,14 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
 
     Raises:
         InputError: it is no better than chance, which means a wrong class order, preprocessing or weights file
-            (unless the config says ``force``).
+            (unless the config says ``force``); or there are no candidates, of any class.
     """
     records = {index: record for result in candidates for index, record in result.records.items()}
+    if not records:
+        raise InputError(
+            f"no class in {(plan.run.owner or plan.run).root} has candidates yet, and this run leaves them all alone; "
+            "run rded distill there without --only-classes"
+        )
     per_class = sample_per_class(sum(record.facts["candidates"] for record in records.values()), len(plan.classes))
     drawn = digest_of([[plan.classes[index].folder, record.facts["content"]] for index, record in records.items()])
     unit = Unit(
@@ -122,9 +127,7 @@ def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> d
     with one_torch_thread():
         outcomes = map_ordered(look, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
         found = list(track(outcomes, total=len(groups), what=f"check {role}"))
-    return _summarise(
-        plan, [index for indices, _ in found for index in indices], torch.cat([part for _, part in found])
-    )
+    return _summarise(plan, [index for indices, _ in found for index in indices], [part for _, part in found])
 
 
 def _sample(plan: RunPlan, per_class: int, indices: list[int]) -> Iterator[Entry]:
@@ -143,10 +146,10 @@ def _view(plan: RunPlan, index: int, row: dict[str, Any], given: Preprocessing) 
         return None  # counted where it is scored
 
 
-def _summarise(plan: RunPlan, indices: list[int], logits: Tensor) -> dict[str, Any]:
+def _summarise(plan: RunPlan, indices: list[int], parts: list[Tensor]) -> dict[str, Any]:
     if not indices:
         raise InputError(f"no candidate of {plan.config.source} decodes; check the images")
-    targets = torch.tensor(indices)
+    logits, targets = torch.cat(parts), torch.tensor(indices)
     shares = {
         label.folder: count_correct(logits[targets == label.index], targets[targets == label.index], top=1)
         / int((targets == label.index).sum())

@@ -1,5 +1,6 @@
 """Open the source, the observer and the run folder; stop here if anything cannot work."""
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import asdict, replace
@@ -17,28 +18,23 @@ from rded_core.io.device_jpegs import require_jpeg_decoder
 from rded_core.io.forgotten import Forgotten, read_forgotten
 from rded_core.io.locks import only_writer
 from rded_core.io.observers import Observer
-from rded_core.io.paths import RunFolder, class_shards, class_unit
+from rded_core.io.paths import RunFolder, class_shards
 from rded_core.io.run_records import (
     clear_leftovers,
-    holds_run,
     identity_digest,
-    read_run,
     require_apart,
     require_free,
-    run_identity,
-    write_run,
 )
 from rded_core.io.sources import Source, absolute_spec, open_source
 from rded_core.io.sources.base import find_class
-from rded_core.wording import counted, setting_words
+from rded_core.wording import counted
+from tasks.claim import check_control, claim_run
 from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.progress import run_logger
 from tasks.units import Scope, StageResult
 from tasks.versions import current_versions
-
-MAX_CHANGE_CHARS = 100
 
 WHOLE_RUN = Rerun()
 
@@ -86,8 +82,7 @@ class RunPlan:
         self.needs_tars = not source.is_webdataset
         self.observer, self.outputs = observer.digest, observer.outputs
         self.teacher, self._teacher_outputs = teacher.digest, teacher.outputs
-        chosen = None if rerun.only_classes is None else {find_class(source, name) for name in rerun.only_classes}
-        self._chosen = frozenset(range(len(source.classes))) if chosen is None else frozenset(chosen)
+        self._chosen = frozenset(chosen_classes(source, rerun))
 
     @property
     def run(self) -> RunFolder:
@@ -137,7 +132,9 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     forgotten = read_forgotten(run)
     source = open_source(config.source, classes=config.classes)
     tell_classes(source)
-    check_counts(config, source)
+    chosen = chosen_classes(source, rerun)
+    if run.owner is None:  # a control draws nothing
+        check_counts(config, source, chosen)
     observer = load_observer(config, source.classes)
     teacher = load_teacher(config, source.classes)
     _tell_network("observer", observer, config.size)
@@ -153,16 +150,28 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
         observer=observer,
         teacher=teacher,
     )
-    _check_control(run, described)
-    _claim(run, described, source)
+    check_control(run, described, source, chosen=None if rerun.only_classes is None else chosen)
+    claim_run(run, described, source)
     scopes = [plan.scope("draw", label.index) for label in source.classes]
     plan.index = write_index(run, source, seed=config.seed, scopes=[replace(scope, redo=False) for scope in scopes])
     return plan
 
 
-def check_counts(config: DistillConfig, source: Source) -> None:
-    """Raises InputError where a class has too few images for the IPC, unless fewer are allowed."""
-    counts = [(len(items), label.folder) for items, label in zip(source.items, source.classes, strict=True)]
+def chosen_classes(source: Source, rerun: Rerun) -> Collection[int]:
+    """Returns the classes that a run may work on, by index: all, unless it is told some, or none."""
+    if rerun.only_classes is None:
+        return range(len(source.classes))
+    return {find_class(source, name) for name in rerun.only_classes}
+
+
+def check_counts(config: DistillConfig, source: Source, chosen: Collection[int]) -> None:
+    """Raises InputError where one of the classes chosen has too few images for the IPC, unless fewer are allowed.
+
+    Others are left as they were drawn, whatever has become of their images since.
+    """
+    if not chosen:
+        return
+    counts = [(len(source.items[index]), source.classes[index].folder) for index in chosen]
     fewest, folder = min(counts)
     if fewest < config.candidates_per_class and not config.allow_fewer:
         raise too_few(folder, fewest, fewest, config)
@@ -234,45 +243,3 @@ def describe_network(observer: Observer) -> dict[str, Any]:
         "std": list(observer.preprocessing.std),
         "trained_top1": observer.facts.get("top1"),
     }
-
-
-def _claim(run: RunFolder, described: dict[str, Any], source: Source) -> None:
-    """Writes run.json and says what has changed since the last run here; what that means is up to each unit's record.
-
-    Raises:
-        InputError: OUT holds a run of other images altogether, so that going on would only replace it.
-    """
-    if holds_run(run):
-        before, now = run_identity(read_run(run)), run_identity(described)
-        changed = [name for name in now if before.get(name) != now[name]]
-        if "config.source" in changed and not _has_any(run, source):
-            raise InputError(
-                f"--out {run.root} holds a run of other images ({before['config.source']}); choose another --out"
-            )
-        told = {name: f"{setting_words(name)} {before.get(name)} -> {now[name]}" for name in changed}
-        shown = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in told.items()]
-        if shown:
-            run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
-    write_run(run, described)
-
-
-def _has_any(run: RunFolder, source: Source) -> bool:
-    """Tells whether the run folder holds anything of any class of a source."""
-    return any(run.record("index", class_unit(label.folder)).is_file() for label in source.classes)
-
-
-def _check_control(run: RunFolder, described: dict[str, Any]) -> None:
-    """Raises InputError where a control would be made of other things than the run it is compared with."""
-    if run.owner is None:
-        return
-    before = read_run(run.owner)
-    changed = [
-        name for name in ("source", "observer", "teacher") if before[name]["digest"] != described[name]["digest"]
-    ]
-    if before.get("algorithm_version") != described["algorithm_version"]:
-        changed.append("rded's algorithm version")
-    if changed:
-        raise InputError(
-            f"{' and '.join(changed)} changed since {run.owner.root} was distilled, so its controls would not be "
-            "comparable; distil again into a new --out, or give --controls none"
-        )

@@ -96,11 +96,10 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
             f"controls are made of; run rded repair {plan.run.owner.root}, or rded distill again"
         )
     if missing:
-        run_logger().warning(
-            "nothing published: %s; run without --only-classes", describe_missing(plan, results.in_order())
-        )
+        why = describe_missing(plan, results.in_order())
+        run_logger().warning("nothing published: %s; run without --only-classes", why)
         work = describe_work(plan, results.in_order())
-        return {"out": plan.config.out, "dataset": None, "missing": missing, "work": work}
+        return {"out": plan.config.out, "dataset": None, "missing": missing, "why_missing": why, "work": work}
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
     with told_plainly(plan.run.staged_dataset):
         if work.stale:

@@ -9,14 +9,13 @@ from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device import resolve_device
 from rded_core.io.findings import Fault, Findings
-from rded_core.io.manifest import digest_of, find_record
+from rded_core.io.manifest import find_record
 from rded_core.io.paths import RunFolder, class_unit
-from rded_core.io.run_files import CLASS_STAGES, record_beside, stage_records, twins
+from rded_core.io.run_files import CLASS_STAGES, record_beside, twins
 from rded_core.io.run_records import is_published_as, read_run, run_identity
 from rded_core.io.sources import Source, SourceClass, open_source
-from rded_core.io.tables import INDEX, read_rows
 from rded_core.wording import setting_words
-from tasks.index import item_of
+from tasks.index import are_as_listed, is_as_listed
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import describe_run
 from tasks.run_configs import config_of
@@ -81,8 +80,8 @@ def work_to_redo(run: RunFolder, findings: Findings) -> tuple[DistillConfig, lis
     before, now = run_identity(described), run_identity(describe_run(config, source, *networks))
     changed = [name.removeprefix("config.") for name in now if before.get(name) != now[name] and name != "config.out"]
     classes = _damaged_classes(run, findings, source)
-    others = [label.folder for label in classes if _is_as_listed(run, source, label.index) is False]
-    if "source.digest" in changed and _are_as_listed(run, source, classes):
+    others = [label.folder for label in classes if is_as_listed(run, source, label.index) is False]
+    if "source.digest" in changed and are_as_listed(run, source, [label.index for label in classes]):
         changed.remove("source.digest")
     elif others and "source.digest" not in changed:
         changed.append(f"class {others[0]} of the source")
@@ -112,28 +111,6 @@ def _damaged_classes(run: RunFolder, findings: Findings, source: Source) -> list
     records = (record_beside(run, fault.path) for fault in _to_redo(run, findings))
     units = {record.stem for record in records if record and record.parent.name in CLASS_STAGES}
     return [label for label in source.classes if class_unit(label.folder) in units]
-
-
-def _are_as_listed(run: RunFolder, source: Source, classes: list[SourceClass]) -> bool:
-    """Tells whether a source that has changed still has the run's classes, and of some of them the same images."""
-    folders = digest_of([label.folder for label in source.classes])
-    tables = (find_record(path)[0] for path in stage_records(run) if path.parent.name == "soft_labels")
-    is_same = next((table.settings.get("classes") == folders for table in tables if table), False)
-    return is_same and all(_is_as_listed(run, source, label.index) for label in classes)
-
-
-def _is_as_listed(run: RunFolder, source: Source, index: int) -> bool | None:
-    """Tells whether a class has the images that the run drew from, wherever they lie; None where nothing says."""
-    unit = class_unit(source.classes[index].folder)
-    record, _ = find_record(run.record("index", unit))
-    if record is not None and record.upstream.get("images") == source.class_digest(index):
-        return True
-    try:
-        listed = [item_of(row) for row in read_rows(run.table("index", unit), INDEX)]
-    except InputError:
-        return None
-    there = {(item.uri, item.offset, item.num_bytes) for item in source.items[index]}
-    return {(item.uri, item.offset, item.num_bytes) for item in listed} == there
 
 
 def other_device(run: RunFolder, config: DistillConfig) -> str:

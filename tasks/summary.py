@@ -7,6 +7,9 @@ from rded_core.io.manifest import NEW
 from tasks.prepare import RunPlan
 from tasks.units import STAGE_WORDS, StageResult
 
+MOST_WHYS = 3
+"""Reasons that are told one by one."""
+
 
 def describe_work(plan: RunPlan, results: list[StageResult]) -> list[dict[str, Any]]:
     """Returns, for each stage in order, how many units were reused, made and left out, and the reasons with counts."""
@@ -32,9 +35,21 @@ def describe_missing(plan: RunPlan, results: list[StageResult]) -> str:
     images = {index for result in results if result.stage == "squeeze" for index in result.records}
     missing = [label for label in plan.classes if label.index not in images]
     left = {index: why for result in reversed((plan.index, *results)) for index, why in result.left.items()}
-    whys = Counter(why for label in missing if (why := left.get(label.index, NEW)) != NEW)
-    if not whys:
-        return f"{len(missing)} of {len(plan.classes)} classes have no images yet ({missing[0].folder} ...)"
-    ((why, _),) = whys.most_common(1)
-    what = "are not whole" if why.startswith(("output ", "record ")) else "were made under other settings"
-    return f"{whys.total()} of {len(plan.classes)} classes {what} ({why})"
+    whys: dict[str, list[str]] = {}
+    for label in missing:
+        whys.setdefault(left.get(label.index, NEW), []).append(label.folder)
+    ordered = sorted(whys.items(), key=lambda entry: -len(entry[1]))
+    (first, *others), more = [_describe_left(*entry) for entry in ordered[:MOST_WHYS]], ordered[MOST_WHYS:]
+    parts = [first.replace(" ", f" of {len(plan.classes)} classes ", 1), *others]
+    parts += [f"{sum(len(folders) for _, folders in more)} for other reasons"] if more else []
+    return ", ".join(parts)
+
+
+def _describe_left(why: str, folders: list[str]) -> str:
+    """Says of some classes how many they are, and for what reason they have no images: ``2 were made under ...``."""
+    one = len(folders) == 1
+    if why == NEW:
+        return f"{len(folders)} {'has' if one else 'have'} no images yet ({folders[0]}{'' if one else ' ...'})"
+    if why.startswith(("output ", "record ")):
+        return f"{len(folders)} {'is' if one else 'are'} not whole ({why})"
+    return f"{len(folders)} {'was' if one else 'were'} made under other settings ({why})"

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from rded_core import __version__
+from rded_core.io.device import cpu_model
 from rded_core.io.manifest import Record
 
 VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")
 
-DECIDING = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "cpu")
-"""Versions that decide the last bits."""
+DECIDING = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "cpu", "cpu_model")
+"""What decides the last bits: MKL and oneDNN choose kernels by the model, among those of one instruction set too."""
 
 FACT = "made_with"
 """Under this name records say what a unit was computed with. No setting: elsewhere it is as true as here."""
@@ -21,7 +22,7 @@ FACT = "made_with"
 
 def current_versions() -> dict[str, str]:
     """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
-    return {**_installed(), "cpu": torch.backends.cpu.get_cpu_capability()}
+    return {**_installed(), "cpu": torch.backends.cpu.get_cpu_capability(), "cpu_model": cpu_model()}
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,10 @@ def require_classes(spec: str, names: Collection[str], flag: str) -> None:
     The source's own reader decides in every case that is not plain: tars, tables, images in deeper folders.
     """
     known = _class_folders(Path(spec)) if names else []
-    readable = set(imagenet_names().values()) if any(map(wnid_of, known)) else set[str]()
-    unknown = [name for name in names if name not in known and name not in readable]
+    unknown = [name for name in names if name not in known]
+    if unknown and any(map(wnid_of, known)):  # only now: readable names come with torchvision, which takes seconds
+        readable = set(imagenet_names().values())
+        unknown = [name for name in unknown if name not in readable]
     if known and unknown:
         shown = ", ".join(known[:MAX_SHOWN]) + (" ..." if len(known) > MAX_SHOWN else "")
         raise InputError(f"{flag}: {unknown[0]!r} is no class of {spec}; classes are: {shown}")

@@ -1,6 +1,10 @@
-"""Devices by name."""
+"""Devices by name, and what processor is here."""
 
+import contextlib
 import os
+import platform
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -56,3 +60,17 @@ def num_available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@cache
+def cpu_model() -> str:
+    """Names this machine's processor, as far as the system tells: libraries choose their kernels by its model."""
+    with contextlib.suppress(OSError):
+        for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return " ".join(value.split())
+    return platform.processor() or platform.machine()

@@ -212,3 +212,9 @@ def test_train_observer_unwritable_file(expect_error: Expect, shared_source: Pat
     (tmp_path / "file").write_text("mine")
     given = ("--arch", "convnet3", "--size", 32, "--epochs", 1, "--out", tmp_path / "file" / "x.safetensors")
     expect_error("cannot write to .* is a file", "train-observer", shared_source, *given)
+
+
+@pytest.mark.parametrize("text", ["", " , "])
+def test_only_classes_that_name_none(distil_with: Expect, text: str) -> None:
+    """An empty shell variable: it must not mean all classes."""
+    distil_with("--only-classes names no class; name some, or leave the flag out", only_classes=text)

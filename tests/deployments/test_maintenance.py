@@ -253,3 +253,22 @@ def test_deep_check_says_what_it_cannot_check(
     assert code == 0
     assert re.search(rf"not checked +scores of {run}: .*{trained_weights.name}", out)
     assert "2 checks could not be made" in out
+
+
+@pytest.mark.parametrize("what", ["", "dataset"])
+@pytest.mark.parametrize("written", ["work/publish/dataset.json", "work/realism/new.parquet", "run.json"])
+def test_writer_that_comes_and_goes_meanwhile_is_told(
+    run: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli, what: str, written: str
+) -> None:
+    """Between the two looks at the lock: what was found is of two states."""
+
+    def write(_: object) -> None:
+        path = run / written
+        path.with_name("temporary").write_text("new")
+        path.with_name("temporary").rename(path)
+
+    for name in ("run_checks", "dataset_checks"):
+        monkeypatch.setattr(f"tasks.checks.{name}", lambda _: [write])
+    code, out, err = run_cli("verify", run / what)
+    assert (code, out) == (2, "")
+    assert re.search(rf"somebody wrote to {run} while .*; verify again", err.splitlines()[-1])

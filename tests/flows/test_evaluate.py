@@ -11,6 +11,7 @@ import pytest
 from flows.evaluate import evaluate
 from rded_core.config import EvaluateConfig
 from rded_core.errors import InputError
+from rded_core.io.files import swap_folder
 from rded_core.io.manifest import read_sealed
 from rded_core.io.paths import class_unit
 from tasks import students
@@ -209,3 +210,44 @@ def test_students_are_trained_again_for_validation_images_written_anew(
         path.write_bytes(data)
     evaluate.fn(config)
     assert record.stat().st_mtime_ns != before
+
+
+@pytest.mark.usefixtures("plain_flows")
+def test_dataset_of_fewer_classes_under_a_student_is_told_as_such(
+    finished_run: Path, shared_source: Path, make_config: Any, run_undecorated: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its labels are as wide as it has classes, which no network of the dataset before fits."""
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    other = run_undecorated(make_config(tmp_path / "other", classes=("1", "2")))
+    train_epoch, epochs = students.train_epoch, list[float]()
+
+    def exchange(*arguments: Any, **named: Any) -> float:
+        if not epochs:
+            swap_folder(other, run / "dataset")
+        epochs.append(train_epoch(*arguments, **named))
+        return epochs[-1]
+
+    monkeypatch.setattr(students, "train_epoch", exchange)
+    with pytest.raises(InputError, match=r"became another dataset while .*; run the same rded evaluate again"):
+        evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=12))
+    assert not (run / "work" / "students").exists()
+    assert len(epochs) <= 1, "the end of the epoch tells at the latest, long before the first look"
+
+
+@pytest.mark.usefixtures("plain_flows")
+@pytest.mark.parametrize("is_exchanged", [True, False])
+def test_error_of_a_training_is_laid_to_the_exchange_only_where_there_was_one(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_exchanged: bool
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+    def fail(*_: Any, **__: Any) -> float:
+        if is_exchanged:
+            (run / "dataset" / "SHA256SUMS").write_text("of another dataset")
+        raise RuntimeError("tensors do not match")
+
+    monkeypatch.setattr(students, "train_epoch", fail)
+    told = (InputError, "became another dataset") if is_exchanged else (RuntimeError, "do not match")
+    with pytest.raises(told[0], match=told[1]):
+        evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=1))

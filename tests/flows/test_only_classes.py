@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun
 from rded_core.errors import InputError
 from rded_core.io.findings import Findings
 from rded_core.io.paths import RunFolder, class_unit
 from tasks.checks import check_files
 from tasks.deep_checks import check_deep
+from tasks.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
 Files = dict[str, bytes]
@@ -69,8 +70,8 @@ def one_class(plain_flows: None, source: Path, config: DistillConfig) -> None:
     distill(config, only_classes=["10"])
 
 
-def _lose(source: Path, folder: str) -> None:
-    for path in sorted((source / folder).iterdir())[:2]:
+def _lose(source: Path, folder: str, count: int = 2) -> None:
+    for path in sorted((source / folder).iterdir())[:count]:
         path.unlink()
 
 
@@ -203,7 +204,7 @@ def test_damage_and_absence_are_named_where_nothing_is_published(
 ) -> None:
     _hurt(run, f"work/selection/{class_unit('2')}.parquet")
     assert _work_on_one(config) is None
-    assert "nothing published: 1 of 3 classes are not whole (output damaged); run without" in caplog.text
+    assert "nothing published: 1 of 3 classes is not whole (output damaged); run without" in caplog.text
     shutil.rmtree(run.root)
     assert _work_on_one(config) is None
     assert "nothing published: 2 of 3 classes have no images yet (1 ...); run without" in caplog.text
@@ -214,3 +215,78 @@ def test_repair_refuses_a_dataset_of_other_settings(run: RunFolder, config: Dist
     _hurt(run, "dataset/recipe.json")
     with pytest.raises(InputError, match=r"begun again under other settings, .*rded distill --config"):
         _repair(run)
+
+
+def test_each_reason_is_told_where_nothing_is_published(run: RunFolder, config: DistillConfig) -> None:
+    from flows.distill import distill
+
+    _hurt(run, f"work/selection/{class_unit('2')}.parquet")
+    shutil.rmtree(run.stage("squeeze"))
+    for name in ("index", "candidates", "realism", "selection"):
+        (run.stage(name) / f"{class_unit('1')}.json").unlink()
+    why = "1 of 3 classes has no images yet (1), 1 is not whole (output damaged)"
+    assert distill(config, only_classes=["10"])["why_missing"] == why
+
+
+def test_last_line_says_why_nothing_is_published(run: RunFolder, run_cli: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run_cli("distill", "--config", run.run_json, "--ipc", 1, "--only-classes", "10")
+    why = "2 of 3 classes were made under other settings (ipc 2 -> 1)"
+    assert (code, out.splitlines()[0]) == (0, f"not done    nothing published: {why}; run without --only-classes")
+
+
+@pytest.fixture
+def control(plain_flows: None, run: RunFolder, config: DistillConfig) -> RunFolder:
+    """A control of the run, as an evaluation makes it."""
+    del plain_flows
+    _make_control(run, config)
+    return run.controls()[0]
+
+
+def _make_control(run: RunFolder, config: DistillConfig) -> None:
+    from flows.distill import distill
+
+    distill(replace(config, selection="random", out=str(run.control("random")), force=True))
+
+
+@pytest.mark.parametrize("hurt", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
+def test_repair_of_a_control_does_not_mind_other_classes_images(
+    run: RunFolder, control: RunFolder, source: Path, hurt: str
+) -> None:
+    before = _files(run.root)
+    _lose(source, "2")
+    _hurt(control, hurt)
+    assert not _repair(run)[0].faults
+    after = _files(run.root)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    described = {"run.json", "work/run.json", "work/publish/dataset.json"}
+    assert changed == {f"work/controls/random/{name}" for name in described}, "which name the source's digest"
+
+
+def test_control_of_a_class_that_changed_is_not_made_again(
+    run: RunFolder, control: RunFolder, source: Path, config: DistillConfig
+) -> None:
+    _lose(source, "1")
+    again = replace(config, selection="random", out=str(control.root), force=True)
+    with pytest.raises(InputError, match=rf"source changed since .*distill --config {run.run_json} and then rded eval"):
+        prepare.fn(again, Rerun(only_classes=("1",)))
+    prepare.fn(again, Rerun(only_classes=("2",)))
+
+
+def test_classes_left_alone_may_have_become_too_small(run: RunFolder, source: Path, config: DistillConfig) -> None:
+    from flows.distill import distill
+
+    _lose(source, "2", 9)
+    _hurt(run, f"work/squeeze/{class_unit('1')}.tar")
+    assert not _repair(run)[0].faults
+    _lose(source, "10")
+    assert distill(config, only_classes=["10"])["dataset"]
+    _make_control(run, config)
+    with pytest.raises(InputError, match="class '2' has 3 usable images"):
+        distill(config, only_classes=["2"])
+
+
+def test_no_class_at_all_in_a_fresh_folder(config: DistillConfig, tmp_path: Path) -> None:
+    from flows.distill import distill
+
+    with pytest.raises(InputError, match=r"no class in .*fresh has candidates yet.*without --only-classes"):
+        distill(replace(config, out=str(tmp_path / "fresh")), only_classes=[])

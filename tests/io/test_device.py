@@ -1,9 +1,12 @@
 """Devices by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from rded_core.errors import InputError
+from rded_core.io import device
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
 
 
@@ -82,3 +85,16 @@ def test_cuda_without_a_number_is_every_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     assert [str(device) for device in same_kind(torch.device("cuda"))] == ["cuda:0", "cuda:1", "cuda:2"]
     assert same_kind(torch.device("cuda", 1)) == [torch.device("cuda", 1)]
     assert same_kind(torch.device("cpu")) == [torch.device("cpu")]
+
+
+def test_cpu_is_named_by_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some  CPU: 3 GHz\nmodel name\t: Other\n")
+    assert device.cpu_model.__wrapped__() == "Some CPU: 3 GHz"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert device.cpu_model.__wrapped__() == "aarch64"
+    (tmp_path / "cpuinfo").unlink()
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    assert device.cpu_model.__wrapped__() == "arm"

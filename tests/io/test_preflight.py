@@ -118,3 +118,14 @@ def test_classes_of_what_is_no_plain_image_folder_are_let_through(
 def test_a_look_imports_nothing_slow() -> None:
     code = "import rded_core.io.preflight, sys; sys.exit('torch' in sys.modules or 'prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_of_folders_are_looked_up_without_torch(image_folder: Path) -> None:
+    """Readable names come with torchvision."""
+    (image_folder / "1").rename(image_folder / "n01440764")
+    code = (
+        "import sys; from rded_core.io.class_folders import require_classes;"
+        f"require_classes({str(image_folder)!r}, ['n01440764', '2'], '--classes');"
+        "sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,6 +19,7 @@ from rded_core.io.paths import RunFolder
 from rded_core.io.shards import read_shard, write_shard
 from tasks.checks import check_files
 from tasks.deep_checks import check_deep
+from tasks.versions import is_made_as_here
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,14 @@ def test_what_was_made_elsewhere_gets_tolerances(run: RunFolder, elsewhere: Call
     _tie_selection(run)
     differing = {fault.path.parent.name for fault in _deep(run).faults if fault.kind == "differs"}
     assert differing == {"selection"}, "what is chosen depends on the scores as stored, on any processor"
+
+
+def test_processor_of_another_model_is_another_place(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries choose their kernels by the model, among those of one instruction set too."""
+    record = read_record(min(run.stage("realism").glob("*.json")))
+    assert is_made_as_here(record)
+    monkeypatch.setattr("tasks.versions.cpu_model", lambda: "another")
+    assert not is_made_as_here(record)
 
 
 def test_what_was_made_here_is_held_to_its_bits_after_a_run_elsewhere(run: RunFolder) -> None:

@@ -118,3 +118,21 @@ def test_prefect_does_not_walk_into_a_plan(make_config: MakeConfig, tmp_path: Pa
     visit_collection({"plan": plan}, visit_fn=seen.append, return_data=False)
     assert plan in seen
     assert not [value for value in seen if value is plan.config or value in plan.classes]
+
+
+def test_out_of_other_images_is_refused_without_run_json_too(
+    make_config: MakeConfig, image_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    prepare.fn(make_config(run))
+    for path in (run / "run.json", run / "work" / "run.json"):
+        path.unlink()
+    for name in ("1", "10", "2"):
+        (image_folder / name).rename(image_folder / f"other {name}")
+    (tmp_path / "classes.txt").write_text("other 1\nother 10\nother 2\n")
+    config = make_config(run, source=str(image_folder), observer_classes=str(tmp_path / "classes.txt"))
+    with pytest.raises(InputError, match=r"holds a run of other images, whose run.json .*choose another --out"):
+        prepare.fn(config)
+    assert not (run / "run.json").exists()
+    prepare.fn(make_config(run))
+    assert (run / "run.json").exists()

@@ -1,0 +1,27 @@
+"""A mark of a run folder that is another one once somebody has written there."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from rded_core.io.files import file_digest
+from rded_core.io.paths import STAGES, RunFolder
+
+Mark = dict[Path, object]
+
+
+def mark_of(run: RunFolder) -> Mark:
+    """Returns what every writer changes: run.json, the dataset and its record, or the folder of a stage.
+
+    Each file of a stage takes its name in its folder when it is whole, which moves the folder's time.
+    """
+    mark: Mark = {}
+    for each in (run, *run.controls()):
+        for path in (each.run_json, each.run_json_copy, each.record("publish", "dataset")):
+            with suppress(OSError):
+                mark[path] = file_digest(path)
+        for folder in map(each.stage, STAGES):
+            with suppress(OSError):
+                mark[folder] = folder.stat().st_mtime_ns
+        with suppress(OSError):
+            mark[each.dataset] = each.dataset.stat().st_ino  # not its time: files of a user may come and go
+    return mark
