@@ -100,7 +100,7 @@ def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Re
         "classes": digest_of([label.folder for label in plan.classes]),
         **{field: getattr(config, field) for field in fields},
         "codec": chosen.codec,
-        **({"temperature": label_temperature(config)} if chosen.codec.startswith("topk") else {}),
+        **_tail_temperature(config, chosen.codec),
         **plan.network_settings("teacher"),
     }
     name = block_name(block)
@@ -122,7 +122,7 @@ def _label(plan: RunPlan, block: range, unit: Unit, labeller: Labeller, squeezed
             keys=stored.keys,
             class_indices=stored.class_indices,
             codec=labeller.codec,
-            metadata=_metadata(plan, stored.digest),
+            metadata=_metadata(plan, stored.digest, labeller.codec.name),
         )
     counts = {"views": len(stored.keys) * len(block), "bytes": file_stamp(str(table))[1]}
     return {**counts, **facts, **(before.facts() if before else {})}
@@ -215,12 +215,17 @@ def label_passes(
             yield epoch, (rows, views, {name: column[number] for name, column in parts.items()})
 
 
-def _metadata(plan: RunPlan, pixels: str) -> dict[str, Any]:
+def _tail_temperature(config: DistillConfig, codec: str) -> dict[str, float]:
+    """Returns the temperature where labels depend on it: at which ``topk`` sums up what it leaves out."""
+    return {"temperature": label_temperature(config)} if codec.startswith("topk") else {}
+
+
+def _metadata(plan: RunPlan, pixels: str, codec: str) -> dict[str, Any]:
     """Returns what a label table says of itself, so that it can be read without this project."""
     recipe = view_recipe(plan.config)
     return {
         "teacher": plan.teacher,
-        "temperature": label_temperature(plan.config),
+        **_tail_temperature(plan.config, codec),
         "classes": digest_of([label.folder for label in plan.classes]),
         "images": pixels,
         "views": {name: getattr(recipe, name) for name in ViewRecipe.__slots__},

@@ -32,7 +32,6 @@ def _config(dataset: Path, val: Path, **changes: Any) -> EvaluateConfig:
     ("changes", "message"),
     [
         ({"protocol": "standard"}, "labels of views drawn for --protocol paper, not standard; distil with --protocol"),
-        ({"epochs": 3}, r"--epochs 3 exceeds the 2 epochs of labels .*--label-epochs"),
         ({"protocol": "hard", "loss": "gift"}, "--loss gift needs soft labels"),
         ({"student": "resnet99"}, "unknown network 'resnet99' .*known: convnet3"),
         ({"student": "convnet6"}, "size must be >= 64, got 32"),
