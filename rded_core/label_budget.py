@@ -39,7 +39,8 @@ def spread_over_views(
     _, place, counts = torch.unique(image, return_inverse=True, return_counts=True)
     means = torch.zeros(len(counts), labels.shape[1], dtype=probs.dtype).index_add_(0, place, probs)
     means = (means / counts[:, None])[place]
-    apart = (probs * (probs.log() - means.log())).sum(dim=1)[counts[place] > 1]
+    # xlogy: a probability that is no more than 0 says nothing, and its mean may be 0 too.
+    apart = (torch.xlogy(probs, probs) - torch.xlogy(probs, means)).sum(dim=1)[counts[place] > 1]
     # The mean of n views is itself off by 1/n of the spread, so what they show is (n - 1) / n of it.
     factor = (counts / (counts - 1))[place][counts[place] > 1]
     return (apart * factor).mean().clamp(min=0.0) if len(apart) else apart.new_zeros(())

@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
+
+STRETCH = 30.0
+"""The cut is tried on images of this contrast too: what clips logits far from zero shows there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +36,8 @@ def split_last_layer(
     """Cuts a classifier at its last linear layer, where its logits are that layer's outputs and nothing else.
 
     Whether they are is tried on `images`: the last `nn.Linear` that is called must be called once, with one row an
-    image, and what it returns must be what the network returns. A copy is cut; the network stays as it is.
+    image, and what it returns must be what the network returns; then the parts must give the same logits, on `images`
+    and on the same with more contrast. A copy is cut; the network stays as it is.
 
     Args:
         network: in eval mode.
@@ -61,7 +66,21 @@ def split_last_layer(
     name, last = calls[-1]
     if last.shape != logits.shape or not torch.equal(last, logits):
         return None
-    return _cut(network, name, list(range(logits.shape[1])) if columns is None else list(columns))
+    wanted = list(range(logits.shape[1])) if columns is None else list(columns)
+    split = _cut(network, name, wanted)
+    return split if all(_gives(split, network, shown, wanted) for shown in (images, STRETCH * images)) else None
+
+
+def _gives(split: SplitNetwork, network: nn.Module, images: Tensor, columns: list[int]) -> bool:
+    """Tells whether the parts give a network's logits: what follows its last layer, or looks at it, is found so."""
+    try:
+        with torch.inference_mode():
+            features, logits = split.trunk(images).float().cpu(), network(images).float().cpu()[:, columns]
+            given = functional.linear(features, split.weight, split.bias)
+    except (RuntimeError, AttributeError, TypeError):
+        return False
+    near = 1e-3 * float(logits.abs().max())
+    return given.shape == logits.shape and torch.allclose(given, logits, rtol=1e-3, atol=near)
 
 
 def _cut(network: nn.Module, name: str, columns: list[int]) -> SplitNetwork:

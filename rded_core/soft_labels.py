@@ -269,6 +269,12 @@ def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[T
     raise InputError(f"unknown label codec {name!r}; known: {', '.join(LABEL_CODECS)} (topk:N keeps N classes)")
 
 
+def row_bytes(codec: Codec) -> int:
+    """Returns the bytes of a row's labels, before any compression."""
+    none = codec.encode(torch.zeros(0, codec.num_outputs))
+    return sum(part.element_size() * math.prod(part.shape[1:]) for part in none.values())
+
+
 def _half_error(stored: Tensor) -> Tensor:
     size = stored.float().abs().amax(dim=1) if stored.shape[1] else torch.zeros(len(stored))
     return size * HALF_RELATIVE * (1 + 2.0**-10) + HALF_ABSOLUTE

@@ -18,6 +18,7 @@ SETTING_WORDS = {
     "output": "the class's place in the observer's head",
     "outputs": "the classes' places in the network's head",
     "per_class": "images checked per class",
+    "settings": "settings or source images",
     "source.digest": "source images",
     "tars": "copies of the candidates",
     "teacher.digest": "teacher",

@@ -82,7 +82,7 @@ def item_of(row: dict[str, Any]) -> SourceItem:
 def are_as_listed(run: RunFolder, source: Source, indices: Iterable[int]) -> bool:
     """Tells whether a source that has changed still has the run's classes, and of some of them the same images."""
     folders = digest_of([label.folder for label in source.classes])
-    tables = (find_record(path)[0] for path in stage_records(run) if path.parent.name == "soft_labels")
+    tables = (find_record(path)[0] for path in stage_records(run) if path.stem.startswith("epochs-"))
     is_same = next((table.settings.get("classes") == folders for table in tables if table), False)
     return is_same and all(is_as_listed(run, source, index) for index in indices)
 

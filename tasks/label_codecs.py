@@ -54,8 +54,8 @@ def default_codec(config: DistillConfig, num_classes: int) -> str:
     """Returns the codec of a run without a budget, with the classes that ``topk`` stores apart."""
     if config.label_codec == "auto":
         return "float16" if num_classes <= MOST_CLASSES_IN_HALF else "int8"
-    if config.label_codec == "topk":
-        return find_codec("topk", num_classes=num_classes, temperature=label_temperature(config)).name
+    if config.label_codec.startswith("topk"):  # as tables spell it: topk:05 is topk:5
+        return find_codec(config.label_codec, num_classes=num_classes, temperature=label_temperature(config)).name
     return config.label_codec
 
 
@@ -87,13 +87,25 @@ def _split(network: nn.Module, outputs: tuple[int, ...], size: int, device: str)
     return split_last_layer(network, images, outputs)
 
 
-def require_codec(plan: RunPlan) -> None:
-    """Raises InputError, before anything is made, where the config's codec does not suit classes or teacher."""
-    codec = default_codec(plan.config, len(plan.classes))
-    if codec == "features" and split_teacher(plan) is None:
+def require_head(plan: RunPlan) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of the teacher's last layer.
+
+    Raises:
+        InputError: its logits are no layer's outputs.
+    """
+    split = split_teacher(plan)
+    if split is None:
         raise InputError(
             f"label codec features needs a teacher whose logits are one linear layer of its features, and "
             f"{plan.config.teacher or plan.config.observer} has none; give another --label-codec, such as int8"
         )
-    if codec != "features":
+    return split.weight, split.bias
+
+
+def require_codec(plan: RunPlan) -> None:
+    """Raises InputError, before anything is made, where the config's codec does not suit classes or teacher."""
+    codec = default_codec(plan.config, len(plan.classes))
+    if codec == "features":
+        require_head(plan)
+    else:
         find_codec(codec, num_classes=len(plan.classes), temperature=label_temperature(plan.config))

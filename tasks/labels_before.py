@@ -133,10 +133,10 @@ def drop_old_notes(run: RunFolder, digest: str) -> None:
             path.unlink()
 
 
-def drop_old_labels(run: RunFolder, blocks: list[str]) -> None:
-    """Removes label tables of blocks of epochs that are recorded no more."""
+def drop_old_labels(run: RunFolder, current: list[str]) -> None:
+    """Removes label tables of blocks of epochs that are recorded no more, and a choice that is made no more."""
     for unit in units_of(run, ["soft_labels"]):
-        if unit.startswith("epochs-") and unit not in blocks:
+        if unit not in current:
             drop_unit(run, "soft_labels", unit)
 
 

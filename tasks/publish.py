@@ -26,7 +26,7 @@ from rded_core.io.stored_images import read_images, read_samples
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
 from rded_core.io.teacher_heads import write_head
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
-from tasks.label_codecs import LabelPlan, split_teacher
+from tasks.label_codecs import LabelPlan, require_head
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_observer, load_teacher
 from tasks.observe import chance_notes
@@ -34,7 +34,7 @@ from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
-from tasks.soft_labels import images_digest, label_blocks, squeeze_records
+from tasks.soft_labels import images_digest, label_blocks, label_units, squeeze_records
 from tasks.summary import describe_missing, describe_work
 from tasks.units import StageResult, Unit, Worklist
 
@@ -106,7 +106,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
             work.finish(0, _publish(plan, results, squeezed))
         note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))
         drop_old_notes(plan.run, images_digest(plan, squeezed))
-        drop_old_labels(plan.run, [block_name(block) for block in label_blocks(results.chosen)])
+        drop_old_labels(plan.run, label_units(results.chosen))
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
@@ -159,8 +159,8 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     for block in label_blocks(chosen):
         name = block_name(block)
         link_or_copy(plan.run.table("soft_labels", name), folder.soft_labels(name))
-    if chosen.codec == "features" and (split := split_teacher(plan)):
-        write_head(folder.teacher_head, split.weight, split.bias)
+    if chosen.codec == "features":
+        write_head(folder.teacher_head, *require_head(plan))
     classes = class_entries(plan, [*results.candidates, *results.scores, *results.images], found)
     num_images = sum(entry["num_images"] for entry in classes)
     top1 = results.checks[0].records[0].facts["top1"]

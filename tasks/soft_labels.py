@@ -48,6 +48,11 @@ def label_blocks(chosen: LabelPlan | None) -> list[range]:
     return list(epoch_blocks(chosen.epochs, EPOCHS_PER_FILE)) if chosen else []
 
 
+def label_units(chosen: LabelPlan | None) -> list[str]:
+    """Names the units of this stage that a run has: its blocks, and what it chose within a budget."""
+    return [*map(block_name, label_blocks(chosen)), *(["choice"] if chosen and chosen.why else [])]
+
+
 def view_recipe(config: DistillConfig) -> ViewRecipe:
     """Returns how this config's views are drawn; a random real image has no cells to shuffle."""
     return ViewRecipe(

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from rded_core.errors import InputError
 from rded_core.io.dataset_files import open_files
+from rded_core.io.files import file_digest
 from rded_core.io.label_loader import LabelLoader
 from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelReader, split_batches
@@ -61,6 +62,11 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         if len(stored.keys) != len(self):
             raise InputError(f"{self._files.where} holds {len(stored.keys)} images of {len(self)}; {REMEDY}")
         return stored
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its SHA256SUMS, and so of all that it holds; of the pixels where it has none."""
+        return file_digest(self.folder.sums) if self.folder.sums.is_file() else self.pixel_digest
 
     @cached_property
     def pixel_digest(self) -> str:
@@ -198,6 +204,9 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     counts = [recipe.get(name) for name in ("num_images", "label_epochs")] if isinstance(recipe, dict) else [None]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise InputError(f"{path} names no num_images or label_epochs; {REMEDY}")
+    epochs, temperature = recipe.get("epochs", 1), recipe.get("temperature", 1.0)
+    if not isinstance(epochs, int) or epochs < 1 or not isinstance(temperature, int | float) or not temperature > 0:
+        raise InputError(f"{path} has epochs {epochs!r} and temperature {temperature!r}, which are none; {REMEDY}")
     return recipe
 
 

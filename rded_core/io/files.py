@@ -31,13 +31,18 @@ _WRITER = r"\.(?:([A-Za-z0-9]+)-)?(\d+)\.tmp"
 """How temporary names end: the machine (older versions named none) and the process."""
 
 
+def temporary_name(path: Path) -> Path:
+    """Names what is to become `path` once it is whole: beside it, by this machine and process."""
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary name beside `path`, flushes what it wrote to disk, then renames it to `path`.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent, re.escape(path.name))

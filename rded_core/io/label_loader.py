@@ -204,7 +204,7 @@ class LabelLoader:
             "num_ranks": self.num_ranks,
             "label_epochs": self.dataset.num_epochs,
             "label_codec": self.dataset.codec.name,
-            "images": self.dataset.pixel_digest,
+            "dataset": self.dataset.digest,
         }
 
     def remaining(self) -> Iterator[tuple[int, Tensor]]:

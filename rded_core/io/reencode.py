@@ -1,7 +1,6 @@
 """A dataset's labels in another codec, or fewer epochs of them, as a new dataset; the teacher is not needed."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from rded_core.io.files import (
     remove_abandoned,
     require_new,
     require_writable,
+    temporary_name,
     told_plainly,
     write_text,
 )
@@ -35,10 +35,10 @@ from rded_core.io.run_records import holds_run
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_budget import divergence, signal
-from rded_core.soft_labels import Codec, Encoded, find_codec
+from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes
 
 EXACTNESS = ("float16", "int8", "features", "int4", "topk")
-"""Codecs by what they keep: a budget tries none that keeps more than the labels at hand have."""
+"""Codecs by what they keep: a budget tries none that keeps more than the labels at hand have, in no less room."""
 
 
 def reencode(
@@ -125,9 +125,10 @@ def _choose(labels: StoredLabels, budget: int, codec: str | None) -> dict[str, A
 
 
 def _codecs_no_finer(labels: StoredLabels) -> list[str]:
-    """Lists the codecs to try: the one at hand, and those that keep less."""
+    """Lists the codecs to try: the one at hand, and those that keep less or take less room."""
     own, names = labels.codec.name, list_codecs(len(labels.classes), with_features=False)
-    return [own, *(name for name in names if name != own and not _keeps_more(name, own))]
+    room = {name: row_bytes(_find_target(labels, name)) for name in (own, *names)}
+    return [own, *(name for name in names if name != own and (room[name] < room[own] or not _keeps_more(name, own)))]
 
 
 def _keeps_more(codec: str, other: str) -> bool:
@@ -159,13 +160,14 @@ def _write_new(
     """Puts the dataset together under a temporary name and gives it its own when it is whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out.parent, re.escape(out.name))
-    staged = DatasetFolder(out.with_name(f".{out.name}.{os.getpid()}.tmp"))
+    staged = DatasetFolder(temporary_name(out))
     try:
         _take_over(labels, staged)
         _write_tables(labels, staged, target, epochs)
         lost = _measure_loss(labels, target, epochs)
         recipe = _new_recipe(labels, target, epochs, why=why, lost=lost)
         _describe(labels, staged, recipe)
+        labels.require_unchanged()
         staged.root.rename(out)
     finally:
         shutil.rmtree(staged.root, ignore_errors=True)

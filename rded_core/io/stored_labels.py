@@ -58,6 +58,16 @@ class StoredLabels:
             )
         self._whole |= findings.whole
 
+    def require_unchanged(self) -> None:
+        """Raises InputError where another dataset has taken this one's place since it was opened."""
+        before = self._sums
+        try:
+            is_same = read_sums(self.folder) == before
+        except (OSError, DamagedRecord):
+            is_same = False
+        if not is_same:
+            raise InputError(f"{self.folder.root} became another dataset meanwhile; run the same command again")
+
     @cached_property
     def _sums(self) -> dict[str, str]:
         try:

@@ -158,8 +158,8 @@ def test_the_state_of_another_loader_is_refused(dataset: DistilledDataset, name:
 
 
 def test_the_state_of_another_dataset_is_refused(dataset: DistilledDataset) -> None:
-    state = {**dataset.loader().state_dict(), "images": "0" * 64}
-    with pytest.raises(InputError, match="is of another images"):
+    state = {**dataset.loader().state_dict(), "dataset": "0" * 64}
+    with pytest.raises(InputError, match="is of another dataset"):
         dataset.loader().load_state_dict(state)
     with pytest.raises(InputError, match="is of another batch_size, seed"):
         dataset.loader(batch_size=2).load_state_dict({})

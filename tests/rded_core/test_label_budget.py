@@ -76,3 +76,9 @@ def test_a_budget_below_one_epoch_is_told() -> None:
     choices = list_choices(MEASURES, spread=0.1, wanted=300, budget=500)
     with pytest.raises(InputError, match="no labels fit 500 bytes: the smallest way to store one epoch takes 1100"):
         best_choice(choices, 500)
+
+
+def test_labels_too_sharp_for_their_softmax_spread_finitely() -> None:
+    labels = torch.tensor([[900.0, 0.0], [0.0, 900.0]])
+    spread = spread_over_views(labels, torch.zeros(2, dtype=torch.int64), temperature=1.0)
+    assert spread.item() == pytest.approx(2 * math.log(2))

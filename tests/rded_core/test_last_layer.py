@@ -73,3 +73,36 @@ def test_a_layer_without_a_bias_has_one_of_zeros() -> None:
     split = split_last_layer(network, IMAGES)
     assert split is not None
     assert split.bias.tolist() == [0.0] * 4
+
+
+class _Clipped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * 32 * 32, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images.flatten(1)).clamp(-20.0, 20.0)
+
+
+class _Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Linear(3 * 32 * 32, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(images.flatten(1))
+
+
+class _Looked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3 * 32 * 32, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images.flatten(1).to(self.head.weight.dtype))
+
+
+@pytest.mark.parametrize("make", [_Clipped, _Shared, _Looked])
+def test_networks_whose_parts_give_other_logits_are_not_cut(make: type[nn.Module]) -> None:
+    with seeded_init(3):
+        assert split_last_layer(make().eval(), IMAGES) is None
