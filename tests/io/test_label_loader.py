@@ -233,6 +233,7 @@ def test_worker_processes_that_are_spawned_give_the_same(dataset: DistilledDatas
     assert_same(list(dataset.loader(num_workers=1)), as_recorded(dataset, 0))
 
 
+@pytest.mark.usefixtures("spawned")  # what is forked off a process full of threads may end badly
 def test_a_sampler_of_ones_own(dataset: DistilledDataset) -> None:
     picked = [(3, torch.tensor([5, 0, 5])), (0, torch.tensor([2]))]
     loader = DataLoader(RecordedViews(dataset), sampler=picked, batch_size=None, num_workers=1)
