@@ -148,6 +148,8 @@ def main() -> None:
         with one_torch_thread():  # as the flow writes them
             print(json.dumps(measure(options.only, options.work, **sizes)))
         return
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     titles = (f"{title:>10}" for title in ("written/s", "read/s", "read s", "encode s", "B a row", "peak MB"))
     print(f"{'codec':>20}", *titles)
     for name in CODECS:
