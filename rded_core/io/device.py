@@ -12,15 +12,24 @@ from rded_core.errors import InputError
 
 
 def resolve_device(name: str) -> torch.device:
+    """Returns a device as `find_device`, with TF32 switched off in this process: scores are float32 everywhere.
+
+    Raises:
+        InputError: as `find_device`.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return find_device(name)
+
+
+def find_device(name: str) -> torch.device:
     """Turns ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
 
-    ``auto`` takes CUDA, then MPS, then the CPU. TF32 is switched off: scores are float32 everywhere.
+    ``auto`` takes CUDA, then MPS, then the CPU.
 
     Raises:
         InputError: the device is unknown or absent.
     """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -28,7 +37,7 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         first_line = (str(error).splitlines() or ["not available"])[0]
-        raise InputError(f"device {name!r} cannot be used here ({first_line}); try --device auto or cpu") from error
+        raise InputError(f"device {name!r} cannot be used here ({first_line}); try device auto or cpu") from error
     return device
 
 

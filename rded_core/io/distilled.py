@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from rded_core.errors import InputError
 from rded_core.io.dataset_files import open_files
+from rded_core.io.device import find_device
 from rded_core.io.files import file_digest
 from rded_core.io.label_loader import LabelLoader
 from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
@@ -163,6 +164,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         device: str | torch.device = "cpu",
         *,
         shuffle: bool = False,
+        drop_last: bool = False,
         rank: int | None = None,
         num_ranks: int | None = None,
     ) -> LabelLoader:
@@ -173,8 +175,9 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
             epochs: of training; by default the recipe's. Beyond the recorded ones, those are walked again.
             num_workers: processes that make views; with 0 they are made here, on `device`.
             seed: of the order in which recorded epochs are walked again, and of `shuffle`.
-            device: where batches are to be.
+            device: where batches are to be: ``cpu``, ``cuda:1``, ``auto``, ...
             shuffle: draw the order of an epoch's views anew, instead of the recorded one (which was drawn at random).
+            drop_last: leave out the last batch of an epoch where `batch_size` does not divide the images.
             rank: this process's, of `num_ranks`; by default torch.distributed's, where that is initialised.
             num_ranks: processes that share each batch; each sees as many views of it, some twice where they do not
                 divide.
@@ -188,8 +191,9 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
             epochs=self.training_epochs if epochs is None else epochs,
             num_workers=num_workers,
             seed=seed,
-            device=torch.device(device),
+            device=find_device(str(device)),
             shuffle=shuffle,
+            drop_last=drop_last,
             rank=rank,
             num_ranks=num_ranks,
         )

@@ -181,7 +181,7 @@ def test_out_of_other_images(expect_error: Expect, finished_run: Path, image_fol
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "gpu"])
 def test_device_that_is_not_there(distil_with: Expect, device: str) -> None:
-    distil_with(f"device '{device}' cannot be used here.*--device auto or cpu", device=device)
+    distil_with(f"device '{device}' cannot be used here.*device auto or cpu", device=device)
 
 
 def test_missing_config_file(expect_error: Expect, tmp_path: Path) -> None:

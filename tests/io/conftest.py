@@ -20,6 +20,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from rded_core.io.distilled import DistilledDataset
+
 ROOT = Path(__file__).resolve().parents[2]
 
 Put = Callable[[str, bytes], str]
@@ -241,3 +243,9 @@ def _place_of(error: BaseException) -> str:
         places.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
         trace = trace.tb_next
     return " < ".join(reversed(places))
+
+
+@pytest.fixture(scope="module")
+def dataset(distilled_folder: Path) -> DistilledDataset:
+    """Six images, twelve epochs, two batches each."""
+    return DistilledDataset(distilled_folder)

@@ -34,7 +34,7 @@ def test_tf32_is_switched_off() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "tpu9", "", "cuda:x", "cpu;", "xla", "hpu", "vulkan"])
 def test_unknown_devices_are_errors(name: str) -> None:
-    with pytest.raises(InputError, match=r"cannot be used here \(.+\); try --device auto or cpu"):
+    with pytest.raises(InputError, match=r"cannot be used here \(.+\); try device auto or cpu"):
         resolve_device(name)
 
 

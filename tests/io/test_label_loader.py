@@ -1,50 +1,21 @@
 """The loader that students train with: exactly the recorded views, in any batches, order and number of processes."""
 
-import multiprocessing
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
+from rded_core.io.batch_plans import require_counts
 from rded_core.io.distilled import DistilledDataset
-from rded_core.io.label_loader import LabelLoader, RecordedViews
+from rded_core.io.label_loader import LabelLoader
 from rded_core.io.weights import read_weights
 from rded_core.networks import build_network
-from rded_core.views import apply_views
-
-Batches = list[tuple[Tensor, Tensor]]
-
-
-@pytest.fixture(scope="module")
-def dataset(distilled_folder: Path) -> DistilledDataset:
-    """Six images, twelve epochs, two batches each."""
-    return DistilledDataset(distilled_folder)
-
-
-def as_recorded(dataset: DistilledDataset, epoch: int) -> Batches:
-    """One epoch by the plain way: each recorded batch through `apply_views`."""
-    mean, std = dataset.mean_and_std
-    images = dataset.images.images
-    recorded = dataset.recorded_batches(epoch)
-    return [(apply_views(images[rows], views, mean=mean, std=std), logits) for rows, views, logits in recorded]
-
-
-def whole(batches: Batches) -> tuple[Tensor, Tensor]:
-    shown, logits = zip(*batches, strict=True)
-    return torch.cat(shown), torch.cat(logits)
-
-
-def assert_same(found: Batches, expected: Batches) -> None:
-    assert [len(shown) for shown, _ in found] == [len(shown) for shown, _ in expected]
-    for ours, theirs in zip(found, expected, strict=True):
-        assert all(map(torch.equal, ours, theirs))
+from tests.io.recorded import as_recorded, assert_same, whole
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -74,6 +45,24 @@ def test_any_batch_size_gives_the_same_views(dataset: DistilledDataset, batch_si
         found = list(loader)
         assert [len(shown) for shown, _ in found] == sizes
         assert all(map(torch.equal, whole(found), whole(as_recorded(dataset, epoch))))
+
+
+def test_the_last_batch_is_left_out_on_demand(dataset: DistilledDataset) -> None:
+    found = list(dataset.loader(batch_size=4, drop_last=True))
+    assert_same(found, list(dataset.loader(batch_size=4))[:1])
+    assert len(list(dataset.loader(batch_size=3, drop_last=True))) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_told"),
+    [({"batch_size": 5}, True), ({"batch_size": 5, "drop_last": True}, False), ({"batch_size": 4}, False),
+     ({"batch_size": 2, "rank": 0, "num_ranks": 2}, True), ({"batch_size": 1}, False), ({}, False)],
+)  # fmt: skip
+def test_a_batch_of_one_view_is_told(
+    dataset: DistilledDataset, caplog: pytest.LogCaptureFixture, changes: Any, is_told: bool
+) -> None:
+    dataset.loader(**changes)
+    assert ("leave a batch of one view" in caplog.text) is is_told
 
 
 def rows_of(dataset: DistilledDataset, found: Tensor, epoch: int) -> list[int]:
@@ -161,8 +150,8 @@ def test_the_state_of_another_dataset_is_refused(dataset: DistilledDataset) -> N
     state = {**dataset.loader().state_dict(), "dataset": "0" * 64}
     with pytest.raises(InputError, match="is of another dataset"):
         dataset.loader().load_state_dict(state)
-    with pytest.raises(InputError, match="is of another batch_size, seed"):
-        dataset.loader(batch_size=2).load_state_dict({})
+    with pytest.raises(InputError, match=r"^this is no state of a loader: it has no epoch; [^\n]*$"):
+        dataset.loader().load_state_dict({"a": 1})
 
 
 def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> None:
@@ -172,45 +161,17 @@ def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> N
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, None), (2, 3), (4, 6), (3, 1)])
-def test_ranks_share_each_batch(dataset: DistilledDataset, num_ranks: int, batch_size: int | None) -> None:
-    loaders = [dataset.loader(batch_size, epochs=1, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
-    parts = [list(loader) for loader in loaders]
-    sizes = [[len(shown) for shown, _ in part] for part in parts]
-    assert sizes == [sizes[0]] * num_ranks, "every rank must do as many steps with as many views"
-    for batch, expected in enumerate(dataset.loader(batch_size, epochs=1)):
-        shown = torch.cat([part[batch][0] for part in parts])
-        assert {view.sum().item() for view in shown} == {view.sum().item() for view in expected[0]}
-    assert sum(sizes[0]) * num_ranks < len(dataset) + num_ranks * len(sizes[0])
-
-
-def _train_rank(rank: int, folder: Path, store: Path) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    opened = DistilledDataset(folder)
-    loader = opened.loader(epochs=1)
-    assert (loader.rank, loader.num_ranks) == (rank, 2)
-    own, expected = list(loader), as_recorded(opened, 0)
-    for (shown, logits), (all_shown, all_logits) in zip(own, expected, strict=True):
-        gathered = [torch.empty_like(shown) for _ in range(2)]
-        distributed.all_gather(gathered, shown)
-        assert torch.equal(torch.stack(gathered, dim=1).flatten(0, 1), all_shown)
-        assert torch.equal(logits, all_logits[rank::2])
-    distributed.destroy_process_group()
-
-
-def test_ranks_of_torch_distributed_share_each_batch(dataset: DistilledDataset, tmp_path: Path) -> None:
-    spawn(_train_rank, args=(dataset.folder.root, tmp_path / "store"), nprocs=2)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
-        ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"num_workers": -1}, "num_workers must be >= 0, got -1"),
+        ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number >= 1, got 0"),
+        ({"num_workers": -1}, "num_workers must be a whole number >= 0, got -1"),
+        ({"rank": 0, "num_ranks": 0}, "num_ranks must be a whole number >= 1, got 0"),
+        ({"batch_size": 7, "drop_last": True}, "batch_size 7 with drop_last leaves nothing of 6 images"),
+        ({"drop_last": True}, "drop_last needs a batch_size: recorded batches are shown whole"),
+        ({"device": "gpu"}, r"device 'gpu' cannot be used here \([^\n]*\); try device auto or cpu"),
         ({"rank": 2, "num_ranks": 2}, "rank must lie in 0..num_ranks - 1, got 2 of 2"),
-        ({"rank": 0, "num_ranks": 0}, "rank must lie in 0..num_ranks - 1, got 0 of 0"),
         ({"num_ranks": 2}, "give both rank and num_ranks, or neither"),
     ],
 )
@@ -219,28 +180,11 @@ def test_numbers_out_of_range_are_errors(dataset: DistilledDataset, changes: Any
         dataset.loader(**changes)
 
 
-@pytest.fixture
-def spawned() -> Iterator[None]:
-    """Worker processes started anew, as on macOS and Windows, and by forkserver from Python 3.14 on."""
-    before = multiprocessing.get_start_method()
-    multiprocessing.set_start_method("spawn", force=True)
-    yield
-    multiprocessing.set_start_method(before, force=True)
-
-
-@pytest.mark.usefixtures("spawned")
-def test_worker_processes_that_are_spawned_give_the_same(dataset: DistilledDataset) -> None:
-    assert_same(list(dataset.loader(num_workers=1)), as_recorded(dataset, 0))
-
-
-@pytest.mark.usefixtures("spawned")  # what is forked off a process full of threads may end badly
-def test_a_sampler_of_ones_own(dataset: DistilledDataset) -> None:
-    picked = [(3, torch.tensor([5, 0, 5])), (0, torch.tensor([2]))]
-    loader = DataLoader(RecordedViews(dataset), sampler=picked, batch_size=None, num_workers=1)
-    for (epoch, rows), (shown, logits) in zip(picked, loader, strict=True):
-        expected = whole(as_recorded(dataset, epoch))
-        assert torch.equal(shown, expected[0][rows])
-        assert torch.equal(logits, expected[1][rows])
+@pytest.mark.parametrize("count", [2.5, "2", True])
+def test_what_is_no_count_is_an_error(count: Any) -> None:
+    """Apart from the loader, whose arguments' types are checked while tests run."""
+    with pytest.raises(InputError, match=f"^batch_size must be a whole number >= 1, got {count!r}$"):
+        require_counts(1, epochs=None, batch_size=count)
 
 
 def test_plain_images_and_classes(dataset: DistilledDataset) -> None:

@@ -1,0 +1,133 @@
+"""Which recorded views make up each batch of a training, for each of the processes that share it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import Sampler
+
+from rded_core.errors import InputError
+from rded_core.io.recorded_views import RecordedViews
+from rded_core.seeds import counter_generator
+from rded_core.stored_epochs import stored_epoch
+
+
+class BatchPlan(Sampler[tuple[int, Tensor]]):
+    """Which rows make up each batch of a training, and where it stands; gives what is left of the current epoch.
+
+    It knows nothing of its loader: a cycle of the two would leave worker processes to Python's cycle collector, which
+    closes their queues before it asks them to end.
+
+    Args:
+        views: the recorded views.
+        batch_size: like all others as in `DistilledDataset.loader`.
+
+    Attributes:
+        epoch: of training.
+        step: batches of it that were given.
+    """
+
+    def __init__(
+        self,
+        views: RecordedViews,
+        *,
+        batch_size: int | None,
+        epochs: int,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool,
+        rank: int | None,
+        num_ranks: int | None,
+    ) -> None:
+        num_images = len(views.dataset)
+        require_counts(1, batch_size=batch_size, epochs=epochs, label_epochs=views.dataset.num_epochs)
+        if drop_last and (batch_size is None or batch_size > num_images):
+            raise InputError(
+                "drop_last needs a batch_size: recorded batches are shown whole"
+                if batch_size is None
+                else f"batch_size {batch_size} with drop_last leaves nothing of {num_images} images"
+            )
+        self.views, self.batch_size, self.epochs, self.seed = views, batch_size, epochs, seed
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.rank, self.num_ranks = _find_rank(rank, num_ranks)
+        self.epoch = self.step = 0
+
+    def __len__(self) -> int:
+        """Counts the batches of the current epoch; of the first where all have been seen."""
+        return len(self.batches(self.epoch % self.epochs))
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        left = self.batches(self.epoch)[self.step :]
+        for stored in {stored for stored, _ in left}:
+            self.views.dataset.fetch_labels(stored)  # once here, and not once in each worker process
+        yield from left
+
+    def batches(self, epoch: int) -> list[tuple[int, Tensor]]:
+        """Returns the batches of an epoch of training for this rank: stored epoch, and rows in it."""
+        stored = stored_epoch(epoch, num_stored=self.views.dataset.num_epochs, seed=self.seed)
+        num_rows = len(self.views.dataset)
+        order = torch.arange(num_rows)
+        if self.shuffle:
+            order = torch.randperm(num_rows, generator=counter_generator(self.seed, "loader-order", epoch))
+        sizes: Any = self.views.labels(stored).sizes() if self.batch_size is None else self.batch_size
+        parts = order.split(sizes)
+        if self.drop_last and num_rows % sizes:
+            parts = parts[:-1]
+        return [(stored, self._share(part)) for part in parts]
+
+    def leaves_one_view(self) -> bool:
+        """Whether this rank's smallest batch has one view where `batch_size` asks for more."""
+        if self.batch_size is None or self.batch_size == 1:
+            return False
+        num_rows = len(self.views.dataset)
+        rest = 0 if self.drop_last else num_rows % self.batch_size
+        return (rest or min(self.batch_size, num_rows)) <= self.num_ranks
+
+    def _share(self, rows: Tensor) -> Tensor:
+        """Returns this rank's part of a batch: as many rows for every rank, some twice where they do not divide."""
+        if self.num_ranks == 1:
+            return rows
+        length = -(-len(rows) // self.num_ranks)
+        return rows[torch.arange(self.rank, length * self.num_ranks, self.num_ranks) % len(rows)]
+
+    def go_to(self, epoch: int, step: int) -> None:
+        """Goes to a batch of an epoch; raises InputError where there is none."""
+        last = len(self.batches(epoch)) if 0 <= epoch < self.epochs else 0
+        if not 0 <= epoch <= self.epochs or not 0 <= step <= last:
+            raise InputError(f"the loader has no step {step} of epoch {epoch}: it has {self.epochs} epochs")
+        self.epoch, self.step = epoch, step
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what another plan must share for its batches to be these."""
+        dataset = self.views.dataset
+        return {
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+            "num_ranks": self.num_ranks,
+            "label_epochs": dataset.num_epochs,
+            "label_codec": dataset.codec.name,
+            "dataset": dataset.digest,
+        }
+
+
+def _find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
+    """Returns this process's rank and how many there are, by default as torch.distributed has them."""
+    is_distributed = distributed.is_available() and distributed.is_initialized()
+    if (rank is None) != (num_ranks is None):
+        raise InputError("give both rank and num_ranks, or neither")
+    if rank is None or num_ranks is None:
+        return (distributed.get_rank(), distributed.get_world_size()) if is_distributed else (0, 1)
+    require_counts(1, num_ranks=num_ranks)
+    if not 0 <= rank < num_ranks:
+        raise InputError(f"rank must lie in 0..num_ranks - 1, got {rank} of {num_ranks}")
+    return rank, num_ranks
+
+
+def require_counts(least: int, **counts: Any) -> None:
+    """Raises InputError where a number is no whole one, or below the least; None is none."""
+    for name, count in counts.items():
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+            raise InputError(f"{name} must be a whole number >= {least}, got {count!r}")

@@ -1,0 +1,83 @@
+"""The loader of several processes: workers that make views, and ranks that share batches."""
+
+import multiprocessing
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
+from torch.utils.data import DataLoader
+
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.recorded_views import RecordedViews
+from tests.io.recorded import as_recorded, assert_same, whole
+
+
+@pytest.mark.parametrize("batches", [1, 6, 8])
+def test_worker_processes_end_with_their_loader(dataset: DistilledDataset, batches: int) -> None:
+    """At once and of themselves, wherever the loader was left: else each costs a user five seconds."""
+    loader = dataset.loader(batch_size=1, epochs=2, num_workers=2)
+    for _ in islice(chain(loader, loader), batches):
+        pass
+    workers = multiprocessing.active_children()
+    del loader
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert not multiprocessing.active_children()
+
+
+@pytest.fixture
+def spawned() -> Iterator[None]:
+    """Worker processes started anew, as on macOS and Windows, and by forkserver from Python 3.14 on."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("spawned")
+def test_worker_processes_that_are_spawned_give_the_same(dataset: DistilledDataset) -> None:
+    assert_same(list(dataset.loader(num_workers=1)), as_recorded(dataset, 0))
+
+
+@pytest.mark.usefixtures("spawned")  # what is forked off a process full of threads may end badly
+def test_a_sampler_of_ones_own(dataset: DistilledDataset) -> None:
+    picked = [(3, torch.tensor([5, 0, 5])), (0, torch.tensor([2]))]
+    loader = DataLoader(RecordedViews(dataset), sampler=picked, batch_size=None, num_workers=1)
+    for (epoch, rows), (shown, logits) in zip(picked, loader, strict=True):
+        expected = whole(as_recorded(dataset, epoch))
+        assert torch.equal(shown, expected[0][rows])
+        assert torch.equal(logits, expected[1][rows])
+
+
+@pytest.mark.parametrize(("num_ranks", "batch_size"), [(2, None), (2, 3), (4, 6), (3, 1)])
+def test_ranks_share_each_batch(dataset: DistilledDataset, num_ranks: int, batch_size: int | None) -> None:
+    loaders = [dataset.loader(batch_size, epochs=1, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    parts = [list(loader) for loader in loaders]
+    sizes = [[len(shown) for shown, _ in part] for part in parts]
+    assert sizes == [sizes[0]] * num_ranks, "every rank must do as many steps with as many views"
+    for batch, expected in enumerate(dataset.loader(batch_size, epochs=1)):
+        shown = torch.cat([part[batch][0] for part in parts])
+        assert {view.sum().item() for view in shown} == {view.sum().item() for view in expected[0]}
+    assert sum(sizes[0]) * num_ranks < len(dataset) + num_ranks * len(sizes[0])
+
+
+def _train_rank(rank: int, folder: Path, store: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    opened = DistilledDataset(folder)
+    loader = opened.loader(epochs=1)
+    assert (loader.rank, loader.num_ranks) == (rank, 2)
+    own, expected = list(loader), as_recorded(opened, 0)
+    for (shown, logits), (all_shown, all_logits) in zip(own, expected, strict=True):
+        gathered = [torch.empty_like(shown) for _ in range(2)]
+        distributed.all_gather(gathered, shown)
+        assert torch.equal(torch.stack(gathered, dim=1).flatten(0, 1), all_shown)
+        assert torch.equal(logits, all_logits[rank::2])
+    distributed.destroy_process_group()
+
+
+def test_ranks_of_torch_distributed_share_each_batch(dataset: DistilledDataset, tmp_path: Path) -> None:
+    spawn(_train_rank, args=(dataset.folder.root, tmp_path / "store"), nprocs=2)
