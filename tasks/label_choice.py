@@ -20,13 +20,21 @@ from rded_core.io.parallel import one_torch_thread
 from rded_core.io.soft_label_tables import LabelledBatch
 from rded_core.last_layer import SplitNetwork
 from rded_core.sizes import parse_size
-from rded_core.soft_labels import Codec, Encoded, FeatureCodec, find_codec
-from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_temperature, split_teacher
+from rded_core.soft_labels import Codec, Encoded, FeatureCodec
+from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher
 from tasks.networks import fast_form, load_teacher
 from tasks.policies import STAGE_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
-from tasks.soft_labels import STAGE, ImagesToLabel, find_images, images_digest, label_passes, squeeze_records
+from tasks.soft_labels import (
+    STAGE,
+    ImagesToLabel,
+    find_images,
+    images_digest,
+    label_passes,
+    label_settings,
+    squeeze_records,
+)
 from tasks.units import StageResult, Unit, Worklist
 
 UNIT = "choice"
@@ -53,11 +61,10 @@ def choose_labels(plan: RunPlan, images: list[StageResult]) -> Any:
 
 
 def _unit(plan: RunPlan, squeezed: dict[int, Record]) -> Unit:
-    fields = ("label_epochs", "label_codec", "label_budget", "label_batch_size", "seed", "protocol", "mix", "flip")
     settings = {
-        **{field: getattr(plan.config, field) for field in fields},
+        **{field: getattr(plan.config, field) for field in ("label_epochs", "label_codec", "label_budget")},
         "temperature": label_temperature(plan.config),
-        **plan.network_settings("teacher"),
+        **label_settings(plan, squeezed),
     }
     return Unit(plan.run, STAGE, UNIT, settings, {"images": images_digest(plan, squeezed)})
 
@@ -108,7 +115,6 @@ def _encodings(
     names = (
         list_codecs(num_classes, with_features=split is not None) if is_free else [default_codec(config, num_classes)]
     )
-    head = (split.weight, split.bias) if split else None
     for name in names:
-        codec = find_codec(name, num_classes=num_classes, temperature=label_temperature(config), head=head)
+        codec = label_codec(plan, name)
         yield codec, codec.encode(outputs if isinstance(codec, FeatureCodec) else logits)

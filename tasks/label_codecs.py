@@ -59,20 +59,39 @@ def default_codec(config: DistillConfig, num_classes: int) -> str:
     return config.label_codec
 
 
+def label_codec(plan: RunPlan, name: str) -> Codec:
+    """Returns the codec called `name` for the plan's classes and teacher.
+
+    Raises:
+        InputError: it does not suit them.
+    """
+    temperature, head = label_temperature(plan.config), None
+    if name == "features":
+        split = split_teacher(plan)
+        if split is None:
+            raise InputError(
+                f"label codec features needs a teacher whose logits are one linear layer of its features, and "
+                f"{plan.config.teacher or plan.config.observer} has none; give another --label-codec, such as int8"
+            )
+        head = (split.weight, split.bias)
+    return find_codec(name, num_classes=len(plan.classes), temperature=temperature, head=head)
+
+
+def require_codec(plan: RunPlan) -> None:
+    """Raises InputError, before anything is made, where the config's codec does not suit classes or teacher."""
+    label_codec(plan, default_codec(plan.config, len(plan.classes)))
+
+
 def load_labeller(plan: RunPlan, codec: str) -> Labeller:
     """Returns the teacher and a codec; for features, the teacher up to its last layer.
 
     Raises:
         InputError: the codec does not suit the teacher.
     """
-    config = plan.config
+    own = label_codec(plan, codec)
     split = split_teacher(plan) if codec == "features" else None
-    head = (split.weight, split.bias) if split else None
-    network = split.trunk if split else load_teacher(config, plan.classes).classifier
-    return Labeller(
-        fast_form(network, patch_px=config.size, size=config.size),
-        find_codec(codec, num_classes=len(plan.classes), temperature=label_temperature(config), head=head),
-    )
+    network = split.trunk if split else load_teacher(plan.config, plan.classes).classifier
+    return Labeller(fast_form(network, patch_px=plan.config.size, size=plan.config.size), own)
 
 
 def split_teacher(plan: RunPlan) -> SplitNetwork | None:
@@ -85,27 +104,3 @@ def split_teacher(plan: RunPlan) -> SplitNetwork | None:
 def _split(network: nn.Module, outputs: tuple[int, ...], size: int, device: str) -> SplitNetwork | None:
     images = torch.randn(2, 3, size, size, generator=counter_generator(0, "split")).to(device)
     return split_last_layer(network, images, outputs)
-
-
-def require_head(plan: RunPlan) -> tuple[Tensor, Tensor]:
-    """Returns weight and bias of the teacher's last layer.
-
-    Raises:
-        InputError: its logits are no layer's outputs.
-    """
-    split = split_teacher(plan)
-    if split is None:
-        raise InputError(
-            f"label codec features needs a teacher whose logits are one linear layer of its features, and "
-            f"{plan.config.teacher or plan.config.observer} has none; give another --label-codec, such as int8"
-        )
-    return split.weight, split.bias
-
-
-def require_codec(plan: RunPlan) -> None:
-    """Raises InputError, before anything is made, where the config's codec does not suit classes or teacher."""
-    codec = default_codec(plan.config, len(plan.classes))
-    if codec == "features":
-        require_head(plan)
-    else:
-        find_codec(codec, num_classes=len(plan.classes), temperature=label_temperature(plan.config))

@@ -25,8 +25,9 @@ from rded_core.io.shards import Sample, write_shard
 from rded_core.io.stored_images import read_images, read_samples
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
 from rded_core.io.teacher_heads import write_head
+from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
-from tasks.label_codecs import LabelPlan, require_head
+from tasks.label_codecs import LabelPlan, label_codec
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_observer, load_teacher
 from tasks.observe import chance_notes
@@ -159,8 +160,9 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     for block in label_blocks(chosen):
         name = block_name(block)
         link_or_copy(plan.run.table("soft_labels", name), folder.soft_labels(name))
-    if chosen.codec == "features":
-        write_head(folder.teacher_head, *require_head(plan))
+    codec = label_codec(plan, chosen.codec)
+    if isinstance(codec, FeatureCodec):
+        write_head(folder.teacher_head, codec.weight, codec.bias)
     classes = class_entries(plan, [*results.candidates, *results.scores, *results.images], found)
     num_images = sum(entry["num_images"] for entry in classes)
     top1 = results.checks[0].records[0].facts["top1"]

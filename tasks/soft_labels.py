@@ -95,18 +95,25 @@ def images_digest(plan: RunPlan, squeezed: dict[int, Record]) -> str:
     return digest_of([[plan.classes[index].folder, record.facts["sha256"]] for index, record in squeezed.items()])
 
 
-def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Record]) -> Unit:
+def label_settings(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]:
+    """Returns the settings on which the views and the teacher's outputs for them depend, besides the images."""
     config = plan.config
     num_images = sum(record.facts["images"] for record in squeezed.values())
     fields = ("seed", "protocol", "mix", "flip", "factor", "size", "selection")
-    settings = {
-        "epochs": [block.start, block.stop],
+    return {
         "batch_size": label_batch_size(config, num_classes=len(plan.classes), num_images=num_images),
         "classes": digest_of([label.folder for label in plan.classes]),
         **{field: getattr(config, field) for field in fields},
-        "codec": chosen.codec,
-        **_tail_temperature(config, chosen.codec),
         **plan.network_settings("teacher"),
+    }
+
+
+def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Record]) -> Unit:
+    settings = {
+        "epochs": [block.start, block.stop],
+        "codec": chosen.codec,
+        **_tail_temperature(plan.config, chosen.codec),
+        **label_settings(plan, squeezed),
     }
     name = block_name(block)
     upstream = {"images": images_digest(plan, squeezed)}

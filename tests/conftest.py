@@ -197,6 +197,16 @@ def run_undecorated() -> RunUndecorated:
     return run
 
 
+@pytest.fixture(scope="session")
+def short_run(
+    make_config: MakeConfig, run_undecorated: Callable[[DistillConfig], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run of two label epochs, made without Prefect; tests that change it copy it first."""
+    run = tmp_path_factory.mktemp("short") / "run"
+    run_undecorated(make_config(run, label_epochs=2))
+    return run
+
+
 RunCli = Callable[..., tuple[int, str, str]]
 
 

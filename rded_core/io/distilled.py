@@ -16,8 +16,8 @@ from rded_core.io.dataset_files import open_files
 from rded_core.io.device import find_device
 from rded_core.io.files import file_digest
 from rded_core.io.label_loader import LabelLoader
-from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
-from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelReader, split_batches
+from rded_core.io.paths import DatasetFolder
+from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelReader, find_table, split_batches
 from rded_core.io.sources import SourceClass
 from rded_core.io.stored_images import REMEDY, StoredImages, read_images
 from rded_core.io.teacher_heads import read_head
@@ -135,8 +135,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
                 f"epoch {epoch} of {self._files.where} was not recorded ({self.num_epochs} are); distil with more "
                 "--label-epochs, or train fewer epochs"
             )
-        block = epoch_blocks(self.num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
-        return self._files.fetch(self.folder.soft_labels(block_name(block)))
+        return self._files.fetch(find_table(self.folder, epoch, num_epochs=self.num_epochs))
 
     def prepare_labels(self) -> None:
         """Reads now all that reading labels takes besides their tables, for those who copy the dataset to processes.

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from rded_core.errors import InputError, first_line
 from rded_core.io.label_columns import is_alike, read_columns, to_array
+from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
+from rded_core.io.stored_images import REMEDY
 from rded_core.io.tables import (
     SCHEMA_VERSION,
     codec_schema,
@@ -35,8 +37,6 @@ SEARCHED = ("epoch", "batch", "key", "class_index")
 
 LabelledBatch = tuple[Tensor, Views, Encoded]
 """Rows of the images in the dataset's order, their views, and what the codec stores of the teacher's outputs."""
-
-REMEDY = "distil again, or fetch it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,12 @@ class LabelReader:
 def columns_of(codec: Codec) -> pa.Schema:
     """Returns the columns in which a codec stores labels."""
     return codec_schema(codec.name, num_classes=codec.num_classes, num_features=codec.num_outputs)
+
+
+def find_table(folder: DatasetFolder, epoch: int, *, num_epochs: int) -> Path:
+    """Returns the file in which a dataset of `num_epochs` stored epochs holds one of them."""
+    block = epoch_blocks(num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
+    return folder.soft_labels(block_name(block))
 
 
 def split_batches(epoch: EpochLabels) -> list[LabelledBatch]:

@@ -14,7 +14,7 @@ from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.paths import image_key
 from rded_core.io.shards import read_shard
 
-REMEDY = "distil again, or fetch it again"
+REMEDY = "repair its run (rded repair), or fetch it again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,18 @@ from rded_core.io.checksums import read_sums
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.findings import Findings
 from rded_core.io.manifest import DamagedRecord
-from rded_core.io.paths import block_name, epoch_blocks, find_dataset
-from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelledBatch, LabelReader, split_batches
-from rded_core.io.stored_images import read_samples
+from rded_core.io.paths import find_dataset
+from rded_core.io.soft_label_tables import (
+    EPOCHS_PER_FILE,
+    EpochLabels,
+    LabelledBatch,
+    LabelReader,
+    find_table,
+    split_batches,
+)
+from rded_core.io.stored_images import REMEDY, read_samples
 from rded_core.io.tables import table_metadata
-from rded_core.io.teacher_heads import read_head
+from rded_core.soft_labels import FeatureCodec
 
 
 class StoredLabels:
@@ -33,6 +40,8 @@ class StoredLabels:
         folder: the dataset.
         recipe: recipe.json.
         codec: in which the labels are stored.
+        num_epochs: that are stored.
+        training_epochs: that the recipe trains for.
 
     Raises:
         InputError: there is no dataset, or a file of it is missing or damaged.
@@ -45,6 +54,7 @@ class StoredLabels:
         self.require_whole([*small, *([self.folder.teacher_head] if self.folder.teacher_head.is_file() else [])])
         opened = DistilledDataset(self.folder)
         self.recipe, self.classes, self.codec = opened.recipe, opened.classes, opened.codec
+        self.num_epochs, self.training_epochs = opened.num_epochs, opened.training_epochs
 
     def require_whole(self, paths: Iterable[Path]) -> None:
         """Raises InputError where a file has other bytes than SHA256SUMS says; each is looked at once."""
@@ -78,24 +88,14 @@ class StoredLabels:
             ) from error
 
     @property
-    def num_epochs(self) -> int:
-        """Counts the stored epochs."""
-        return int(self.recipe["label_epochs"])
-
-    @property
-    def training_epochs(self) -> int:
-        """Counts the epochs that the recipe trains for."""
-        return int(self.recipe.get("epochs", self.num_epochs))
-
-    @property
     def temperature(self) -> float:
         """At which students compare."""
         return float(self.recipe["temperature"])
 
-    @cached_property
+    @property
     def head(self) -> tuple[Tensor, Tensor] | None:
         """Weight and bias of the teacher's last layer, where the labels are its features."""
-        return read_head(self.folder.teacher_head) if self.codec.name == "features" else None
+        return (self.codec.weight, self.codec.bias) if isinstance(self.codec, FeatureCodec) else None
 
     @cached_property
     def _index(self) -> tuple[list[str], Tensor]:
@@ -104,7 +104,7 @@ class StoredLabels:
         try:
             entries = [(key, int(files["cls"])) for _, key, files in read_samples(tars)]
         except (KeyError, ValueError) as error:
-            raise InputError(f"an image of {self.folder.root} has no class; distil again, or fetch it again") from error
+            raise InputError(f"an image of {self.folder.root} has no class; {REMEDY}") from error
         return [key for key, _ in entries], torch.tensor([index for _, index in entries])
 
     @property
@@ -119,8 +119,7 @@ class StoredLabels:
 
     def table(self, epoch: int) -> Path:
         """Returns the file that holds an epoch."""
-        block = epoch_blocks(self.num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
-        return self.folder.soft_labels(block_name(block))
+        return find_table(self.folder, epoch, num_epochs=self.num_epochs)
 
     def tables(self) -> list[Path]:
         """Lists the files that hold all epochs."""

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.label_columns import read_columns, to_array
+from rded_core.io.stored_images import REMEDY
 from rded_core.io.tables import open_table, write_tables
-
-REMEDY = "distil again, or fetch it again"
 
 
 def write_head(path: Path, weight: Tensor, bias: Tensor) -> None:

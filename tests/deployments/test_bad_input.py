@@ -198,7 +198,7 @@ def test_evaluate_damaged_labels(expect_error: Expect, finished_run: Path, share
     table = dataset / "soft_labels" / "epochs-000000-000009.parquet"
     table.write_bytes(table.read_bytes()[:1000])
     given = ("evaluate", dataset, "--val", shared_source, "--student", "convnet3", "--controls", "none", "--seeds", 1)
-    expect_error("epochs-000000-000009.parquet cannot be read.*distil again", *given)
+    expect_error("epochs-000000-000009.parquet cannot be read.*repair its run", *given)
 
 
 def test_evaluate_missing_labels(expect_error: Expect, finished_run: Path, shared_source: Path, tmp_path: Path) -> None:

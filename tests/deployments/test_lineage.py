@@ -20,12 +20,10 @@ RunUndecorated = Callable[[DistillConfig], Path]
 RunCli = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="module")
-def run(make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def run(short_run: Path) -> Path:
     """A finished run, which tests leave as it is."""
-    run = tmp_path_factory.mktemp("lineage") / "run"
-    run_undecorated(make_config(run, label_epochs=2))
-    return run
+    return short_run
 
 
 @pytest.fixture(autouse=True)

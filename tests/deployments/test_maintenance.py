@@ -18,20 +18,9 @@ from tasks.checks import check_files
 RunCli = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="module")
-def finished(
-    make_config: Callable[..., DistillConfig],
-    run_undecorated: Callable[[DistillConfig], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    run = tmp_path_factory.mktemp("maintenance") / "run"
-    run_undecorated(make_config(run, label_epochs=2))
-    return run
-
-
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def run(short_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(short_run, tmp_path / "run"))
 
 
 def _flip(path: Path) -> None:
@@ -50,10 +39,10 @@ def test_sound_run_in_one_line(run: Path, run_cli: RunCli) -> None:
     assert re.fullmatch(rf"{run}: \d+ files, [\d.]+ kB whole, sound \([\d.]+ s\)\n", out)
 
 
-def test_verify_starts_without_torch_and_prefect(finished: Path) -> None:
+def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
     code = (
         "import sys; from rded_core.io.verify_run import find_checked; from tasks.checks import check_files;"
-        f"import deployments.cli; assert not check_files(find_checked({str(finished)!r})).faults;"
+        f"import deployments.cli; assert not check_files(find_checked({str(short_run)!r})).faults;"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -99,6 +99,14 @@ def _repair(run: RunFolder) -> tuple[Findings, list[str]]:
     return repair(run, tell=told.append), told
 
 
+DESCRIBED = frozenset({"run.json", "work/run.json", "work/publish/dataset.json"})
+
+
+def _changed_since(before: Files, run: RunFolder) -> set[str]:
+    after = _files(run.root)
+    return {name for name in before | after if before.get(name) != after.get(name)}
+
+
 @pytest.mark.usefixtures("one_class")
 @pytest.mark.parametrize(
     "hurt",
@@ -116,8 +124,7 @@ def test_repair_makes_again_only_classes_with_damaged_files(run: RunFolder, hurt
     findings, told = _repair(run)
     assert not findings.faults
     assert len(told) >= len(hurt)
-    after = _files(run.root)
-    assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+    assert _changed_since(before, run) == set()
 
 
 @pytest.mark.parametrize("hurt", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
@@ -126,9 +133,7 @@ def test_repair_does_not_mind_other_classes_images(run: RunFolder, source: Path,
     _lose(source, "2")
     _hurt(run, hurt)
     assert not _repair(run)[0].faults
-    after = _files(run.root)
-    changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed == {"run.json", "work/run.json", "work/publish/dataset.json"}, "which name the source's digest"
+    assert _changed_since(before, run) == DESCRIBED, "which name the source's digest"
 
 
 def test_repair_refuses_a_class_whose_images_changed(run: RunFolder, source: Path, config: DistillConfig) -> None:
@@ -256,10 +261,8 @@ def test_repair_of_a_control_does_not_mind_other_classes_images(
     _lose(source, "2")
     _hurt(control, hurt)
     assert not _repair(run)[0].faults
-    after = _files(run.root)
-    changed = {name for name in before | after if before.get(name) != after.get(name)}
-    described = {"run.json", "work/run.json", "work/publish/dataset.json"}
-    assert changed == {f"work/controls/random/{name}" for name in described}, "which name the source's digest"
+    described = {f"{control.root.relative_to(run.root)}/{name}" for name in DESCRIBED}
+    assert _changed_since(before, run) == described, "which name the source's digest"
 
 
 def test_control_of_a_class_that_changed_is_not_made_again(

@@ -17,12 +17,13 @@ from tasks.checks import check_files
 MakeConfig = Callable[..., DistillConfig]
 Files = dict[str, bytes]
 
+CONTROL = "work/controls/*"
 KINDS = (
     *("run.json", "work/run.json", "forgotten.json", "work/forgotten.json", "evaluations/*.json"),
     *("work/evaluations/*.json", "work/index/*", "work/candidates/*", "work/observe/*", "work/realism/*"),
     *("work/selection/*", "work/squeeze/*", "work/soft_labels/epochs*", "work/soft_labels/images*", "work/publish/*"),
-    *("work/students/*.result.json", "work/students/*s0.json", "work/controls/*/run.json"),
-    *("work/controls/*/work/*/*", "work/controls/*/dataset/*", "dataset/SHA256SUMS", "dataset/*.*", "dataset/*/*"),
+    *("work/students/*.result.json", "work/students/*s0.json", f"{CONTROL}/run.json"),
+    *(f"{CONTROL}/work/*/*", f"{CONTROL}/dataset/*", "dataset/SHA256SUMS", "dataset/*.*", "dataset/*/*"),
 )
 """Each kind of file is hit before any is hit again."""
 

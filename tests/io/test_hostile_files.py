@@ -252,7 +252,7 @@ CLASSES = '[{"index": 0, "name": "a", "wnid": null, "folder": "a"}]'
 def test_a_dataset_of_other_json_is_damaged(tmp_path: Path, recipe: str, classes: str) -> None:
     (tmp_path / "recipe.json").write_text(recipe)
     (tmp_path / "classes.json").write_text(classes)
-    with pytest.raises(InputError, match=r"distil again, or fetch it again$"):
+    with pytest.raises(InputError, match=r"repair its run \(rded repair\), or fetch it again$"):
         DistilledDataset(DatasetFolder(tmp_path))
 
 

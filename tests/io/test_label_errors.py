@@ -16,8 +16,10 @@ from rded_core.io.distilled import DistilledDataset
 from rded_core.io.images import decode_image, encode_image
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.shards import read_shard, write_shard
+from rded_core.io.stored_images import REMEDY
 
 TABLE = r"epochs-000000-000009\.parquet"
+END = re.escape(REMEDY)
 
 
 @pytest.fixture
@@ -70,19 +72,22 @@ def test_a_damaged_table(copied: DatasetFolder, damage: str, num_workers: int) -
         data[opened.metadata.row_group(0).column(3).data_page_offset + 40] ^= 1
     table.write_bytes({"flipped": bytes(data), "cut": data[:1000], "empty": b"", "other": b"not a table" * 100}[damage])
     expect(
-        copied, rf"{TABLE} cannot be read: .+; distil again, or fetch it again", batch_size=2, num_workers=num_workers
+        copied,
+        rf"{TABLE} cannot be read: .+; {END}",
+        batch_size=2,
+        num_workers=num_workers,
     )
 
 
 def test_a_missing_table(copied: DatasetFolder) -> None:
     copied.soft_label_tables()[0].unlink()
-    expect(copied, rf"{TABLE} cannot be read: .+; distil again, or fetch it again")
+    expect(copied, rf"{TABLE} cannot be read: .+; {END}")
 
 
 @pytest.mark.parametrize("name", ["key", "batch", "column_order", "crop_top", "flip", "mix_weight", "logits"])
 def test_a_missing_column(copied: DatasetFolder, name: str) -> None:
     edit_tables(copied, lambda table: table.drop_columns(name))
-    expect(copied, rf"{TABLE} lacks a column: .*\b{name}\b.*; distil again, or fetch it again")
+    expect(copied, rf"{TABLE} lacks a column: .*\b{name}\b.*; {END}")
 
 
 def test_a_newer_schema_version(copied: DatasetFolder) -> None:
@@ -107,7 +112,7 @@ def test_a_codec_that_nobody_knows(copied: DatasetFolder) -> None:
 
 def test_features_without_the_teachers_last_layer(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_codec="features")
-    expect(copied, r"teacher_head\.parquet cannot be read: .+; distil again, or fetch it again")
+    expect(copied, rf"teacher_head\.parquet cannot be read: .+; {END}")
 
 
 def test_labels_of_other_images_of_the_same_names(copied: DatasetFolder) -> None:
@@ -127,7 +132,7 @@ def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
 
 def test_views_that_are_missing(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: table.slice(0, 4))
-    expect(copied, rf"{TABLE} has 4 views in epoch 0, not 6; distil again, or fetch it again")
+    expect(copied, rf"{TABLE} has 4 views in epoch 0, not 6; {END}")
 
 
 def test_epochs_that_are_missing(copied: DatasetFolder) -> None:
@@ -142,7 +147,7 @@ def test_epochs_that_are_missing(copied: DatasetFolder) -> None:
 def test_a_missing_image_tar(copied: DatasetFolder) -> None:
     tars = copied.image_tars()
     tars[-1].unlink()
-    expect(copied, r"holds (no|\d) images.*; distil again, or fetch it again")
+    expect(copied, rf"holds (no|\d) images.*; {END}")
 
 
 def test_a_class_that_classes_json_does_not_name(copied: DatasetFolder) -> None:
@@ -157,9 +162,12 @@ def test_a_class_that_classes_json_does_not_name(copied: DatasetFolder) -> None:
 )
 def test_a_recipe_without_mean_or_std(copied: DatasetFolder, name: str, value: Any) -> None:
     edit_recipe(copied, **{name: value})
-    expect(copied, r"recipe\.json names no mean and std of three numbers; distil again, or fetch it again")
+    expect(
+        copied,
+        rf"recipe\.json names no mean and std of three numbers; {END}",
+    )
 
 
 def test_a_dataset_without_labels(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_epochs=0)
-    expect(copied, "label_epochs must be >= 1, got 0", epochs=2)
+    expect(copied, "label_epochs must be a whole number >= 1, got 0", epochs=2)

@@ -22,20 +22,9 @@ from tasks.deep_checks import check_deep
 from tasks.versions import is_made_as_here
 
 
-@pytest.fixture(scope="module")
-def finished(
-    make_config: Callable[..., DistillConfig],
-    run_undecorated: Callable[[DistillConfig], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    run = tmp_path_factory.mktemp("deep") / "run"
-    run_undecorated(make_config(run, label_epochs=2))
-    return run
-
-
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> RunFolder:
-    return RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+def run(short_run: Path, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(short_run, tmp_path / "run")))
 
 
 def _deep(run: RunFolder) -> Findings:

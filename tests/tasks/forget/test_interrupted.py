@@ -1,0 +1,200 @@
+"""Forgetting that is killed, fails, or meets another writer."""
+
+import shutil
+from contextvars import Context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun
+from rded_core.io.locks import only_writer
+from rded_core.io.paths import RunFolder
+from tests.tasks.forget.runs import (
+    Forget,
+    MakeConfig,
+    RunUndecorated,
+    files_of,
+    killed_at,
+    lineage_row,
+    sums_of,
+    traces,
+)
+
+
+def test_killed_after_the_note_the_next_run_does_the_rest(
+    run: Path, finished: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    uri = lineage_row(run)["source_uri"]
+    with killed_at("tasks.forget.scrub"):
+        forget(run, uri)
+    again = Path(shutil.copytree(run, tmp_path / "again"))
+    forget(whole, uri)
+    run_undecorated(make_config(run))
+    assert sums_of(run) == sums_of(whole)
+    done = forget(again, uri)
+    assert done["uses"]
+    assert sums_of(again) == sums_of(whole)
+
+
+@pytest.mark.parametrize("killed", ["write_rows", "write_record", "write_shard", "drop_unit"])
+def test_killed_while_it_takes_out(
+    run: Path, finished: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated,
+    tmp_path: Path, killed: str,
+) -> None:  # fmt: skip
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    uri = lineage_row(run)["source_uri"]
+    with killed_at(f"tasks.scrub.{killed}"):
+        forget(run, uri)
+    forget(whole, uri)
+    run_undecorated(make_config(run))
+    assert sums_of(run) == sums_of(whole)
+
+
+@pytest.mark.parametrize("killed", ["tasks.forget.write_forgotten", "tasks.forget.scrub", "flows.forget.distill"])
+def test_killed_it_is_ended_by_the_same_name_though_the_source_has_it_no_more(
+    image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
+    tmp_path: Path, killed: str,
+) -> None:  # fmt: skip
+    config = make_config(tmp_path / "run", source=str(image_folder))
+    run_undecorated(config)
+    run_undecorated(
+        make_config(RunFolder(tmp_path / "run").control("random"), source=str(image_folder), selection="random")
+    )
+    run, row = tmp_path / "run", lineage_row(tmp_path / "run")
+    with killed_at(killed):
+        forget(run, row["source_uri"])
+    (image_folder / row["source_uri"]).unlink()
+    if "distill" in killed:
+        run_undecorated(config)
+    done = forget(run, row["source_uri"])
+    assert [(image["sha256"], image["uris"]) for image in done["images"]] == [
+        (row["source_sha256"], [row["source_uri"]])
+    ]
+    assert not traces(run, row["source_uri"].encode(), row["source_sha256"].encode())
+    with pytest.raises(InputError, match="of an image that was forgotten, no more than that is kept"):
+        forget(run, row["source_uri"])
+
+
+def test_a_forgetting_that_was_killed_is_ended_with_the_next(
+    run: Path,
+    forget: Forget,
+) -> None:
+    rows = [lineage_row(run, class_index=index) for index in (0, 1)]
+    with killed_at("tasks.forget.scrub"):
+        forget(run, rows[0]["source_uri"])
+    done = forget(run, rows[1]["source_uri"])
+    assert {image["sha256"] for image in done["images"]} == {row["source_sha256"] for row in rows}
+    assert not traces(run, *(row["source_sha256"].encode() for row in rows))
+
+
+def test_damaged_candidates_are_drawn_again_without_it(
+    run: Path, finished: Path, forget: Forget, tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    row = lineage_row(run)
+    (tar,) = (run / "work" / "candidates").glob("1-*.tar")
+    tar.write_bytes(tar.read_bytes()[:-1000])
+    for place in (run, whole):
+        forget(place, row["source_uri"])
+    assert sums_of(run) == sums_of(whole)
+    assert not traces(run, row["source_sha256"].encode())
+
+
+def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
+    other, lock = Context(), only_writer(RunFolder(run))
+    other.run(lock.__enter__)
+    with pytest.raises(InputError, match="is being written by"):
+        forget(run, lineage_row(run)["source_uri"])
+    other.run(lock.__exit__, None, None, None)
+    assert not (run / "forgotten.json").exists()
+
+
+def test_nobody_else_writes_between_its_steps(run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another forgetting might begin there, and be ended with this one."""
+    import flows.forget
+
+    distil, tried = flows.forget.distill, list[DistillConfig]()
+
+    def meddle(config: DistillConfig) -> dict[str, Any]:
+        tried.append(config)
+        with pytest.raises(InputError, match="is being written by"):
+            Context().run(only_writer(RunFolder(run)).__enter__)
+        return distil(config)
+
+    monkeypatch.setattr("flows.forget.distill", meddle)
+    forget(run, lineage_row(run)["source_uri"])
+    assert tried
+
+
+def test_only_what_was_asked_for_is_ended(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    begin_forgetting(run, {"a": ["1/a"]}, ["1/a"])
+    begin_forgetting(run, {"b": ["1/b"]}, ["1/b"])
+    end_forgetting(run, ["a"])
+    assert read_begun(run).images == {"b": ["1/b"]}
+    end_forgetting(run, ["b"])
+    assert not is_forgetting(run)
+
+
+@pytest.mark.parametrize("names", [[], ["SHA-256"]])
+def test_a_damaged_note_ends_nothing(run: Path, forget: Forget, names: list[str]) -> None:
+    digest = lineage_row(run)["source_sha256"]
+    with killed_at("tasks.forget.write_forgotten"):
+        forget(run, digest)
+    note = run / "work" / "forgetting.json"
+    note.write_bytes(note.read_bytes()[:-9])
+    with pytest.raises(
+        InputError, match=r"forgetting\.json is damaged: .*delete the file, then name them again: rded f"
+    ):
+        forget(run, *(digest for _ in names))
+    note.unlink()
+    forget(run, digest)
+    assert not traces(run, digest.encode())
+
+
+def test_run_that_never_finished_is_finished_without_it(
+    run: Path, finished: Path, forget: Forget, tmp_path: Path
+) -> None:
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    uri = lineage_row(run)["source_uri"]
+    shutil.rmtree(run / "dataset")
+    for stage in ("squeeze", "soft_labels", "publish"):
+        shutil.rmtree(run / "work" / stage)
+    for place in (run, whole):
+        forget(place, uri)
+    assert sums_of(run) == sums_of(whole)
+
+
+def test_failure_on_the_way_says_what_the_dataset_still_shows(
+    run: Path, finished: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("the disk is full")
+
+    whole = Path(shutil.copytree(finished, tmp_path / "whole"))
+    uri = lineage_row(run)["source_uri"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.publish.write_shard", fail)
+        told = "the disk is full; the images are noted as forgotten, but .*/run/dataset shows them until rded distill"
+        with pytest.raises(InputError, match=told):
+            forget(run, uri)
+    for place in (run, whole):
+        forget(place, uri)
+    assert sums_of(run) == sums_of(whole)
+
+
+def test_a_source_that_is_gone_is_told_before_anything_is_changed(
+    image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run_undecorated(make_config(run, source=str(image_folder)))
+    before, uri = files_of(run), lineage_row(run)["source_uri"]
+    shutil.rmtree(image_folder)
+    with pytest.raises(InputError):
+        forget(run, uri)
+    assert files_of(run) == before
