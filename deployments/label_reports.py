@@ -8,6 +8,7 @@ from deployments.reports import describe_kept, format_size
 from rded_core.io.label_description import LabelDescription, describe, show_views
 from rded_core.io.label_pictures import draw_labels
 from rded_core.io.lineage_pictures import require_picture_place, write_picture
+from rded_core.io.paths import find_dataset
 from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_summary import ClassSums
 from rded_core.stored_epochs import count_uses
@@ -15,15 +16,19 @@ from rded_core.stored_epochs import count_uses
 MOST_CLASSES = 50
 """Classes that are listed, one a line."""
 
+STRANGE = 0.05
+"""A class whose views the teacher agrees with less often is told: most likely the teacher means another."""
+
 
 def print_labels(directory: str, picture: str | None) -> None:
     """Prints how labels are stored, what takes the room, and how sure of each class they are; draws a picture of it."""
     labels = StoredLabels(directory)
     if picture:
-        require_picture_place(Path(picture), labels.folder.root)
+        _, run = find_dataset(directory)
+        require_picture_place(Path(picture), labels.folder.root, *([run.root] if run else []))
     description = describe(labels)
     kept = describe_kept(labels.num_epochs, labels.training_epochs)
-    told = f"{kept}, {labels.codec.name}, {format_size(labels.label_bytes())}"
+    told = f"{kept}, {labels.codec.name}, {format_size(labels.folder.label_bytes())}"
     typer.echo(f"labels      {told}")
     typer.echo(f"used        {_uses(labels)}")
     _print_bytes(description)
@@ -65,6 +70,14 @@ def _print_classes(labels: StoredLabels, description: LabelDescription) -> None:
         typer.echo(f"{'':<12}... {len(labels.classes) - MOST_CLASSES} more")
     typer.echo(f"{'':<12}{'all':<22}{_cells(sums, slice(None))}")
     typer.echo(f"{'':<12}{'unmixed views':<22}{_cells(description.plain, slice(None))}")
+    strange = [
+        label.name
+        for label, views, agree in zip(labels.classes, sums.views.tolist(), sums.agree.tolist(), strict=True)
+        if agree < STRANGE * views
+    ]
+    if strange:
+        told = f"{strange[0]}{f' and {len(strange) - 1} more classes' if strange[1:] else ''}"
+        typer.echo(f"note        the teacher hardly ever takes {told} for what it is: is its class order this one?")
 
 
 def _cells(sums: ClassSums, part: slice) -> str:

@@ -1,7 +1,7 @@
 """How much of the labels to store: what each way to store them loses, and which loses least within so many bytes."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, log
 
@@ -12,15 +12,23 @@ from torch.nn import functional
 
 from rded_core.errors import InputError
 
+ROWS_AT_ONCE = 1024
+"""Labels in float64 at a time."""
+
 
 def divergence(labels: Float[Tensor, "b k"], stored: Float[Tensor, "b k"], *, temperature: float) -> Float[Tensor, "b"]:
     """Computes KL(label || stored label) between softmaxes of logits at `temperature`, in nats, row by row, >= 0.
 
-    In float64: what fine codecs lose is smaller than float32's rounding.
+    In float64, some rows at a time: what fine codecs lose is smaller than float32's rounding.
     """
-    before = functional.log_softmax(labels.double() / temperature, dim=1)
-    after = functional.log_softmax(stored.double() / temperature, dim=1)
-    return functional.kl_div(after, before, reduction="none", log_target=True).sum(dim=1).clamp(min=0.0)
+
+    def diverge(labels: Tensor, stored: Tensor) -> Tensor:
+        before = functional.log_softmax(labels.double() / temperature, dim=1)
+        after = functional.log_softmax(stored.double() / temperature, dim=1)
+        return functional.kl_div(after, before, reduction="none", log_target=True).sum(dim=1).clamp(min=0.0)
+
+    parts = zip(labels.split(ROWS_AT_ONCE), stored.split(ROWS_AT_ONCE), strict=True)
+    return torch.cat([diverge(*part) for part in parts])
 
 
 def signal(labels: Float[Tensor, "b k"], *, temperature: float) -> Float[Tensor, "b"]:
@@ -35,15 +43,23 @@ def spread_over_views(
 
     Images with a single view among the rows are left out; 0 where there are no others.
     """
-    probs = functional.softmax(labels.double() / temperature, dim=1)
     _, place, counts = torch.unique(image, return_inverse=True, return_counts=True)
-    means = torch.zeros(len(counts), labels.shape[1], dtype=probs.dtype).index_add_(0, place, probs)
-    means = (means / counts[:, None])[place]
+    means = torch.zeros(len(counts), labels.shape[1], dtype=torch.float64)
+
+    def parts() -> Iterator[tuple[Tensor, Tensor]]:
+        for part, places in zip(labels.split(ROWS_AT_ONCE), place.split(ROWS_AT_ONCE), strict=True):
+            yield functional.softmax(part.double() / temperature, dim=1), places
+
+    for probs, places in parts():
+        means.index_add_(0, places, probs / counts[places][:, None])
     # xlogy: a probability that is no more than 0 says nothing, and its mean may be 0 too.
-    apart = (torch.xlogy(probs, probs) - torch.xlogy(probs, means)).sum(dim=1)[counts[place] > 1]
+    apart = torch.cat(
+        [(torch.xlogy(probs, probs) - torch.xlogy(probs, means[places])).sum(dim=1) for probs, places in parts()]
+    )
+    several = counts[place] > 1
     # The mean of n views is itself off by 1/n of the spread, so what they show is (n - 1) / n of it.
-    factor = (counts / (counts - 1))[place][counts[place] > 1]
-    return (apart * factor).mean().clamp(min=0.0) if len(apart) else apart.new_zeros(())
+    factor = (counts / (counts - 1))[place]
+    return (apart * factor)[several].mean().clamp(min=0.0) if several.any() else apart.new_zeros(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,8 @@ def _label_sample(plan: RunPlan, stored: ImagesToLabel, split: SplitNetwork | No
     network: nn.Module = split.trunk if split else load_teacher(config, plan.classes).classifier
     codec: Any = _Outputs()
     labeller = Labeller(fast_form(network, patch_px=config.size, size=config.size), codec)
-    return [batch for _, batch in label_passes(plan, range(sample_epochs(len(stored.keys))), stored, labeller)]
+    epochs = range(sample_epochs(len(stored.keys)))
+    return [batch for _, batch in label_passes(plan, epochs, stored, labeller, what="label a sample for the budget:")]
 
 
 def _encodings(

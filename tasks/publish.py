@@ -17,6 +17,7 @@ from rded_core.io.dataset_card import write_croissant, write_json, write_readme,
 from rded_core.io.distilled_samples import encode_sample
 from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, told_plainly
 from rded_core.io.findings import Findings
+from rded_core.io.label_choices import describe_excess
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
@@ -172,7 +173,11 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     write_json(folder.recipe, recipe)
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
-    notes = [*chance_notes(results.checks), *describe_shortages(plan, classes)]
+    notes = [
+        *chance_notes(results.checks),
+        *describe_shortages(plan, classes),
+        *describe_excess(chosen.why, folder.label_bytes(), "--label-budget"),
+    ]
     write_report(
         folder,
         stored=read_images(_first_tars(folder, classes), max_class=MAX_ROWS),
@@ -239,7 +244,7 @@ def _summary(
         "num_source": sum(entry["num_source"] for entry in classes),
         "rejected": dict(sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())),
         "image_bytes": sum(path.stat().st_size for path in folder.image_tars()),
-        "label_bytes": sum(path.stat().st_size for path in folder.label_files()),
+        "label_bytes": folder.label_bytes(),
         "label_epochs": recipe["label_epochs"],
         "training_epochs": recipe["epochs"],
         "label_codec": recipe["label_codec"],

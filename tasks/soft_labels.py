@@ -188,8 +188,11 @@ def label_passes(
     before: LabelsBefore | None = None,
     *,
     most: int | None = None,
+    what: str = "label",
 ) -> Iterator[tuple[int, LabelledBatch]]:
     """Yields the batches of a block's first `most` passes, by default of all, with their epochs, in order.
+
+    `what` is done is told in the log.
 
     Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
     others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
@@ -219,8 +222,8 @@ def label_passes(
 
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)[:most]
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
-    what = f"label epochs {block.start}-{block.stop - 1}"
-    for drawn, encoded in track(labelled, total=len(groups), what=what):
+    told = f"{what} epochs {block.start}-{block.stop - 1}"
+    for drawn, encoded in track(labelled, total=len(groups), what=told):
         sizes = [len(rows) for _, _, rows, _ in drawn]
         parts = {name: column.split(sizes) for name, column in encoded.items()}
         for number, (epoch, _, rows, views) in enumerate(drawn):

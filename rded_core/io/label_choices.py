@@ -105,6 +105,13 @@ def describe_choices(why: dict[str, Any], codec: str, epochs: int) -> list[str]:
     return lines
 
 
+def describe_excess(why: dict[str, Any] | None, num_bytes: int, option: str) -> list[str]:
+    """Says that labels took more than their budget, where they did: sizes are estimated from a sample."""
+    if why is None or num_bytes <= why["budget_bytes"]:
+        return []
+    return [f"labels take {num_bytes} bytes, more than the {why['budget_bytes']} of {option}; give a smaller one"]
+
+
 def _measure_codec(codec: Codec, encoded: Encoded, sample: LabelSample) -> CodecMeasure:
     sizes = measure_bytes(sample.batches, encoded, codec=codec, keys=sample.keys, class_indices=sample.class_indices)
     lost = divergence(sample.logits, codec.decode(encoded), temperature=sample.temperature)

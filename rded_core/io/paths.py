@@ -216,6 +216,10 @@ class DatasetFolder:
         """Lists all files that hold labels: the tables, and the teacher's last layer where they need it."""
         return [*self.soft_label_tables(), *([self.teacher_head] if self.teacher_head.is_file() else [])]
 
+    def label_bytes(self) -> int:
+        """Counts the bytes of its labels, and of the last layer that they need."""
+        return sum(path.stat().st_size for path in self.label_files())
+
     def lineage_tables(self) -> list[Path]:
         return sorted((self.root / "lineage").glob("*.parquet"))
 

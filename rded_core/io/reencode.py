@@ -26,6 +26,7 @@ from rded_core.io.label_choices import (
     LabelSample,
     choose_labels_within,
     describe_choices,
+    describe_excess,
     list_codecs,
     sample_epochs,
 )
@@ -34,7 +35,7 @@ from rded_core.io.report import describe_labels
 from rded_core.io.run_records import holds_run
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.stored_labels import StoredLabels
-from rded_core.label_budget import divergence, signal
+from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes
 
 EXACTNESS = ("float16", "int8", "features", "int4", "topk")
@@ -172,13 +173,15 @@ def _write_new(
     finally:
         shutil.rmtree(staged.root, ignore_errors=True)
     new = DatasetFolder(out)
+    num_bytes = new.label_bytes()
     return {
         "dataset": str(out),
         "codec": target.name,
         "epochs": epochs,
         "training_epochs": labels.training_epochs,
-        "bytes": sum(path.stat().st_size for path in new.label_files()),
-        "before": {"codec": labels.codec.name, "epochs": labels.num_epochs, "bytes": labels.label_bytes()},
+        "bytes": num_bytes,
+        "excess": describe_excess(why, num_bytes, "--budget"),
+        "before": {"codec": labels.codec.name, "epochs": labels.num_epochs, "bytes": labels.folder.label_bytes()},
         **lost,
     }
 
@@ -213,11 +216,14 @@ def _recoded(labels: StoredLabels, block: range, target: Codec) -> Iterator[tupl
 
 
 def _measure_loss(labels: StoredLabels, target: Codec, epochs: int) -> dict[str, float]:
-    """Measures on the first epochs what the other codec loses, in nats, beside what labels say."""
+    """Measures on the first epochs what the other codec and fewer epochs lose, in nats, beside what labels say."""
     sample, stored = _sample(labels, epochs)
     decoded = target.decode(_in_codec(labels, target, stored))
+    image = torch.cat([batch[0] for batch in sample.batches])
+    spread = float(spread_over_views(sample.logits, image, temperature=labels.temperature))
     return {
         "loss_nats": float(divergence(sample.logits, decoded, temperature=labels.temperature).mean()),
+        "reuse_nats": reuse_loss(spread, epochs=epochs, wanted=labels.num_epochs),
         "signal_nats": float(signal(sample.logits, temperature=labels.temperature).mean()),
     }
 
@@ -253,15 +259,23 @@ def _describe(labels: StoredLabels, staged: DatasetFolder, recipe: dict[str, Any
     write_sums(staged)
 
 
+def _describe_loss(record: dict[str, Any], what: str, name: str) -> str:
+    share = 100 * record[name] / max(record["signal_nats"], 1e-30)
+    return f"{what:<12}loses {record[name]:.2g} nats a view, {share:.3g} % of what the labels say"
+
+
 def describe_new(record: dict[str, Any]) -> list[str]:
     """Returns what `reencode` did, line by line."""
-    before, share = record["before"], 100 * record["loss_nats"] / max(record["signal_nats"], 1e-30)
-    lines = [f"rounding    loses {record['loss_nats']:.2g} nats a view, {share:.3g} % of what the labels say"]
+    before = record["before"]
+    lines = [_describe_loss(record, "rounding", "loss_nats")]
+    if 1 < record["epochs"] < before["epochs"]:  # of one epoch, nothing tells how much views differ
+        lines.append(_describe_loss(record, "reuse", "reuse_nats"))
     if _keeps_more(record["codec"], before["codec"]):
         told = f"{record['codec']} keeps no more than the {before['codec']} labels that it was made of"
         lines.append(f"note        {told}: what those had lost stays lost")
     elif record["bytes"] > before["bytes"]:
         lines.append("note        that is more than before")
+    lines += [f"note        {line}" for line in record["excess"]]
     lines.append(
         f"next        rded evaluate {quote(record['dataset'])} --val VALIDATION_IMAGES --student NAME --controls none"
     )

@@ -145,10 +145,6 @@ class StoredLabels:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.table(0)} cannot be read: {first_line(error)}") from error
 
-    def label_bytes(self) -> int:
-        """Counts the bytes of the tables, and of the last layer that they need."""
-        return sum(path.stat().st_size for path in self.folder.label_files())
-
     @cached_property
     def _reader(self) -> LabelReader:
         return LabelReader(self.keys, self.codec)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,7 +32,7 @@ def test_labels_are_stored_anew(finished: Path, tmp_path: Path, run_cli: RunCli)
     code, out, err = run_cli("labels", finished, "--codec", "int8", "--epochs", 3, "--out", tmp_path / "new")
     assert (code, err) == (0, "")
     lines = {line.split()[0]: line for line in out.splitlines()}
-    assert list(lines) == ["dataset", "before", "labels", "rounding", "next"]
+    assert list(lines) == ["dataset", "before", "labels", "rounding", "reuse", "next"]
     assert "4 epochs, float16, " in lines["before"]
     assert "3 of 4 epochs, int8, " in lines["labels"]
     assert f"rded evaluate {tmp_path / 'new'} --val VALIDATION_IMAGES --student NAME --controls none" in lines["next"]
@@ -74,6 +75,18 @@ def test_labels_are_described_and_drawn(finished: Path, tmp_path: Path, run_cli:
     assert check_files(DatasetFolder(finished / "dataset")).faults == []
 
 
+def test_classes_that_the_teacher_never_takes_for_themselves_are_told(
+    make_config: Callable[..., DistillConfig], run_undecorated: Callable[[DistillConfig], Path], save_untrained: Any,
+    tmp_path: Path, run_cli: RunCli,
+) -> None:  # fmt: skip
+    """As where its class order is another; an untrained teacher takes everything for one class."""
+    dataset = run_undecorated(make_config(tmp_path / "run", label_epochs=2, mix="none", teacher="rded:convnet3",
+                                          teacher_weights=str(save_untrained()), force=True))  # fmt: skip
+    code, out, _ = run_cli("labels", dataset, "--describe")
+    assert code == 0
+    assert "1 more classes for what it is: is its class order this one?" in out
+
+
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
@@ -90,11 +103,13 @@ def test_labels_are_described_and_drawn(finished: Path, tmp_path: Path, run_cli:
         (["--codec", "int8", "--out", "RUN/other"], "lies inside"),
         (["--describe", "--codec", "int8"], "--describe changes nothing"),
         (["--describe", "--picture", "labels.gif"], "must end in"),
+        (["--describe", "--picture", "RUN/labels.png"], "whose files are all accounted for"),
         (["--codec", "int8", "--picture", "labels.png", "--out", "NEW"], "--picture goes with --describe"),
     ],
 )
 def test_mistakes_are_one_line(finished: Path, tmp_path: Path, run_cli: RunCli, flags: list[str], what: str) -> None:
     places = {"NEW": str(tmp_path / "new"), "RUN/dataset": f"{finished}/dataset", "RUN/other": f"{finished}/other"}
+    places["RUN/labels.png"] = f"{finished}/labels.png"
     code, out, err = run_cli("labels", finished, *(places.get(flag, flag) for flag in flags))
     assert (code, out) == (2, "")
     assert err.startswith("rded: error: ")

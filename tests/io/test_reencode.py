@@ -13,9 +13,10 @@ import torch
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
+from rded_core.io.label_choices import describe_excess
 from rded_core.io.label_description import OVERHEAD, count_bytes, describe, show_views
 from rded_core.io.paths import DatasetFolder
-from rded_core.io.reencode import reencode
+from rded_core.io.reencode import describe_new, reencode
 from rded_core.io.stored_labels import StoredLabels
 from tasks.checks import check_files
 
@@ -90,9 +91,10 @@ def test_the_same_labels_give_the_same_bytes(published: Published, tmp_path: Pat
 @pytest.mark.parametrize("share", [0.2, 0.45, 0.7])
 @pytest.mark.parametrize("before", ["float16", "features"])
 def test_a_budget_is_kept_and_told(published: Published, tmp_path: Path, before: str, share: float) -> None:
-    budget, lines = int(share * StoredLabels(str(published[before])).label_bytes()), list[str]()
+    budget, lines = int(share * StoredLabels(str(published[before])).folder.label_bytes()), list[str]()
     record = reencode(str(published[before]), tmp_path / "new", budget=budget, tell=lines.append)
     assert record["bytes"] == sum(path.stat().st_size for path in DatasetFolder(tmp_path / "new").label_files())
+    assert not record["excess"]
     assert record["bytes"] <= budget
     why = json.loads((tmp_path / "new" / "recipe.json").read_text())["label_choice"]
     assert (why["budget_bytes"], why["measured_on"]) == (budget, f"views with their labels as {before}")
@@ -165,7 +167,7 @@ def test_epochs_that_are_left_out_need_not_be_whole(published: Published, tmp_pa
 def test_bytes_by_column_are_the_files(published: Published, codec: str) -> None:
     labels = StoredLabels(str(published[codec]))
     columns = count_bytes(labels)
-    assert sum(columns.values()) == labels.label_bytes()
+    assert sum(columns.values()) == labels.folder.label_bytes()
     assert min(columns.values()) > 0
     assert list(columns)[-1] == OVERHEAD
 
@@ -190,3 +192,15 @@ def test_views_of_one_image_are_those_that_students_see(published: Published) ->
         rows = labels.read_epoch(view.epoch).rows.tolist()
         torch.testing.assert_close(view.logits, _epoch(published["float16"], view.epoch)[rows.index(1)])
         assert view.pixels.shape == (3, 32, 32)
+
+
+def test_labels_above_their_budget_are_told() -> None:
+    assert describe_excess(None, 10**9, "--budget") == describe_excess({"budget_bytes": 100}, 100, "--budget") == []
+    (line,) = describe_excess({"budget_bytes": 100}, 101, "--budget")
+    assert line == "labels take 101 bytes, more than the 100 of --budget; give a smaller one"
+
+
+def test_fewer_epochs_lose_what_views_differ_by(published: Published, tmp_path: Path) -> None:
+    records = [reencode(str(published["float16"]), tmp_path / str(n), epochs=n) for n in (6, 3)]
+    assert 0 < records[0]["reuse_nats"] < records[1]["reuse_nats"]
+    assert all(any(line.startswith("reuse ") for line in describe_new(record)) for record in records)
