@@ -11,6 +11,11 @@ DATABASE = typer.Option(
     "--database", metavar="URL", help="The server's database, such as postgresql://... (default SQLite)."
 )
 
+OUT = typer.Argument(metavar="OUT", help="Run folder of rded distill.")
+EVERY = typer.Option("--every", metavar="TIME", help="How often, from now on: 90s, 30m, 12h, 1d.")
+CRON = typer.Option("--cron", metavar="FIELDS", help="When, as cron says it, in UTC: '0 3 * * *'.")
+OFF = typer.Option("--off", help="Have no schedule any more.")
+
 
 def up(
     host: Annotated[str, HOST] = "127.0.0.1",
@@ -40,7 +45,22 @@ def down() -> None:
     stop(typer.echo)
 
 
+def schedule(
+    out: Annotated[str, OUT],
+    every: Annotated[str | None, EVERY] = None,
+    cron: Annotated[str | None, CRON] = None,
+    off: Annotated[bool, OFF] = False,
+) -> None:
+    """Have a run folder brought up to date by itself, with the config of its run.json; again, to change when."""
+    from deployments.schedules import schedule_of, set_schedule
+
+    folder = set_schedule(out, None if off else schedule_of(every, cron))
+    when = f"every {every}" if every else f"at {cron} (UTC)"
+    typer.echo(f"{folder}: {'not refreshed by itself any more' if off else f'refreshed {when}'}")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("up", short_help="Start a Prefect server and a worker here.")(up)
     app.command("down", short_help="Stop what rded up has started.")(down)
+    app.command("schedule", short_help="Have a run folder brought up to date by itself.")(schedule)
