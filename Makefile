@@ -4,10 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test soak bench check lint types contracts format clean
+.PHONY: demo up down test soak bench check lint types contracts format clean
 
 demo: $(STAMP)  ## the main job end to end on digits that come with a package
 	$(BIN)/rded demo --out demo-out
+
+up: $(STAMP)  ## a Prefect server and a worker on this machine, with the flows as deployments
+	$(BIN)/rded up
+
+down: $(STAMP)  ## stop what `make up` started
+	$(BIN)/rded down
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -q

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,11 @@ def is_online(client: Any, pool: str, worker: str) -> bool:
     return any(each.name == worker and each.status == WorkerStatus.ONLINE for each in workers)
 
 
-def count_running(client: Any, pool: str) -> int:
-    """Returns how many flow runs of a work pool are under way."""
+def end_runs(client: Any, pool: str, pids: Collection[int]) -> int:
+    """Marks runs that were under way in processes that have been stopped as crashed, and returns how many.
+
+    Nobody else would, and they would hold their places under the deployments' limits.
+    """
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterState,
@@ -108,9 +111,14 @@ def count_running(client: Any, pool: str) -> int:
         WorkPoolFilterName,
     )
     from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
 
+    under_way = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
     runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=under_way)),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
     )
-    return len(runs)
+    stopped = [run for run in runs if run.infrastructure_pid in map(str, pids)]
+    for run in stopped:
+        client.set_flow_run_state(run.id, Crashed(message="stopped by rded down"), force=True)
+    return len(stopped)

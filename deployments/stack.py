@@ -1,11 +1,12 @@
 """``rded up`` and ``rded down``: a Prefect server and one worker on this machine, started and stopped as one."""
 
 import fcntl
+import logging
 import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from deployments.processes import Started, find_marked, kill, start, stop
 from deployments.server_setup import (
     apply_deployments,
     client_of,
-    count_running,
     create_pool,
+    end_runs,
     is_healthy,
     is_online,
 )
@@ -47,6 +48,8 @@ POLL_S = 0.5
 TAIL_LINES = 12
 
 Tell = Callable[[str], object]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,29 +183,35 @@ def _told(log: Path, tell: Tell) -> Generator[None]:
 
 def _stop(stack: Stack, tell: Tell) -> None:
     """Stops the worker, its runs and the server, whatever is left of them, and forgets the stack."""
-    if num_runs := _count_runs(stack):
-        tell(f"{counted(num_runs, 'run')} under way: stopped with the worker, and gone on with when run again")
-    for name, part in (("worker", stack.worker), ("server", stack.server)):
-        process = part.find() if part else None
-        if process:
-            stop(process, grace_s=STOP_S)
-            tell(f"{name} stopped")
-        elif part:
-            tell(f"{name} had ended")
+    pids = {process.pid for process in find_marked(stack.mark)}
+    _stop_part("worker", stack.worker, tell)
+    if num_runs := _end_runs(stack, pids):
+        tell(f"{counted(num_runs, 'run')} under way stopped with it; run again, they go on where they were")
+    _stop_part("server", stack.server, tell)
     if left := find_marked(stack.mark):
         kill(left)
         tell(f"{counted(len(left), 'process')} that they had left behind: killed")
     state_file().unlink(missing_ok=True)
 
 
-def _count_runs(stack: Stack) -> int:
-    """Returns how many runs are under way; none where the server does not say."""
-    if not _runs(stack):
+def _stop_part(name: str, part: Started | None, tell: Tell) -> None:
+    process = part.find() if part else None
+    if process:
+        stop(process, grace_s=STOP_S)
+    if part:
+        tell(f"{name} {'stopped' if process else 'had ended'}")
+
+
+def _end_runs(stack: Stack, pids: Collection[int]) -> int:
+    """Has the server know that runs in processes of the stack have ended; returns how many, as far as it answers."""
+    auth = server_auth(os.environ)
+    if not (stack.server and stack.server.find() and is_healthy(stack.api_url, auth)):
         return 0
     try:
-        with client_of(stack.api_url, server_auth(os.environ)) as client:
-            return count_running(client, stack.pool)
-    except httpx.HTTPError:
+        with client_of(stack.api_url, auth) as client:
+            return end_runs(client, stack.pool, pids)
+    except httpx.HTTPError as error:
+        _LOG.warning("runs under way could not be marked as ended: %s", error)
         return 0
 
 
