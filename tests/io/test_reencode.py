@@ -12,6 +12,7 @@ import torch
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io import reencode as reencode_module
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.label_choices import describe_excess
 from rded_core.io.label_description import OVERHEAD, count_bytes, describe, show_views
@@ -192,6 +193,25 @@ def test_views_of_one_image_are_those_that_students_see(published: Published) ->
         rows = labels.read_epoch(view.epoch).rows.tolist()
         torch.testing.assert_close(view.logits, _epoch(published["float16"], view.epoch)[rows.index(1)])
         assert view.pixels.shape == (3, 32, 32)
+
+
+def test_another_dataset_in_its_place_meanwhile_is_told(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the run that it lies in is distilled again: labels of one and images of the other are never mixed."""
+    old = Path(shutil.copytree(published["float16"], tmp_path / "old"))
+    measure = reencode_module._measure_loss
+
+    def swap(*arguments: Any) -> Any:
+        measured = measure(*arguments)
+        shutil.rmtree(old)
+        shutil.copytree(published["features"], old)
+        return measured
+
+    monkeypatch.setattr(reencode_module, "_measure_loss", swap)
+    with pytest.raises(InputError, match="old became another dataset meanwhile; run the same command again"):
+        reencode(str(old), tmp_path / "new", codec="int8")
+    assert list(tmp_path.iterdir()) == [old]
 
 
 def test_labels_above_their_budget_are_told() -> None:
