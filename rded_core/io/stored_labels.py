@@ -57,12 +57,13 @@ class StoredLabels:
         self.num_epochs, self.training_epochs = opened.num_epochs, opened.training_epochs
 
     def require_whole(self, paths: Iterable[Path]) -> None:
-        """Raises InputError where a file has other bytes than SHA256SUMS says; each is looked at once."""
+        """Raises InputError where a file has other bytes than SHA256SUMS said; each is looked at once."""
         findings = Findings(self.folder.root, remedy="")
         for path in (path for path in paths if path not in self._whole):
             name = path.relative_to(self.folder.root).as_posix()
             findings.hold(path, self._sums.get(name, ""), self.folder.sums.name)
         for fault in findings.faults:
+            self.require_unchanged()
             raise InputError(
                 f"{fault.path} is {fault.kind}: {fault.what}; see rded verify {quote(str(self.folder.root))}"
             )
