@@ -98,9 +98,10 @@ RUNNER_OPTION = Annotated[
     str | None,
     typer.Option(
         "--runner",
-        metavar="thread|process|dask|tcp://HOST:PORT",
-        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask (a "
-        "Dask cluster on this machine), or a Dask scheduler's address; changes nothing in the result.",
+        metavar="thread|process|dask|ray|tcp://HOST:PORT|ray://HOST:PORT",
+        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask "
+        "or ray (a cluster on this machine), or the address of a Dask scheduler or Ray cluster; changes nothing in the "
+        "result.",
     ),
 ]
 
@@ -109,8 +110,8 @@ TASK_WORKERS_OPTION = Annotated[
     typer.Option(
         "--task-workers",
         metavar="N",
-        help="Worker processes of --runner process or dask, which share the cores; by default one for every four, and "
-        "two at least.",
+        help="Worker processes of --runner process, dask or ray, which share the cores; by default one for every four, "
+        "and two at least.",
     ),
 ]
 

@@ -19,6 +19,9 @@ MOST_CLASSES = 50
 STRANGE = 0.05
 """A class whose views the teacher agrees with less often is told: most likely the teacher means another."""
 
+ENOUGH_VIEWS = 30
+"""Of fewer views of a class nothing is told: mixed ones show little of it."""
+
 
 def print_labels(directory: str, picture: str | None) -> None:
     """Prints how labels are stored, what takes the room, and how sure of each class they are; draws a picture of it."""
@@ -73,7 +76,7 @@ def _print_classes(labels: StoredLabels, description: LabelDescription) -> None:
     strange = [
         label.name
         for label, views, agree in zip(labels.classes, sums.views.tolist(), sums.agree.tolist(), strict=True)
-        if agree < STRANGE * views
+        if views >= ENOUGH_VIEWS and agree < STRANGE * views
     ]
     if strange:
         told = f"{strange[0]}{f' and {len(strange) - 1} more classes' if strange[1:] else ''}"

@@ -66,8 +66,6 @@ def _try_all(runner: Any, task: Any, plan: Any, rows: dict[int, tuple[Any, ...]]
 
 
 def _wait_for(runner: Any, future: Any) -> Any:
-    while True:
-        future.wait(POLL_S)
-        if future.wrapped_future.done():
-            return future.result()
+    while not runner.wait(future, POLL_S):
         runner.check()
+    return future.result()

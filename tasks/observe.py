@@ -22,7 +22,7 @@ from rded_core.realism import classify
 from rded_core.wording import counted
 from tasks.candidates import read_candidate
 from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import NETWORK_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
 from tasks.units import StageResult, Unit, Worklist
@@ -44,7 +44,7 @@ TELLING = 5
 """Images of a class below which its own accuracy says nothing."""
 
 
-@task(name=STAGE, task_run_name="check {role}", **STAGE_POLICY)
+@task(name=STAGE, task_run_name="check {role}", **NETWORK_POLICY)
 def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> StageResult:
     """Measures the observer's or teacher's top-1 on a sample of the candidates, whole images, over all and by class.
 

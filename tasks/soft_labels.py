@@ -27,7 +27,7 @@ from rded_core.views import ViewRecipe, draw_views
 from tasks.label_codecs import Labeller, LabelPlan, label_temperature, load_labeller
 from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images
 from tasks.networks import device_of, load_teacher, num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import NETWORK_POLICY
 from tasks.prepare import RunPlan
 from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
@@ -71,7 +71,7 @@ def label_batch_size(config: DistillConfig, *, num_classes: int, num_images: int
     return min(config.label_batch_size or published, num_images)
 
 
-@task(name=STAGE, task_run_name="label epochs {block.start}-{block.stop}", **STAGE_POLICY)
+@task(name=STAGE, task_run_name="label epochs {block.start}-{block.stop}", **NETWORK_POLICY)
 def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[StageResult]) -> StageResult:
     """Writes the views of a block of epochs with the teacher's labels, made from the images as stored.
 

@@ -39,7 +39,7 @@ from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
 from rded_core.schedules import look_epochs, stretched_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
-from tasks.policies import STAGE_POLICY
+from tasks.policies import NETWORK_POLICY
 from tasks.progress import run_logger, track
 from tasks.units import Unit, run_unit
 
@@ -64,7 +64,7 @@ class TrainingSet:
     epochs: int | None = None
 
 
-@task(name=STAGE, task_run_name="{config.student} on {chosen.name}, seed {seed}", **STAGE_POLICY)
+@task(name=STAGE, task_run_name="{config.student} on {chosen.name}, seed {seed}", **NETWORK_POLICY)
 def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, seed: int) -> Record:
     """Trains a student under the protocol and writes its accuracy at six looks over the last fifth of training.
 

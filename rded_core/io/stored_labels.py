@@ -129,7 +129,11 @@ class StoredLabels:
     def read_epoch(self, epoch: int) -> EpochLabels:
         """Reads one epoch, labels as stored; raises InputError where its table is missing or damaged."""
         self.require_whole([self.table(epoch)])
-        return self._reader.read_epoch(self.table(epoch), epoch % EPOCHS_PER_FILE)
+        try:
+            return self._reader.read_epoch(self.table(epoch), epoch % EPOCHS_PER_FILE)
+        except InputError:
+            self.require_unchanged()
+            raise
 
     def batches(self, epochs: Iterable[int]) -> Iterable[tuple[int, LabelledBatch]]:
         """Yields the recorded batches of epochs, each with its epoch."""
