@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deployments import lineage
+from deployments import lineage, operate
 from deployments.environment import (
     prepare_environment,
     server_for_workers,
@@ -127,6 +127,7 @@ app.command("train-observer", help="Train an observer (or teacher) on your image
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
 lineage.register(app)
+operate.register(app)
 
 
 app.command("labels", short_help="Describe labels, or store them in less room.")(labels)

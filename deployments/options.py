@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import re
 import types
 import typing
 from collections.abc import Callable
@@ -11,14 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from rded_core.errors import InputError
+from rded_core.fields import field_help
 
 ALIASES: dict[str, list[str]] = {"out": ["-o"], "config": ["-c"]}
-
-
-def field_help(config_class: type) -> dict[str, str]:
-    """Reads the ``Attributes`` section of a config's docstring: field name to its line."""
-    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)$", inspect.getdoc(config_class) or "", flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def with_options(

@@ -5,8 +5,9 @@ from typing import Any
 from prefect import flow
 
 from flows.fan_out import each, once
+from flows.forms import DistillForm
 from rded_core.choices import RedoWord
-from rded_core.config import DistillConfig, Rerun
+from rded_core.config import Rerun
 from tasks.candidates import check_rejected, draw_candidates
 from tasks.label_choice import choose_labels
 from tasks.label_codecs import require_codec
@@ -21,7 +22,7 @@ from tasks.squeeze import tile
 
 @flow(name="distill", flow_run_name="{config.selection} of {config.source} at ipc {config.ipc}")
 def distill(
-    config: DistillConfig, only_classes: list[str] | None = None, redo: list[RedoWord] | None = None
+    config: DistillForm, only_classes: list[str] | None = None, redo: list[RedoWord] | None = None
 ) -> dict[str, Any]:
     """Distils a source into ``OUT/dataset`` and returns its summary; run again, it does what is not done or not true.
 

@@ -5,14 +5,18 @@ from typing import Any
 from prefect import flow
 
 from flows.distill import distill
-from rded_core.config import EvaluateConfig
+from flows.forms import EvaluateForm
 from tasks.evaluation import control_set, prepare_evaluation, sum_up
 from tasks.students import train_student
 
 
 @flow(name="evaluate", flow_run_name="{config.student} on {config.dataset}")
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Trains one student a seed on the dataset and on each control, and returns the table of accuracies."""
+def evaluate(config: EvaluateForm) -> dict[str, Any]:
+    """Trains one student a seed on the dataset and on each control, and returns the table of accuracies.
+
+    Args:
+        config: what to evaluate, with which student, and how.
+    """
     plan = prepare_evaluation(config)
     sets = [plan.distilled]
     for name, control in plan.controls.items():

@@ -4,11 +4,15 @@ from typing import Any
 
 from prefect import flow
 
-from rded_core.config import TrainObserverConfig
+from flows.forms import TrainObserverForm
 from tasks.train_observer import train_observer as train_stage
 
 
 @flow(name="train-observer", flow_run_name="{config.arch} on {config.source}")
-def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
-    """Trains one network on a labelled source, as observer or teacher, and returns its record."""
+def train_observer(config: TrainObserverForm) -> dict[str, Any]:
+    """Trains one network on a labelled source, as observer or teacher, and returns its record.
+
+    Args:
+        config: what to train, on what, and how.
+    """
     return train_stage(config)

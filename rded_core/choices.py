@@ -1,4 +1,4 @@
-"""Closed sets of names, and the checks of configs."""
+"""Closed sets of names, and their checks."""
 
 from typing import Literal
 
@@ -19,13 +19,6 @@ StudentLoss = Literal["kl", "gift"]
 
 LABEL_CODECS = ("float16", "int8", "int4", "features", "topk")
 """Ways to store labels; ``topk`` may name its number of classes, as in ``topk:50``."""
-
-
-def at_least(low: int, **values: int | None) -> None:
-    """Raises InputError where a number, given by its field's name, is below `low`; None is no number."""
-    for name, value in values.items():
-        if value is not None and value < low:
-            raise InputError(f"{name} must be >= {low}, got {value}")
 
 
 def one_of(choices: tuple[str, ...], **values: str) -> None:

@@ -4,7 +4,7 @@ The ``Attributes`` section of each class is the help text of its flag and of its
 """
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, get_args
 
 from rded_core.choices import (
     Control,
@@ -18,12 +18,19 @@ from rded_core.choices import (
     RedoWord,
     Selection,
     StudentLoss,
-    at_least,
     one_of,
     require_codec,
 )
 from rded_core.errors import InputError
+from rded_core.fields import Bounds, check_fields
 from rded_core.sizes import parse_size
+
+ABOVE_ZERO = Bounds(0, above=True)
+Positive = Annotated[int, Bounds(1)]
+MaybePositive = Annotated[int | None, Bounds(1)]
+Seed = Annotated[int, Bounds(0)]
+Side = Annotated[int, Bounds(8)]
+AreaShare = Annotated[float, Bounds(0, 1, above=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,69 +84,52 @@ class DistillConfig:
 
     source: str
     observer: str
-    ipc: int
+    ipc: Positive
     out: str
     weights: str | None = None
     observer_classes: str | None = None
     teacher: str | None = None
     teacher_weights: str | None = None
     teacher_classes: str | None = None
-    num_candidates: int = 300
-    num_crops: int = 5
-    factor: int = 2
-    size: int = 224
-    crop_scale_min: float = 0.08
-    label_epochs: int = 300
+    num_candidates: Positive = 300
+    num_crops: Positive = 5
+    factor: Annotated[int, Bounds(1, 16)] = 2
+    size: Side = 224
+    crop_scale_min: AreaShare = 0.08
+    label_epochs: Positive = 300
     label_codec: str = "auto"
     label_budget: str | None = None
     protocol: LabelProtocolName = "paper"
-    label_batch_size: int | None = None
+    label_batch_size: Annotated[int | None, Bounds(2)] = None
     mix: Mix = "cutmix"
-    temperature: float | None = None
+    temperature: Annotated[float | None, ABOVE_ZERO] = None
     flip: bool = True
-    seed: int = 0
+    seed: Seed = 0
     classes: tuple[str, ...] | None = None
-    classes_per_shard: int | None = None
+    classes_per_shard: MaybePositive = None
     image_format: ImageFormat = "jpeg"
-    image_quality: int = 90
+    image_quality: Annotated[int, Bounds(1, 100)] = 90
     device: str = "auto"
     precision: Precision = "auto"
     decoder: Decoder = "cpu"
-    workers: int | None = None
+    workers: MaybePositive = None
     allow_fewer: bool = False
     force: bool = False
-    max_rejected: float = 0.1
+    max_rejected: Annotated[float, Bounds(0, 1)] = 0.1
     selection: Selection = "realism"
 
     def __post_init__(self) -> None:
-        at_least(1, ipc=self.ipc, num_candidates=self.num_candidates, num_crops=self.num_crops)
-        at_least(1, label_epochs=self.label_epochs, classes_per_shard=self.classes_per_shard, workers=self.workers)
-        at_least(0, seed=self.seed)
-        at_least(2, label_batch_size=self.label_batch_size)
-        at_least(8, size=self.size)
-        one_of(("jpeg", "png", "webp"), image_format=self.image_format)
-        one_of(("paper", "standard"), protocol=self.protocol)
-        one_of(("cutmix", "mixup", "none"), mix=self.mix)
-        one_of(("realism", "mosaic", "random"), selection=self.selection)
-        one_of(("auto", "float32", "bfloat16"), precision=self.precision)
-        one_of(("cpu", "cuda"), decoder=self.decoder)
+        check_fields(self)
         require_codec(self.label_codec)
         if self.label_budget is not None:
             parse_size(self.label_budget)
         if self.decoder == "cuda" and not self.device.startswith(("auto", "cuda")):
             raise InputError(f"decoder cuda needs device cuda, got {self.device!r}; give --decoder cpu")
-        if not 1 <= self.factor <= 16 or self.factor > self.size // 8:
+        if self.factor > self.size // 8:
             raise InputError(
-                f"factor must be 1 to 16 with patches of at least 8 px, got {self.factor} at size {self.size}"
+                f"factor must leave patches of at least 8 px, got {self.factor} at size {self.size}; "
+                f"{self.size // 8} is the most"
             )
-        if not 0.0 < self.crop_scale_min <= 1.0:
-            raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
-        if self.temperature is not None and not self.temperature > 0:
-            raise InputError(f"temperature must be > 0, got {self.temperature}")
-        if not 0.0 <= self.max_rejected <= 1.0:
-            raise InputError(f"max_rejected must lie in 0..1 (or 0%..100%), got {self.max_rejected}")
-        if not 1 <= self.image_quality <= 100:
-            raise InputError(f"image_quality must lie in 1..100, got {self.image_quality}")
         if self.num_candidates < self.candidates_per_class:
             possible = self.num_candidates // self.candidates_per_image
             lower = f" or lower --ipc to {possible}" if possible else ""
@@ -220,26 +210,21 @@ class EvaluateConfig:
     val: str
     student: str
     protocol: ProtocolName | None = None
-    epochs: int | None = None
-    seeds: int = 3
+    epochs: MaybePositive = None
+    seeds: Positive = 3
     controls: tuple[Control, ...] = ("random",)
-    looks: int = 6
+    looks: Positive = 6
     loss: StudentLoss = "kl"
-    lr: float | None = None
+    lr: Annotated[float | None, ABOVE_ZERO] = None
     extra_forward: bool = False
     compile: bool = False
-    workers: int | None = None
+    workers: MaybePositive = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        at_least(1, seeds=self.seeds, epochs=self.epochs, workers=self.workers, looks=self.looks)
-        if self.protocol is not None:
-            one_of(("paper", "standard", "hard"), protocol=self.protocol)
-        one_of(("kl", "gift"), loss=self.loss)
+        check_fields(self)
         if unknown := sorted(set(self.controls) - {"random", "mosaic"}):
             raise InputError(f"controls must be random, mosaic, both (random,mosaic) or none; got {unknown[0]!r}")
-        if self.lr is not None and not self.lr > 0:
-            raise InputError(f"lr must be > 0, got {self.lr}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,26 +256,20 @@ class TrainObserverConfig:
     out: str
     val: str | None = None
     init: str | None = None
-    epochs: int = 30
-    size: int = 224
-    batch_size: int = 128
-    lr: float = 0.1
-    weight_decay: float = 5e-4
-    crop_scale_min: float = 0.08
+    epochs: Positive = 30
+    size: Side = 224
+    batch_size: Annotated[int, Bounds(2)] = 128
+    lr: Annotated[float, ABOVE_ZERO] = 0.1
+    weight_decay: Annotated[float, Bounds(0)] = 5e-4
+    crop_scale_min: AreaShare = 0.08
     flip: bool = True
     classes: tuple[str, ...] | None = None
-    seed: int = 0
+    seed: Seed = 0
     compile: bool = False
-    workers: int | None = None
+    workers: MaybePositive = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        at_least(1, epochs=self.epochs, workers=self.workers)
-        at_least(2, batch_size=self.batch_size)
-        at_least(8, size=self.size)
-        if not self.lr > 0 or not self.weight_decay >= 0:
-            raise InputError(f"lr must be > 0 and weight_decay >= 0, got {self.lr} and {self.weight_decay}")
-        if not 0.0 < self.crop_scale_min <= 1.0:
-            raise InputError(f"crop_scale_min must lie in (0, 1], got {self.crop_scale_min}")
+        check_fields(self)
         if not self.out.endswith(".safetensors"):
             raise InputError(f"out must end in .safetensors, got {self.out!r}")

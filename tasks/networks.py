@@ -16,6 +16,7 @@ from rded_core.io.observers import Observer, open_observer
 from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.sources import SourceClass
 from rded_core.io.weights import Preprocessing
+from tasks.module_guard import require_may_import
 
 _MAKING = Lock()
 
@@ -23,6 +24,7 @@ _MAKING = Lock()
 def load_observer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
     """Returns the config's observer on the config's device."""
     files = (config.weights, config.observer_classes)
+    require_may_import(config.observer)
     return _load(config.observer, *files, classes, config.size, config.device, _stamps(*files))
 
 
@@ -34,6 +36,7 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
     weights = config.teacher_weights or (config.weights if same else None)
     class_list = config.teacher_classes or (config.observer_classes if same else None)
     spec = config.teacher or config.observer
+    require_may_import(spec)
     return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
 
 

@@ -134,11 +134,11 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
             "networks": digest_of([describe_network(network) for network in networks]),
             "candidates": digest_of([[record.facts.get("usable"), record.facts["rejected"]] for record in looked_at]),
         },
-        still_true=lambda record: _fault(plan.run, record),
+        still_true=lambda record: fault_of_dataset(plan.run, record),
     )
 
 
-def _fault(run: RunFolder, record: Record) -> str:
+def fault_of_dataset(run: RunFolder, record: Record) -> str:
     """Says what is wrong with the dataset folder, if anything."""
     findings = Findings(run.root, remedy="")
     for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):

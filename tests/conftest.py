@@ -157,11 +157,13 @@ def _plain_flows() -> Iterator[None]:
     import flows.distill
     import flows.evaluate
     import flows.forget
+    import flows.refresh
     import flows.repair
     import flows.train_observer
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (flows.distill, flows.evaluate, flows.forget, flows.repair, flows.train_observer):
+        rooms = (flows.distill, flows.evaluate, flows.forget, flows.refresh, flows.repair, flows.train_observer)
+        for module in rooms:
             for name, value in list(vars(module).items()):
                 if isinstance(value, Flow | Task):
                     patch.setattr(module, name, value.fn)

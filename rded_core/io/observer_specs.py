@@ -2,6 +2,15 @@
 
 from rded_core.errors import InputError
 
+KINDS = ("torchvision", "timm", "rded")
+"""Where named networks come from; whatever else stands before the colon is a module."""
+
+
+def names_module(spec: str) -> bool:
+    """Tells whether a spec is ``package.module:factory``, which is imported and called."""
+    kind, colon, _ = spec.partition(":")
+    return bool(colon) and kind not in KINDS
+
 
 def require_observer_spec(spec: str) -> None:
     """Raises InputError where `spec` is not of the form ``KIND:NAME``."""

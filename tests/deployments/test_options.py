@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from deployments.options import coerce_fields, field_help
+from deployments.options import coerce_fields
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.fields import field_help
 
 
 @pytest.mark.parametrize("config_class", [DistillConfig, EvaluateConfig, TrainObserverConfig])

@@ -1,0 +1,94 @@
+"""``rded schedule``: when a run folder is brought up to date by itself."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.server_setup import client_of
+from deployments.stack_state import read_stack, server_auth
+from rded_core.errors import InputError, RunStopped
+from rded_core.io.run_records import find_run
+from tasks.run_configs import config_of
+
+DEPLOYMENT = "refresh/refresh"
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def schedule_of(every: str | None, cron: str | None) -> Any:
+    """Returns Prefect's schedule of ``--every 1d`` or ``--cron '0 3 * * *'``.
+
+    Raises:
+        InputError: neither or both are given, or one is not to be read.
+    """
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+    from pydantic import ValidationError
+
+    if bool(every) == bool(cron):
+        raise InputError("give one of --every 1d and --cron '0 3 * * *', or --off")
+    if every:
+        found = re.fullmatch(r"(\d+)([smhd])", every)
+        if not found or int(found[1]) == 0:
+            raise InputError(f"--every must be a number with s, m, h or d, such as 12h; got {every!r}")
+        return IntervalSchedule(interval=timedelta(**{UNITS[found[2]]: int(found[1])}))
+    try:
+        return CronSchedule(cron=cron or "")
+    except ValidationError as error:
+        raise InputError(f"--cron must be five fields, such as '0 3 * * *' (UTC); got {cron!r}") from error
+
+
+def set_schedule(out: str, schedule: Any) -> str:
+    """Makes a run folder's schedule this one, with the config that its run.json names; returns the folder.
+
+    Args:
+        out: the run folder.
+        schedule: Prefect's schedule; None to have none.
+
+    Raises:
+        InputError: there is no run in the folder, or no server.
+        RunStopped: the server does not answer.
+    """
+    run = find_run(str(Path(out).resolve()))
+    config = json.loads(json.dumps(asdict(config_of(run))))
+    slug = f"out-{hashlib.sha256(str(run.root).encode()).hexdigest()[:12]}"
+    with _server() as client:
+        deployment = _find_deployment(client)
+        for before in client.read_deployment_schedules(deployment.id):
+            if before.slug == slug:
+                client.delete_deployment_schedule(deployment.id, before.id)
+        if schedule is not None:
+            parameters = {"config": config}
+            client.create_deployment_schedules(deployment.id, [(schedule, True)], parameters=parameters, slug=slug)
+    return str(run.root)
+
+
+@contextmanager
+def _server() -> Generator[Any]:
+    """Yields a client of the server that the environment names, or else of the one that `rded up` started."""
+    stack = read_stack()
+    url = os.environ.get("PREFECT_API_URL") or (stack.api_url if stack else None)
+    if url is None:
+        raise InputError("no server to schedule at; start one (rded up), or set PREFECT_API_URL")
+    auth = os.environ.get("PREFECT_API_AUTH_STRING") or server_auth(os.environ)
+    try:
+        with client_of(url, auth) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise RunStopped(f"no server answers at {url} ({error}); rded up starts one") from error
+
+
+def _find_deployment(client: Any) -> Any:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name(DEPLOYMENT)
+    except ObjectNotFound as error:
+        raise InputError(f"the server has no deployment {DEPLOYMENT}; rded up applies those of prefect.yaml") from error

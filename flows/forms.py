@@ -1,0 +1,50 @@
+"""What Prefect's form shows of a config: each field with its docstring line, its bounds and its choices."""
+
+from typing import Annotated, Any
+
+from pydantic import GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.fields import Bounds, Field, describe_fields
+
+NUMBERS = ("integer", "number")
+
+
+class Form:
+    """Puts what a config class says of its fields into the JSON schema that Prefect renders and holds runs to.
+
+    Args:
+        config_class: the class that it annotates.
+    """
+
+    def __init__(self, config_class: type) -> None:
+        self.config_class = config_class
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        described = handler.resolve_ref_schema(schema)
+        described["description"] = (self.config_class.__doc__ or "").partition("\n")[0]
+        for position, (name, field) in enumerate(describe_fields(self.config_class).items()):
+            _describe(described["properties"][name], field)
+            described["properties"][name] |= {"title": name, "position": position}
+        return schema
+
+
+def _describe(schema: dict[str, Any], field: Field) -> None:
+    """Adds a field's line to its schema, and its bounds to the branch of it that is a number."""
+    text = field.text.replace(", comma-separated", "")  # as flags are; a form has a line for each
+    schema["description"] = f"{text[:1].upper()}{text[1:]}"
+    for branch in schema.get("anyOf", [schema]):
+        if field.bounds and branch.get("type") in NUMBERS:
+            branch |= _limits(field.bounds)
+
+
+def _limits(bounds: Bounds) -> dict[str, int]:
+    limits = {"exclusiveMinimum" if bounds.above else "minimum": bounds.low, "maximum": bounds.high}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+DistillForm = Annotated[DistillConfig, Form(DistillConfig)]
+EvaluateForm = Annotated[EvaluateConfig, Form(EvaluateConfig)]
+TrainObserverForm = Annotated[TrainObserverConfig, Form(TrainObserverConfig)]

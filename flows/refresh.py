@@ -1,0 +1,25 @@
+"""Refresh a dataset: distil again what has changed since the last run; where nothing has, say so and end."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.distill import distill
+from flows.fan_out import once
+from flows.forms import DistillForm
+from tasks.prepare import claim_out
+from tasks.unchanged import end_unchanged, find_unchanged
+
+
+@flow(name="refresh", flow_run_name="refresh {config.out}")
+def refresh(config: DistillForm) -> Any:
+    """Brings ``OUT/dataset`` up to date with its source and returns its summary; ``changed`` says whether it had to.
+
+    Args:
+        config: what is distilled, and how: the ``config`` of OUT/run.json.
+    """
+    with claim_out(config):
+        unchanged = once(find_unchanged, config)
+        if unchanged:
+            return end_unchanged({**unchanged, "changed": False})
+        return {**distill(config), "changed": True}

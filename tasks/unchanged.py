@@ -1,0 +1,105 @@
+"""Look whether a run's dataset is still what distilling again would give, without reading what it was made from."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.context import FlowRunContext
+from prefect.states import Completed
+
+from rded_core import __version__
+from rded_core.config import DistillConfig
+from rded_core.io.forgotten import Forgotten, is_forgetting, read_forgotten
+from rded_core.io.manifest import Record, digest_of, find_record, unit_settings, what_changed
+from rded_core.io.paths import RunFolder, class_unit
+from rded_core.io.run_files import CLASS_STAGES
+from rded_core.io.run_records import holds_run, identity_digest, read_run
+from rded_core.io.sources import Source, SourceClass, open_source
+from rded_core.wording import setting_words
+from tasks.candidates import count_missing
+from tasks.networks import load_observer, load_teacher
+from tasks.policies import STAGE_POLICY
+from tasks.prepare import absolute_paths, describe_network, describe_run
+from tasks.progress import run_logger
+from tasks.publish import STAGE, fault_of_dataset
+
+UNCHANGED = "nothing changed"
+
+STOPPING_FIELDS = ("force", "max_rejected")
+"""Config fields that change nothing in the result, but may stop a run."""
+
+
+@task(name="look", task_run_name="look for changes in {config.source}", **STAGE_POLICY)
+def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
+    """Returns what is told of the dataset where distilling again would change nothing of it, else None.
+
+    The source is listed, the networks' weights are read, each class's records are followed from its images to its
+    tiles, and every file of the dataset is held to its digest, as distilling does. Files in ``work/`` are not read: a
+    dataset that was made of them stays what it is.
+
+    Raises:
+        InputError: source or networks cannot be opened.
+    """
+    config = replace(config, **absolute_paths(config))
+    run = RunFolder(Path(config.out))
+    record, reason = find_record(run.record(STAGE, "dataset"))
+    if record is None or not holds_run(run) or is_forgetting(run):
+        reason = reason or "the last run is not done"
+    else:
+        source = open_source(config.source, classes=config.classes)
+        reason = _what_changed(config, source, record) or fault_of_dataset(run, record)
+    if record is None or reason:
+        run_logger().info("something to do: %s", reason)
+        return None
+    told = {"out": config.out, "dataset": str(run.dataset), "missing": [], "warnings": record.facts["notes"]}
+    return {**record.facts["summary"], **told, "work": []}
+
+
+def end_unchanged(record: dict[str, Any]) -> Any:
+    """Ends a flow in which nothing was to do: with a state that says so; without Prefect, just with the record."""
+    run_logger().info("%s: %s is what distilling would give", UNCHANGED, record["dataset"])
+    return record if FlowRunContext.get() is None else Completed(message=UNCHANGED, data=record)
+
+
+def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:
+    """Says what is otherwise than when the dataset was published; nothing where all is the same."""
+    run = RunFolder(Path(config.out))
+    asked = read_run(run)["config"]
+    if changed := [name for name in STOPPING_FIELDS if asked.get(name) != getattr(config, name)]:
+        return f"{setting_words(changed[0])} changed"
+    networks = (load_observer(config, source.classes), load_teacher(config, source.classes))
+    settings = {"settings": identity_digest(describe_run(config, source, *networks)), "rded": __version__}
+    upstream = {**record.upstream, "networks": digest_of([describe_network(network) for network in networks])}
+    if reason := what_changed(record, unit_settings(settings), upstream):
+        return reason
+    forgotten, images = read_forgotten(run), list[list[str]]()
+    for label in source.classes:
+        reason, digest = _follow(run, source, label, forgotten)
+        if reason:
+            return f"class {label.folder}: {reason}"
+        images.append([label.folder, digest])
+    return what_changed(record, record.settings, {**record.upstream, "images": digest_of(images)})
+
+
+def _follow(run: RunFolder, source: Source, label: SourceClass, forgotten: Forgotten) -> tuple[str, str]:
+    """Follows a class's records: returns what of them no longer holds, and the digest of its images."""
+    name = class_unit(label.folder)
+    found = [find_record(run.record(stage, name)) for stage in CLASS_STAGES]
+    records = [record for record, _ in found if record]
+    if len(records) < len(CLASS_STAGES):
+        return next(reason for record, reason in found if not record), ""
+    listed, drawn, scored, selected, tiled = records
+    made_of = (
+        ("source images", listed.upstream.get("images"), source.class_digest(label.index)),
+        ("forgotten images", drawn.settings.get("forgotten"), forgotten.mark_of_class(label.folder)),
+        ("listed images", drawn.upstream.get("images"), listed.outputs_digest()),
+        ("candidates", scored.upstream.get("candidates"), drawn.facts["content"]),
+        ("scores", selected.upstream.get("scores"), scored.outputs_digest()),
+        ("candidates", selected.upstream.get("candidates"), drawn.facts["content"]),
+        ("selection", tiled.upstream.get("selection"), selected.outputs_digest()),
+    )
+    if changed := [what for what, before, now in made_of if before != now]:
+        return f"{changed[0]} changed", ""
+    gone = count_missing(drawn) or count_missing(scored) or ("candidates had gone" if selected.facts["lost"] else "")
+    return gone, tiled.facts["sha256"]

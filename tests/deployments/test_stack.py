@@ -1,0 +1,233 @@
+"""``rded up`` and ``rded down``: what is started is stopped, and nothing else."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deployments import stack
+from deployments.environment import PROJECT_ROOT
+from deployments.processes import MARK, Started, find_marked, start
+from deployments.schedules import schedule_of
+from deployments.server_setup import client_of, is_healthy
+from deployments.stack_state import Stack, environment_of, read_stack, with_driver, write_stack
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError, RunStopped
+
+MakeConfig = Callable[..., DistillConfig]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prefect's home, the test's own: its state file is there."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if len(sys.argv) < 2:
+    subprocess.Popen([sys.executable, __file__, "below"], start_new_session=True)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def stubborn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+    """A process that outlives SIGTERM, with another below it in a session of its own, as workers and their runs do."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    log = tmp_path / "log"
+    started = start("stubborn", log=log, environment={**os.environ, MARK: "mark"})
+    deadline = time.monotonic() + 60
+    while log.read_text().count("ready") < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield started
+    for process in find_marked("mark"):
+        process.kill()
+
+
+def test_what_outlives_sigterm_is_killed(
+    stubborn: Started, told: list[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(stack, "STOP_S", 0.5)
+    write_stack(Stack("mark", "127.0.0.1", 1, "pool", worker=stubborn))
+    assert len(find_marked("mark")) == 2
+    stack.down(told.append)
+    assert find_marked("mark") == []
+    assert told == ["worker stopped"]
+    assert not (home / "rded" / "stack.json").exists()
+
+
+def test_what_lost_its_parent_is_killed(stubborn: Started, told: list[str]) -> None:
+    os.kill(stubborn.pid, signal.SIGKILL)
+    write_stack(Stack("mark", "127.0.0.1", 1, "pool", worker=stubborn))
+    while stubborn.find():
+        time.sleep(0.1)
+    stack.down(told.append)
+    assert find_marked("mark") == []
+    assert told == ["worker had ended", "1 process that they had left behind: killed"]
+
+
+def test_another_process_of_the_same_id_is_left_alone(stubborn: Started, told: list[str]) -> None:
+    write_stack(Stack("other", "127.0.0.1", 1, "pool", server=Started(stubborn.pid, stubborn.since - 60)))
+    stack.down(told.append)
+    assert told == ["server had ended"]
+    assert psutil.Process(stubborn.pid).is_running()
+
+
+def test_nothing_to_stop(told: list[str]) -> None:
+    stack.down(told.append)
+    assert len(told) == 1
+    assert told[0].startswith("nothing to stop: ")
+
+
+def test_two_at_once(told: list[str]) -> None:
+    with stack._alone(), pytest.raises(InputError, match="another rded up or rded down is at work"):
+        stack.down(told.append)
+
+
+def test_other_machines_only_with_a_password(monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    with pytest.raises(InputError, match=r"--host 0\.0\.0\.0 would let anybody .* set PREFECT_SERVER_API_AUTH_STRING="):
+        stack.up(stack.Wanted(host="0.0.0.0"), told.append)
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:secret")
+    stack.require_safe("0.0.0.0")
+    assert environment_of(Stack("m", "0.0.0.0", 1, "pool"))["PREFECT_API_AUTH_STRING"] == "me:secret"
+
+
+def test_port_that_is_free() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"cannot listen on port {port} of 127\.0\.0\.1: .*; give another --port"):
+            stack.choose_port("127.0.0.1", port)
+    assert stack.choose_port("127.0.0.1", port) == port
+    assert stack.choose_port("127.0.0.1", None) >= 4200
+
+
+def test_environment_of_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere:1/api")
+    given = environment_of(Stack("m", "127.0.0.1", 4300, "mine"), "postgresql://u:p@db/prefect")
+    assert given["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
+    assert given["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4300/api"
+    assert given["PREFECT_API_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://u:p@db/prefect"
+    assert (given["RDED_WORK_POOL"], given["RDED_FOLDER"]) == ("mine", str(Path.cwd()))
+    assert with_driver("sqlite+aiosqlite:///x") == "sqlite+aiosqlite:///x"
+
+
+def test_state_file(home: Path) -> None:
+    assert read_stack() is None
+    written = write_stack(Stack("m", "::1", 4200, "pool", server=Started(1, 2.5)))
+    assert read_stack() == written
+    assert written.url == "http://[::1]:4200"
+    (home / "rded" / "stack.json").write_text(json.dumps({"mark": 1}))
+    with pytest.raises(InputError, match=r"stack\.json is damaged .*; delete it"):
+        read_stack()
+
+
+@pytest.mark.parametrize(
+    ("every", "cron", "message"),
+    [
+        (None, None, "give one of --every"),
+        ("1d", "0 3 * * *", "give one of --every"),
+        ("1 day", None, "must be a number with s, m, h or d, such as 12h; got '1 day'"),
+        ("0h", None, "must be a number with s, m, h or d"),
+        (None, "at three", "must be five fields"),
+    ],
+)
+def test_times_that_are_none(every: str | None, cron: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        schedule_of(every, cron)
+
+
+def test_times() -> None:
+    assert schedule_of("90s", None).interval.total_seconds() == 90
+    assert schedule_of("2d", None).interval.total_seconds() == 172800
+    assert schedule_of(None, "0 3 * * *").cron == "0 3 * * *"
+
+
+@pytest.mark.slow
+def test_server_that_does_not_start(told: list[str], home: Path) -> None:
+    with pytest.raises(RunStopped, match="the server ended while it was starting; its log is "):
+        stack.up(stack.Wanted(database="nonsense://nowhere"), told.append)
+    assert any(line.startswith("  ") and "nonsense" in line for line in told), told
+    assert not (home / "rded" / "stack.json").exists()
+
+
+class Rded:
+    """``rded`` and ``prefect`` as an operator runs them, in a folder of their own."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "PREFECT_HOME": str(home), "PYTHONPATH": str(PROJECT_ROOT)}
+
+    def __call__(self, *arguments: str, module: str = "deployments") -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments], cwd=self.folder, env=self.environment, capture_output=True,
+            text=True, check=False, timeout=500,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def rded(tmp_path: Path, home: Path) -> Iterator[Rded]:
+    rded = Rded(tmp_path, home)
+    yield rded
+    rded("down")
+
+
+def _fired(api_url: str) -> list[str]:
+    """Returns the messages of scheduled refreshes that have completed."""
+    with client_of(api_url, None) as client:
+        runs = client.read_flow_runs()
+    return [str(run.state.message) for run in runs if run.auto_scheduled and run.state.is_completed()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_from_nothing_to_a_scheduled_refresh_and_back(rded: Rded, make_config: MakeConfig, tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    out = rded("up")
+    started = read_stack()
+    assert started is not None
+    assert f"ready: {started.url}" in out
+    assert is_healthy(started.api_url, None)
+    assert f"runs already at {started.url}" in rded("up")
+    assert read_stack() == started
+
+    rded.environment["PREFECT_API_URL"] = started.api_url
+    fields = {**asdict(make_config(Path("run"), label_epochs=2)), "out": "run"}
+    run = ("deployment", "run", "distill/distill", "--watch", "-p")
+    assert "'Completed'" in rded(*run, f"config={json.dumps(fields)}", module="prefect")
+    assert (tmp_path / "run" / "dataset" / "SHA256SUMS").is_file(), "relative paths start where rded up was called"
+
+    assert "refreshed every 15s" in rded("schedule", "run", "--every", "15s")
+    deadline = time.monotonic() + 400
+    while not _fired(started.api_url) and time.monotonic() < deadline:
+        time.sleep(2)
+    assert _fired(started.api_url)[0] == "nothing changed"
+    assert "not refreshed by itself any more" in rded("schedule", "run", "--off")
+
+    assert "worker stopped" in rded("down")
+    assert find_marked(started.mark) == []
+    assert not is_healthy(started.api_url, None)

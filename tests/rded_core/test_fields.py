@@ -1,0 +1,61 @@
+"""What a config class says of its fields."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
+from rded_core.errors import InputError
+from rded_core.fields import Bounds, Field, check_fields, describe_fields
+
+
+@dataclass
+class Example:
+    """An example.
+
+    Attributes:
+        share: how much
+        mode: which
+        count: how many,
+            at most
+    """
+
+    share: Annotated[float | None, Bounds(0, 1, above=True)] = None
+    mode: Literal["a", "b"] | None = None
+    count: Annotated[int, Bounds(2)] = 2
+    names: tuple[Literal["x"], ...] = ()
+
+
+def test_fields_are_described() -> None:
+    assert describe_fields(Example) == {
+        "share": Field("how much", Bounds(0, 1, above=True), ()),
+        "mode": Field("which", None, ("a", "b")),
+        "count": Field("how many, at most", Bounds(2), ()),
+        "names": Field("", None, ()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Example(share=0.0), r"^share must lie in \(0, 1\], got 0\.0$"),
+        (Example(share=float("nan")), "share must lie in"),
+        (Example(share=1.5), "share must lie in"),
+        (Example(count=1), "^count must be >= 2, got 1$"),
+        (Example(mode="c"), "^mode must be one of a, b; got 'c'$"),  # type: ignore[arg-type]
+    ],
+)
+def test_values_are_held_to_what_fields_say(given: Example, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_fields(given)
+
+
+def test_none_is_out_of_no_bounds() -> None:
+    check_fields(Example())
+    check_fields(Example(share=1.0, mode="b", count=7))
+
+
+@pytest.mark.parametrize("config_class", [DistillConfig, EvaluateConfig, TrainObserverConfig, Rerun])
+def test_every_field_has_a_line(config_class: type) -> None:
+    assert [name for name, field in describe_fields(config_class).items() if not field.text] == []

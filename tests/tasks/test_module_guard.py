@@ -1,0 +1,47 @@
+"""Runs of a deployment import no code that a parameter names."""
+
+import pytest
+
+from rded_core.errors import InputError
+from tasks.module_guard import require_may_import
+
+SPECS = ("torchvision:resnet18", "timm:resnet18", "rded:convnet3")
+
+
+@pytest.fixture
+def in_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "some-id")
+
+
+@pytest.mark.usefixtures("in_deployment")
+def test_modules_are_refused_in_deployments(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"observer 'os:getcwd' names code, .* set RDED_ALLOW_MODULES=1 where"):
+        require_may_import("os:getcwd")
+    monkeypatch.setenv("RDED_ALLOW_MODULES", "0")
+    with pytest.raises(InputError, match="names code"):
+        require_may_import("os:getcwd")
+    monkeypatch.setenv("RDED_ALLOW_MODULES", "1")
+    require_may_import("os:getcwd")
+
+
+@pytest.mark.usefixtures("in_deployment")
+@pytest.mark.parametrize("spec", SPECS)
+def test_named_networks_are_not_refused(spec: str) -> None:
+    require_may_import(spec)
+
+
+@pytest.mark.parametrize("spec", [*SPECS, "os:getcwd"])
+def test_nothing_is_refused_on_a_command_line(spec: str) -> None:
+    require_may_import(spec)
+
+
+@pytest.mark.usefixtures("in_deployment")
+@pytest.mark.parametrize("role", ["observer", "teacher"])
+def test_observer_and_teacher_are_looked_at(make_config, tmp_path, role: str) -> None:  # type: ignore[no-untyped-def]
+    from rded_core.io.sources import open_source
+    from tasks.networks import load_observer, load_teacher
+
+    config = make_config(tmp_path / "run", **{role: "nowhere:make"})
+    classes = open_source(config.source).classes
+    with pytest.raises(InputError, match="'nowhere:make' names code"):
+        (load_observer if role == "observer" else load_teacher)(config, classes)
