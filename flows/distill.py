@@ -19,7 +19,7 @@ from tasks.soft_labels import label_blocks, label_views
 from tasks.squeeze import tile
 
 
-@flow(name="distill", flow_run_name="{config.selection} of {config.source} at ipc {config.ipc}")
+@flow(name="distill", flow_run_name="distill {config.short_name} · {config.selection} · ipc {config.ipc}")
 def distill(
     config: DistillConfig, only_classes: list[str] | None = None, redo: list[RedoWord] | None = None
 ) -> dict[str, Any]:

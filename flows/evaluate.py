@@ -10,7 +10,7 @@ from tasks.evaluation import control_set, prepare_evaluation, sum_up
 from tasks.students import train_student
 
 
-@flow(name="evaluate", flow_run_name="{config.student} on {config.dataset}")
+@flow(name="evaluate", flow_run_name="evaluate {config.student} · {config.short_name}")
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Trains one student a seed on the dataset and on each control, and returns the table of accuracies."""
     plan = prepare_evaluation(config)

@@ -19,15 +19,17 @@ from rded_core.choices import (
     Selection,
     StudentLoss,
     at_least,
+    no_secret,
     one_of,
     require_codec,
 )
 from rded_core.errors import InputError
 from rded_core.sizes import parse_size
+from rded_core.wording import ShortNamed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DistillConfig:
+class DistillConfig(ShortNamed):
     """What one distillation does.
 
     Attributes:
@@ -112,6 +114,7 @@ class DistillConfig:
     selection: Selection = "realism"
 
     def __post_init__(self) -> None:
+        no_secret(source=self.source, weights=self.weights, teacher_weights=self.teacher_weights)
         at_least(1, ipc=self.ipc, num_candidates=self.num_candidates, num_crops=self.num_crops)
         at_least(1, label_epochs=self.label_epochs, classes_per_shard=self.classes_per_shard, workers=self.workers)
         at_least(0, seed=self.seed)
@@ -192,15 +195,14 @@ class Rerun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig:
+class EvaluateConfig(ShortNamed):
     """What one evaluation does.
 
     Attributes:
         dataset: a run folder of `rded distill`, or the dataset folder inside it
         val: source of real validation images, with the same classes
         student: the network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
-        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default that of the
-            recorded labels
+        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default the labels'
         epochs: epochs to train; by default all recorded ones
         seeds: students trained on each set, with seeds from 0 on
         controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without
@@ -232,6 +234,7 @@ class EvaluateConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        no_secret(dataset=self.dataset, val=self.val)
         at_least(1, seeds=self.seeds, epochs=self.epochs, workers=self.workers, looks=self.looks)
         if self.protocol is not None:
             one_of(("paper", "standard", "hard"), protocol=self.protocol)
@@ -243,7 +246,7 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainObserverConfig:
+class TrainObserverConfig(ShortNamed):
     """How one observer is trained.
 
     Attributes:
@@ -285,6 +288,7 @@ class TrainObserverConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        no_secret(source=self.source, val=self.val, init=self.init)
         at_least(1, epochs=self.epochs, workers=self.workers)
         at_least(2, batch_size=self.batch_size)
         at_least(8, size=self.size)
