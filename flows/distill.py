@@ -15,6 +15,7 @@ from tasks.prepare import claim_out, prepare
 from tasks.publish import StageResults, publish
 from tasks.realism import score_crops
 from tasks.selection import select
+from tasks.shown import show_distilled
 from tasks.soft_labels import label_blocks, label_views
 from tasks.squeeze import tile
 
@@ -57,4 +58,6 @@ def distill(
             labels=labels,
             chosen=chosen,
         )
-        return once(publish, plan, results)
+        record = once(publish, plan, results)
+        show_distilled(plan, results, record)
+        return record

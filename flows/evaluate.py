@@ -7,6 +7,7 @@ from prefect import flow
 from flows.distill import distill
 from rded_core.config import EvaluateConfig
 from tasks.evaluation import control_set, prepare_evaluation, sum_up
+from tasks.shown import show_evaluation
 from tasks.students import train_student
 
 
@@ -21,4 +22,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     results = {
         chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)] for chosen in sets
     }
-    return sum_up(config, plan, results)
+    table = sum_up(config, plan, results)
+    show_evaluation(str(plan.run.root), table)
+    return table

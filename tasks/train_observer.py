@@ -26,7 +26,7 @@ from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
 from tasks.policies import stage_task
 from tasks.prepare import tell_classes
-from tasks.progress import run_logger, track
+from tasks.progress import run_logger, track, track_parts
 
 NEUTRAL_FIELDS = {"source", "val", "out", "init", "workers", "device"}
 """Config fields that do not change the weights, or whose content is digested instead."""
@@ -88,7 +88,7 @@ def _train(
     accuracy: Accuracy | None = None
     workers = config.workers or num_available_cores()
     views = EvaluationViews(labelled_items(val), size=config.size, workers=workers) if val else None
-    for epoch in range(first, config.epochs):
+    for epoch in track_parts(range(first, config.epochs), total=config.epochs):
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
             loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
         if not math.isfinite(loss):
