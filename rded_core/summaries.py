@@ -12,7 +12,7 @@ MOST_WHYS = 3
 NOTHING = "–"
 
 
-def format_size(num_bytes: float) -> str:
+def format_size(num_bytes: int | float) -> str:
     """Writes a number of bytes with a fitting unit."""
     for unit in ("B", "kB", "MB"):
         if num_bytes < 1000:
@@ -69,8 +69,8 @@ def class_rows(
             "candidates": entry["num_candidates"],
             "rejected": describe_rejected(entry["rejected"]),
             "images": entry["num_images"],
-            "best score (nats)": _nats(best.get(entry["index"])),
-            "median score (nats)": _nats(entry["median_score_nats"]),
+            "best (nats)": _nats(best.get(entry["index"])),
+            "median (nats)": _nats(entry["median_score_nats"]),
             "seconds": round(work[entry["index"]][0], 1),
             "made": ", ".join(work[entry["index"]][1]) or "reused",
         }
@@ -130,8 +130,9 @@ def _outcome(record: dict[str, Any]) -> list[str]:
         ("report", in_code(f"{record['dataset']}/report/index.html")),
         ("next", in_code(f"rded evaluate {record['out']} --val VALIDATION_IMAGES --student NAME")),
     ]
-    table = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)]
-    return [*(f"**Warning:** {escape(warning)}" for warning in record["warnings"]), "\n".join(table)]
+    first, *others = (f"| {name} | {text} |" for name, text in rows)
+    table = "\n".join([first, "|---|---|", *others])
+    return [*(f"**Warning:** {escape(warning)}" for warning in record["warnings"]), table]
 
 
 def _work_table(work: Sequence[dict[str, Any]]) -> str:

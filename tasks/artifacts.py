@@ -19,6 +19,7 @@ from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from rded_core.errors import first_line
+from rded_core.io.paths import RunFolder
 from rded_core.secrets import mask_secrets
 from rded_core.summaries import artifact_key
 from tasks.progress import run_logger
@@ -43,7 +44,10 @@ def is_shown() -> bool:
 def key_of(out: str, what: str) -> str:
     """Names an artifact of a run folder, the same in every run there, so that the UI keeps its history."""
     path = Path(out).resolve()
-    return artifact_key(path.name, hashlib.sha256(str(path).encode()).hexdigest(), what)
+    owner = RunFolder(path).owner
+    return artifact_key(
+        f"{owner.root.name}-{path.name}" if owner else path.name, hashlib.sha256(str(path).encode()).hexdigest(), what
+    )
 
 
 def show_markdown(key: str, text: str, description: str, *, picture: str = "") -> None:
@@ -60,7 +64,7 @@ class ShownProgress:
     """A progress bar in the UI, made when there is first something to tell, and never set back.
 
     Args:
-        key: of the artifact, where it has a history.
+        key: of the artifact, where it has a history, and is the whole run's; else it is the task run's.
     """
 
     def __init__(self, key: str | None = None) -> None:
@@ -72,7 +76,8 @@ class ShownProgress:
     def tell(self, share: float, text: str, *, at_once: bool = False) -> None:
         """Shows what share of the work, 0 to 1, is done, and says so in words; left out seconds after the last time."""
         self._share = max(self._share, min(share, 1.0))
-        if time.monotonic() < self._due and not at_once:
+        is_end = share >= 1 and self._artifact is not None
+        if time.monotonic() < self._due and not (at_once or is_end):
             return
         self._due = time.monotonic() + TELL_EVERY_S
         percent, told = round(100 * self._share, 1), mask_secrets(text)
@@ -94,7 +99,7 @@ def _create(kind: str, data: Any, description: str, *, key: str | None) -> UUID 
         description=mask_secrets(description),
         data=data,
         flow_run_id=run_id or (flow_run.flow_run.id if flow_run and flow_run.flow_run else None),
-        task_run_id=task_run.task_run.id if task_run else None,
+        task_run_id=task_run.task_run.id if task_run and key is None else None,
     )
     made: Any = _ask(lambda client: client.create_artifact(artifact))
     return made.id if made else None

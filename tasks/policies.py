@@ -9,6 +9,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from rded_core.errors import InputError, RunStopped, StageFailed, describe_failure
+from tasks.masking import mask_logs
+
+mask_logs()  # here, since every process that runs a task comes by
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -56,7 +56,7 @@ def _work_on(index: int, results: Iterable[StageResult]) -> tuple[float, list[st
     """Returns the seconds that a class took in this run, and the stages that were made for it."""
     done = [(result.stage, found) for result in results if (found := result.units.get(index))]
     made = [STAGE_WORDS[stage] for stage, found in done if found.reason]
-    return sum(found.seconds for _, found in done), made
+    return sum((found.seconds for _, found in done), 0.0), made
 
 
 def _picture(folder: DatasetFolder) -> str:
