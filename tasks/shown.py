@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
+from rded_core.errors import InputError, first_line
 from rded_core.io.lineage import read_scores
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.pictures import shrink_jpeg
@@ -12,6 +13,7 @@ from tasks.artifacts import is_shown, key_of, show_markdown, show_table
 from tasks.class_entries import ClassPatches, class_entries
 from tasks.prepare import RunPlan
 from tasks.publish import StageResults
+from tasks.progress import run_logger
 from tasks.run_progress import end_progress
 from tasks.units import STAGE_WORDS, StageResult
 
@@ -23,6 +25,14 @@ def show_distilled(plan: RunPlan, results: StageResults, record: dict[str, Any])
     """Shows what a distillation made, class by class and as a whole; without Prefect it does nothing."""
     if not is_shown():
         return
+    try:
+        _show_distilled(plan, results, record)
+    except (OSError, InputError) as error:  # what is done is done, whatever is the matter with its picture
+        run_logger().warning("what was made cannot be shown: %s", first_line(error))
+    end_progress(plan)
+
+
+def _show_distilled(plan: RunPlan, results: StageResults, record: dict[str, Any]) -> None:
     config = plan.config
     title = f"{config.short_name}, {config.selection}, ipc {config.ipc}"
     picture = ""
@@ -31,7 +41,6 @@ def show_distilled(plan: RunPlan, results: StageResults, record: dict[str, Any])
         show_table(key_of(config.out, "classes"), _rows(plan, results, folder), f"{title}: the classes")
         picture = _picture(folder)
     show_markdown(key_of(config.out, "summary"), distilled_markdown(title, record), title, picture=picture)
-    end_progress(plan)
 
 
 def show_evaluation(out: str, table: dict[str, Any]) -> None:
