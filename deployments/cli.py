@@ -135,6 +135,20 @@ app.command("verify", short_help="Check every file, and name each fault.")(verif
 app.command("repair", short_help="Make again what is damaged or missing.")(repair)
 
 
+@app.command("automations")
+def automations(
+    notify: Annotated[
+        str | None,
+        typer.Option("--notify", metavar="TYPE/NAME", help="Tell this block of the server of runs that fail."),
+    ] = None,
+) -> None:
+    """Let the server end silent runs, go on with crashed ones, and notify."""
+    from deployments.automations import apply_automations
+
+    for line in apply_automations(notify):
+        typer.echo(line)
+
+
 @app.command("demo")
 def demo(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",

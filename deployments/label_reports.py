@@ -4,7 +4,6 @@ from pathlib import Path
 
 import typer
 
-from deployments.reports import describe_kept, format_size
 from rded_core.io.label_description import LabelDescription, describe, show_views
 from rded_core.io.label_pictures import draw_labels
 from rded_core.io.lineage_pictures import require_picture_place, write_picture
@@ -12,6 +11,7 @@ from rded_core.io.paths import find_dataset
 from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_summary import ClassSums
 from rded_core.stored_epochs import count_uses
+from rded_core.summaries import describe_kept, format_size
 
 MOST_CLASSES = 50
 """Classes that are listed, one a line."""
