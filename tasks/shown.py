@@ -12,8 +12,8 @@ from rded_core.summaries import accuracy_rows, class_rows, describe_evaluation, 
 from tasks.artifacts import is_shown, key_of, show_markdown, show_table
 from tasks.class_entries import ClassPatches, class_entries
 from tasks.prepare import RunPlan
-from tasks.publish import StageResults
 from tasks.progress import run_logger
+from tasks.publish import StageResults
 from tasks.run_progress import end_progress
 from tasks.units import STAGE_WORDS, StageResult
 
