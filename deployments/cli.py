@@ -98,9 +98,10 @@ RUNNER_OPTION = Annotated[
     str | None,
     typer.Option(
         "--runner",
-        metavar="thread|process|dask|tcp://HOST:PORT",
-        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask (a "
-        "Dask cluster on this machine), or a Dask scheduler's address; changes nothing in the result.",
+        metavar="thread|process|dask|ray|tcp://HOST:PORT|ray://HOST:PORT",
+        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask "
+        "or ray (a cluster on this machine), or the address of a Dask scheduler or Ray cluster; changes nothing in the "
+        "result.",
     ),
 ]
 
@@ -109,8 +110,8 @@ TASK_WORKERS_OPTION = Annotated[
     typer.Option(
         "--task-workers",
         metavar="N",
-        help="Worker processes of --runner process or dask, which share the cores; by default one for every four, and "
-        "two at least.",
+        help="Worker processes of --runner process, dask or ray, which share the cores; by default one for every four, "
+        "and two at least.",
     ),
 ]
 
@@ -132,6 +133,20 @@ operate.register(app)
 app.command("labels", short_help="Describe labels, or store them in less room.")(labels)
 app.command("verify", short_help="Check every file, and name each fault.")(verify)
 app.command("repair", short_help="Make again what is damaged or missing.")(repair)
+
+
+@app.command("automations")
+def automations(
+    notify: Annotated[
+        str | None,
+        typer.Option("--notify", metavar="TYPE/NAME", help="Tell this block of the server of runs that fail."),
+    ] = None,
+) -> None:
+    """Let the server end silent runs, go on with crashed ones, and notify."""
+    from deployments.automations import apply_automations
+
+    for line in apply_automations(notify):
+        typer.echo(line)
 
 
 @app.command("demo")

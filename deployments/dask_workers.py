@@ -69,6 +69,11 @@ class DaskWorkers(DaskTaskRunner):
             client.register_plugin(_TidyLogs(), name="rded")
         return client
 
+    def wait(self, future: Any, timeout_s: float) -> bool:
+        """Waits for a task, and tells whether it has ended."""
+        future.wait(timeout_s)
+        return future.wrapped_future.done()
+
     def check(self) -> None:
         """Raises RunStopped where the cluster has had no worker for minutes."""
         now = time.monotonic()

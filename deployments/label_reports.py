@@ -4,7 +4,6 @@ from pathlib import Path
 
 import typer
 
-from deployments.reports import describe_kept, format_size
 from rded_core.io.label_description import LabelDescription, describe, show_views
 from rded_core.io.label_pictures import draw_labels
 from rded_core.io.lineage_pictures import require_picture_place, write_picture
@@ -12,12 +11,16 @@ from rded_core.io.paths import find_dataset
 from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_summary import ClassSums
 from rded_core.stored_epochs import count_uses
+from rded_core.summaries import describe_kept, format_size
 
 MOST_CLASSES = 50
 """Classes that are listed, one a line."""
 
 STRANGE = 0.05
 """A class whose views the teacher agrees with less often is told: most likely the teacher means another."""
+
+ENOUGH_VIEWS = 30
+"""Of fewer views of a class nothing is told: mixed ones show little of it."""
 
 
 def print_labels(directory: str, picture: str | None) -> None:
@@ -73,7 +76,7 @@ def _print_classes(labels: StoredLabels, description: LabelDescription) -> None:
     strange = [
         label.name
         for label, views, agree in zip(labels.classes, sums.views.tolist(), sums.agree.tolist(), strict=True)
-        if agree < STRANGE * views
+        if views >= ENOUGH_VIEWS and agree < STRANGE * views
     ]
     if strange:
         told = f"{strange[0]}{f' and {len(strange) - 1} more classes' if strange[1:] else ''}"

@@ -66,9 +66,9 @@ def labels(
 
 
 def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | None, budget: str | None) -> None:
-    from deployments.reports import describe_kept, format_size
     from rded_core.io.reencode import describe_new, reencode
     from rded_core.sizes import parse_size
+    from rded_core.summaries import describe_kept, format_size
 
     size = parse_size(budget) if budget is not None else None
     record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)

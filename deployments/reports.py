@@ -9,6 +9,7 @@ import typer
 from rded_core.io.forgotten import is_forgetting
 from rded_core.io.manifest import NEW
 from rded_core.io.paths import RunFolder
+from rded_core.summaries import describe_kept, describe_rejected, describe_stage, format_size, mean_std
 from rded_core.wording import counted
 
 SMALL_IMAGE_PX = 64
@@ -45,8 +46,7 @@ def print_distilled(record: dict[str, Any]) -> None:
     for warning in record["warnings"]:
         typer.echo(f"warning     {warning}")
     if record["rejected"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(record["rejected"].items()))
-        typer.echo(f"rejected    {reasons}: named in the report")
+        typer.echo(f"rejected    {describe_rejected(record['rejected'])}: named in the report")
     typer.echo(f"report      {record['dataset']}/report/index.html")
     _print_work(record["work"])
 
@@ -59,28 +59,11 @@ def _print_work(work: list[dict[str, Any]]) -> None:
         typer.echo("reused      everything: nothing had changed (--redo STAGE makes a stage again)")
         return
     for heading, entry in zip(["work", *[""] * len(work)], work, strict=False):
-        typer.echo(f"{heading:<12}{entry['stage']:<9}{_describe_stage(entry)}")
+        typer.echo(f"{heading:<12}{entry['stage']:<9}{describe_stage(entry)}")
 
 
 def _reused(work: list[dict[str, Any]]) -> int:
     return sum(entry["reused"] for entry in work)
-
-
-def _describe_stage(entry: dict[str, Any]) -> str:
-    alone = len(entry["why"]) == 1
-    whys = [reason if alone or count == 1 else f"{count} {reason}" for reason, count in entry["why"].items()]
-    reasons, more = "; ".join(whys[:3]), "; ..." if len(whys) > 3 else ""
-    parts = [
-        f"{entry['reused']} reused" if entry["reused"] else "",
-        f"{entry['made']} made ({reasons}{more})" if entry["made"] else "",
-        f"{entry['left_out']} left out" if entry["left_out"] else "",
-    ]
-    return ", ".join(filter(None, parts))
-
-
-def describe_kept(epochs: int, wanted: int) -> str:
-    """Says how many epochs of labels there are, of how many that students train for."""
-    return counted(epochs, "epoch") if epochs == wanted else f"{epochs} of {wanted} epochs"
 
 
 def print_next(record: dict[str, Any]) -> None:
@@ -92,15 +75,6 @@ def print_next(record: dict[str, Any]) -> None:
     typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")
 
 
-def format_size(num_bytes: float) -> str:
-    """Writes a number of bytes with a fitting unit."""
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} GB"
-
-
 def print_evaluation(table: dict[str, Any]) -> None:
     """Prints last and best accuracy of every set, mean and deviation over seeds."""
     typer.echo(
@@ -109,16 +83,11 @@ def print_evaluation(table: dict[str, Any]) -> None:
     )
     typer.echo(f"{'trained on':<12}{'top-1 last':>16}{'top-1 best':>16}{'top-5 last':>16}")
     for name, summary in table["sets"].items():
-        cells = "".join(f"{_mean_std(summary[key]):>16}" for key in ("last_top1", "best_top1", "last_top5"))
+        cells = "".join(f"{mean_std(summary[key]):>16}" for key in ("last_top1", "best_top1", "last_top5"))
         typer.echo(f"{name:<12}{cells}")
     if table["val_is_source"]:
         typer.echo("warning     measured on the images the dataset was distilled from: no fair measure")
     typer.echo(f"details     {table['path']}")
-
-
-def _mean_std(measure: dict[str, Any]) -> str:
-    spread = "" if measure["std"] is None else f" ± {100 * measure['std']:.1f}"
-    return f"{100 * measure['mean']:.1f}{spread} %"
 
 
 def print_demo(distilled: dict[str, Any], table: dict[str, Any]) -> None:

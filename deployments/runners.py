@@ -1,4 +1,4 @@
-"""What tasks run on: this process one after the other, worker processes of its own, or a Dask cluster."""
+"""What tasks run on: this process one after the other, worker processes of its own, or a Dask or Ray cluster."""
 
 import multiprocessing
 import os
@@ -18,35 +18,44 @@ CORES_PER_PROCESS = 4
 
 MIN_PROCESSES = 2
 
-KINDS = "thread, process, dask, or the address of a Dask scheduler (tcp://HOST:PORT)"
+KINDS = (
+    "thread, process, dask, ray, or the address of a Dask scheduler (tcp://HOST:PORT) or Ray cluster (ray://HOST:PORT)"
+)
 
 
 def make_runner(kind: str, num_processes: int | None = None) -> TaskRunner[Any]:
     """Returns the Prefect task runner of a name.
 
     Args:
-        kind: ``thread``, ``process``, ``dask`` (a cluster on this machine), or a Dask scheduler's address.
+        kind: ``thread``, ``process``, ``dask`` or ``ray`` (a cluster on this machine), or a cluster's address.
         num_processes: worker processes; by default one for every four cores, and two at least.
     Raises:
-        InputError: no such runner, or it is not installed, or there is no Dask cluster at the address.
+        InputError: no such runner, or it is not installed, or there is no cluster at the address.
     """
-    is_address = kind.startswith(("tcp://", "tls://"))
-    if kind not in ("thread", "process", "dask") and not is_address:
+    is_address = kind.startswith(("tcp://", "tls://", "ray://"))
+    if kind not in ("thread", "process", "dask", "ray") and not is_address:
         raise InputError(f"runner must be one of {KINDS}; got {kind!r}")
     if num_processes is not None and (num_processes < 1 or kind == "thread" or is_address):
-        raise InputError("task_workers must be >= 1, and goes with --runner process or dask")
+        raise InputError("task_workers must be >= 1, and goes with --runner process, dask or ray")
     if kind == "thread":
         return ThreadPoolTaskRunner()
     num_processes = num_processes or max(num_available_cores() // CORES_PER_PROCESS, MIN_PROCESSES)
     if kind == "process":
         return WorkerProcesses(num_processes)
+    engine = "ray" if kind.startswith("ray") else "dask"
     try:
-        from deployments.dask_workers import DaskWorkers, require_cluster
+        if engine == "ray":
+            from deployments.ray_workers import RayWorkers as Workers
+            from deployments.ray_workers import require_cluster
+        else:
+            from deployments.dask_workers import DaskWorkers as Workers
+            from deployments.dask_workers import require_cluster
     except ImportError as error:
-        raise InputError(f"--runner {kind} needs rded's extra 'dask' (pip install -e '.[dask]'): {error}") from error
+        extra = f"rded's extra {engine!r} (pip install -e '.[{engine}]')"
+        raise InputError(f"--runner {kind} needs {extra}: {error}") from error
     if is_address:
         require_cluster(kind)
-    return DaskWorkers.at(kind) if is_address else DaskWorkers.here(num_processes)
+    return Workers.at(kind) if is_address else Workers.here(num_processes)
 
 
 class WorkerProcesses(ProcessPoolTaskRunner):
@@ -75,6 +84,11 @@ class WorkerProcesses(ProcessPoolTaskRunner):
         if self._subprocess_message_queue is not None:
             self._subprocess_message_queue.cancel_join_thread()
         return self
+
+    def wait(self, future: Any, timeout_s: float) -> bool:
+        """Waits for a task, and tells whether it has ended."""
+        future.wait(timeout_s)
+        return future.wrapped_future.done()
 
     def check(self) -> None:
         """Raises BrokenProcessPool where a worker has ended: a task submitted at that very moment is never heard of."""

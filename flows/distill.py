@@ -16,11 +16,12 @@ from tasks.prepare import claim_out, prepare
 from tasks.publish import StageResults, publish
 from tasks.realism import score_crops
 from tasks.selection import select
+from tasks.shown import show_distilled
 from tasks.soft_labels import label_blocks, label_views
 from tasks.squeeze import tile
 
 
-@flow(name="distill", flow_run_name="{config.selection} of {config.source} at ipc {config.ipc}")
+@flow(name="distill", flow_run_name="distill {config.short_name} · {config.selection} · ipc {config.ipc}")
 def distill(
     config: DistillForm, only_classes: list[str] | None = None, redo: list[RedoWord] | None = None
 ) -> dict[str, Any]:
@@ -58,4 +59,6 @@ def distill(
             labels=labels,
             chosen=chosen,
         )
-        return once(publish, plan, results)
+        record = once(publish, plan, results)
+        show_distilled(plan, results, record)
+        return record

@@ -7,10 +7,11 @@ from prefect import flow
 from flows.distill import distill
 from flows.forms import EvaluateForm
 from tasks.evaluation import control_set, prepare_evaluation, sum_up
+from tasks.shown import show_evaluation
 from tasks.students import train_student
 
 
-@flow(name="evaluate", flow_run_name="{config.student} on {config.dataset}")
+@flow(name="evaluate", flow_run_name="evaluate {config.student} · {config.short_name}")
 def evaluate(config: EvaluateForm) -> dict[str, Any]:
     """Trains one student a seed on the dataset and on each control, and returns the table of accuracies.
 
@@ -25,4 +26,6 @@ def evaluate(config: EvaluateForm) -> dict[str, Any]:
     results = {
         chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)] for chosen in sets
     }
-    return sum_up(config, plan, results)
+    table = sum_up(config, plan, results)
+    show_evaluation(str(plan.run.root), table)
+    return table

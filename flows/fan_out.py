@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from rded_core.errors import RunStopped
 from tasks.progress import run_logger
+from tasks.run_progress import Count, watch_stage
 
 POLL_S = 5.0
 
@@ -26,12 +27,35 @@ def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[A
     """
     rows = list(zip(*columns, strict=True))
     runner = _find_workers()
-    if runner is None:
-        return [once(task, plan, *row) for row in rows]
+    with watch_stage(task, plan, len(rows)) as count:
+        return _here(task, plan, rows, count) if runner is None else _on_workers(runner, task, plan, rows, count)
+
+
+def once(task: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a task in this process; where it ends with a state of its own, returns what that holds."""
+    with watch_stage(task, arguments[0], 1):
+        return _result_of(task(*arguments))
+
+
+def _result_of(result: Any) -> Any:
+    return result.result() if isinstance(result, State) else result
+
+
+def _here(task: Any, plan: Any, rows: Sequence[tuple[Any, ...]], count: Count) -> list[Any]:
+    results: list[Any] = []
+    for row in rows:
+        results.append(_result_of(task(plan, *row)))
+        count(len(results))
+    return results
+
+
+def _on_workers(runner: Any, task: Any, plan: Any, rows: Sequence[tuple[Any, ...]], count: Count) -> list[Any]:
     plan = plan.sharing_cores(runner.num_processes)
     results: dict[int, Any] = {}
     for left in reversed(range(runner.attempts)):
-        results |= _try_all(runner, task, plan, {n: row for n, row in enumerate(rows) if n not in results})
+        left_rows = {number: row for number, row in enumerate(rows) if number not in results}
+        before = len(results)
+        results |= _try_all(runner, task, plan, left_rows, lambda done, before=before: count(before + done))
         lost = [row for number, row in enumerate(rows) if number not in results]
         if not lost:
             return [results[number] for number in range(len(rows))]
@@ -41,33 +65,33 @@ def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[A
     raise RunStopped(f"{WORKERS_LOST}; the same command again goes on where it stopped")
 
 
-def once(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a task in this process; where it ends with a state of its own, returns what that holds."""
-    result = task(*arguments)
-    return result.result() if isinstance(result, State) else result
-
-
 def _find_workers() -> Any:
     """Returns the runner of the flow where it has workers of its own; nothing in a flow without Prefect."""
     context = FlowRunContext.get()
     return None if context is None or isinstance(context.task_runner, ThreadPoolTaskRunner) else context.task_runner
 
 
-def _try_all(runner: Any, task: Any, plan: Any, rows: dict[int, tuple[Any, ...]]) -> dict[int, Any]:
+def _try_all(
+    runner: Any, task: Any, plan: Any, rows: dict[int, tuple[Any, ...]], count: Callable[[int], None]
+) -> dict[int, Any]:
     """Submits a task for all rows and returns the results that came, by row: those of lost workers do not."""
     futures = {number: task.submit(plan, *row) for number, row in rows.items()}
+
+    def tell() -> None:
+        count(sum(runner.wait(future, 0.0) for future in futures.values()))
+
     results: dict[int, Any] = {}
     for number, future in futures.items():
         try:
-            results[number] = _wait_for(runner, future)
+            results[number] = _wait_for(runner, future, tell)
         except runner.lost:
             continue
     return results
 
 
-def _wait_for(runner: Any, future: Any) -> Any:
-    while True:
-        future.wait(POLL_S)
-        if future.wrapped_future.done():
-            return future.result()
+def _wait_for(runner: Any, future: Any, tell: Callable[[], None]) -> Any:
+    while not runner.wait(future, POLL_S):
+        tell()
         runner.check()
+    tell()
+    return future.result()

@@ -11,7 +11,7 @@ from tasks.prepare import claim_out
 from tasks.unchanged import end_unchanged, find_unchanged
 
 
-@flow(name="refresh", flow_run_name="refresh {config.out}")
+@flow(name="refresh", flow_run_name="refresh · {config.short_name}")
 def refresh(config: DistillForm) -> Any:
     """Brings ``OUT/dataset`` up to date with its source and returns its summary; ``changed`` says whether it had to.
 

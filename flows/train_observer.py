@@ -8,7 +8,7 @@ from flows.forms import TrainObserverForm
 from tasks.train_observer import train_observer as train_stage
 
 
-@flow(name="train-observer", flow_run_name="{config.arch} on {config.source}")
+@flow(name="train-observer", flow_run_name="train {config.arch} · {config.short_name}")
 def train_observer(config: TrainObserverForm) -> dict[str, Any]:
     """Trains one network on a labelled source, as observer or teacher, and returns its record.
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from rded_core.errors import InputError
+from rded_core.secrets import has_secret
 
 ProtocolName = Literal["paper", "standard", "hard"]
 LabelProtocolName = Literal["paper", "standard"]
@@ -33,3 +34,13 @@ def require_codec(name: str) -> None:
     kind, _, number = name.partition(":")
     if name not in ("auto", *LABEL_CODECS) and not (kind == "topk" and number.isdecimal()):
         raise InputError(f"label_codec must be one of auto, {', '.join(LABEL_CODECS)}, topk:N; got {name!r}")
+
+
+def no_secret(**urls: str | None) -> None:
+    """Raises InputError where a URL, given by its field's name, holds a secret: configs are kept and shown."""
+    for name, url in urls.items():
+        if url is not None and has_secret(url):
+            raise InputError(
+                f"{name} holds a password or token in its URL, which run.json, logs and Prefect would keep; leave it "
+                "out there, and give it by that storage's environment variables (docs/watching.md)"
+            )

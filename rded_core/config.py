@@ -18,12 +18,14 @@ from rded_core.choices import (
     RedoWord,
     Selection,
     StudentLoss,
+    no_secret,
     one_of,
     require_codec,
 )
 from rded_core.errors import InputError
 from rded_core.fields import Bounds, check_fields
 from rded_core.sizes import parse_size
+from rded_core.wording import ShortNamed
 
 ABOVE_ZERO = Bounds(0, above=True)
 Positive = Annotated[int, Bounds(1)]
@@ -34,7 +36,7 @@ AreaShare = Annotated[float, Bounds(0, 1, above=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DistillConfig:
+class DistillConfig(ShortNamed):
     """What one distillation does.
 
     Attributes:
@@ -120,6 +122,7 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        no_secret(source=self.source, weights=self.weights, teacher_weights=self.teacher_weights)
         require_codec(self.label_codec)
         if self.label_budget is not None:
             parse_size(self.label_budget)
@@ -182,15 +185,14 @@ class Rerun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig:
+class EvaluateConfig(ShortNamed):
     """What one evaluation does.
 
     Attributes:
         dataset: a run folder of `rded distill`, or the dataset folder inside it
         val: source of real validation images, with the same classes
         student: the network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
-        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default that of the
-            recorded labels
+        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default the labels'
         epochs: epochs to train; by default all recorded ones
         seeds: students trained on each set, with seeds from 0 on
         controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without
@@ -223,12 +225,13 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        no_secret(dataset=self.dataset, val=self.val)
         if unknown := sorted(set(self.controls) - {"random", "mosaic"}):
             raise InputError(f"controls must be random, mosaic, both (random,mosaic) or none; got {unknown[0]!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainObserverConfig:
+class TrainObserverConfig(ShortNamed):
     """How one observer is trained.
 
     Attributes:
@@ -271,5 +274,6 @@ class TrainObserverConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        no_secret(source=self.source, val=self.val, init=self.init)
         if not self.out.endswith(".safetensors"):
             raise InputError(f"out must end in .safetensors, got {self.out!r}")

@@ -1,5 +1,9 @@
 """Numbers and names in sentences for people."""
 
+import re
+
+from rded_core.secrets import mask_secrets
+
 
 def counted(count: int, noun: str) -> str:
     """Returns a number and its noun: ``1 image``, ``2 images``, ``2 classes``, ``2 copies``."""
@@ -30,3 +34,30 @@ def setting_words(name: str) -> str:
     """Returns a setting as the command line names it: ``num-candidates``, ``label-batch-size``, ``source images``."""
     plain = name.removeprefix("config.")
     return SETTING_WORDS.get(plain, plain.replace("_", "-"))
+
+
+NAMELESS = {"train", "val", "test", "dataset"}
+"""Folders that say nothing of what is in them; the folder above does."""
+
+MAX_SHORT_NAME = 40
+
+
+def short_name(spec: str) -> str:
+    """Returns a source's or folder's name without its place: ``photos`` of ``s3://bucket/photos/train-{0..9}.tar``."""
+    place = mask_secrets(spec).rpartition("://")[2].partition("?" if "://" in spec else "\0")[0]
+    place = place.removeprefix("torchvision:").partition("@")[0] if place.startswith("torchvision:") else place
+    parts = [re.split(r"[{*\[?]", part)[0].removesuffix(".tar").strip("-_. ") for part in place.split("/")]
+    names = [part for part in parts if part]
+    telling = [part for part in names if part.lower() not in NAMELESS]
+    return [spec, *names[-1:], *telling[-1:]][-1][:MAX_SHORT_NAME]
+
+
+class ShortNamed:
+    """A config with a name that run names bear: that of its source, or of the dataset that it is about."""
+
+    __slots__ = ()
+
+    @property
+    def short_name(self) -> str:
+        """The name without its place."""
+        return short_name(str(getattr(self, "source", "") or getattr(self, "dataset", "")))

@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefect import task
-
 from rded_core.errors import InputError
 from rded_core.io.files import REMEDY
 from rded_core.io.images import RejectedImage, read_header
@@ -21,7 +19,7 @@ from rded_core.io.tables import CANDIDATES, INDEX, iterate_rows, write_rows
 from rded_core.wording import counted
 from tasks.index import item_of
 from tasks.networks import num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan, too_few
 from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
@@ -44,7 +42,7 @@ class _StoredImage(NamedTuple):
     sha256: str
 
 
-@task(name=STAGE, task_run_name="candidates {shard.name}", **STAGE_POLICY)
+@stage_task(STAGE, "draw {shard.name} · {plan.config.short_name}")
 def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
     """Draws `num_candidates` images per class whose header reads; others are rejected, counted, and replaced.
 
@@ -58,7 +56,7 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
         why=plan.index.why,
         workers=num_workers(plan.config),
     )
-    for index in track(list(work.stale), total=len(work.stale), what=f"candidates {shard.name}"):
+    for index in track(list(work.stale), total=len(work.stale), what=f"draw {shard.name}"):
         work.finish(index, _draw_class(plan, index))
     return work.result(STAGE, shard.name)
 

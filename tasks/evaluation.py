@@ -4,8 +4,6 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefect import task
-
 from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
@@ -18,7 +16,7 @@ from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from rded_core.stored_epochs import describe_uses
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.progress import run_logger
 from tasks.run_configs import config_of
 from tasks.students import TrainingSet, evaluation_name, require_same, student_settings
@@ -39,7 +37,7 @@ class EvaluationPlan:
     controls: dict[str, DistillConfig]
 
 
-@task(name="prepare-evaluation", task_run_name="prepare {config.dataset}", **STAGE_POLICY)
+@stage_task("prepare-evaluation", "prepare · {config.short_name}")
 def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Checks the dataset, the validation source, the student and the protocol before anything is trained.
 
@@ -114,7 +112,7 @@ def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
     return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset), plan.distilled.epochs)
 
 
-@task(name="sum-up", task_run_name="sum up {config.student}", **STAGE_POLICY)
+@stage_task("sum-up", "sum up {config.student} · {config.short_name}")
 def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list[Record]]) -> dict[str, Any]:
     """Averages each set's students over seeds, writes the table as JSON and returns it."""
     _require_one_dataset(plan, results)

@@ -3,8 +3,6 @@
 from collections import defaultdict
 from typing import Any
 
-from prefect import task
-
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
@@ -15,7 +13,7 @@ from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.run_records import clear_traces
 from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.scrub import scrub
 
@@ -40,7 +38,7 @@ class Forgetting:
         self.controls: list[str] = []
 
 
-@task(name="note", task_run_name="note what to forget", **STAGE_POLICY)
+@stage_task("note", "note what to forget · {plan.config.short_name}")
 def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
     """Finds the images and notes them: from here on, no run in this folder uses them, whatever happens next.
 
@@ -62,7 +60,7 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
     return Forgetting(plan.run, asked, forgotten, set(read_begun(plan.run).uris))
 
 
-@task(name="scrub", task_run_name="take out forgotten images", **STAGE_POLICY)
+@stage_task("scrub", "take out forgotten images · {plan.config.short_name}")
 def scrub_work(plan: RunPlan, forgetting: Forgetting) -> Forgetting:
     """Takes the images out of candidates, scores, whatever shows them in ``work/``, and controls."""
     forgetting.controls = scrub(plan, forgetting.forgotten, forgetting.uris)
@@ -136,7 +134,7 @@ def _label_records(run: RunFolder) -> dict[str, Record]:
     return {unit: record for unit, record in found.items() if record}
 
 
-@task(name="sum-up-forgetting", task_run_name="sum up what was forgotten", **STAGE_POLICY)
+@stage_task("sum-up-forgetting", "sum up what was forgotten")
 def sum_up_forgetting(run: RunFolder, forgetting: Forgetting) -> dict[str, Any]:
     """Removes what distilling left behind, and returns what was forgotten and what took its place."""
     clear_traces(run)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from prefect import task
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,7 +22,7 @@ from rded_core.sizes import parse_size
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher
 from tasks.networks import fast_form, load_teacher
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
 from tasks.soft_labels import (
@@ -40,7 +39,7 @@ from tasks.units import StageResult, Unit, Worklist
 UNIT = "choice"
 
 
-@task(name="choose-labels", task_run_name="choose labels", **STAGE_POLICY)
+@stage_task("choose-labels", "choose labels · {plan.config.short_name}", runs_network=True)
 def choose_labels(plan: RunPlan, images: list[StageResult]) -> Any:
     """Returns how labels are stored and for how many epochs; None while a class has no images.
 

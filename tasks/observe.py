@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any, Literal
 
 import torch
-from prefect import task
 from torch import Tensor
 
 from rded_core.errors import InputError
@@ -22,7 +21,7 @@ from rded_core.realism import classify
 from rded_core.wording import counted
 from tasks.candidates import read_candidate
 from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
 from tasks.units import StageResult, Unit, Worklist
@@ -44,7 +43,7 @@ TELLING = 5
 """Images of a class below which its own accuracy says nothing."""
 
 
-@task(name=STAGE, task_run_name="check {role}", **STAGE_POLICY)
+@stage_task(STAGE, "check {role} · {plan.config.short_name}", runs_network=True)
 def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> StageResult:
     """Measures the observer's or teacher's top-1 on a sample of the candidates, whole images, over all and by class.
 

@@ -1,8 +1,60 @@
 """How tasks run on Prefect: no Prefect cache (the run folder's manifest decides what is current), no hidden retries."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 
-STAGE_POLICY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
-"""Options of every stage's ``@task``."""
+from rded_core.errors import InputError, RunStopped, StageFailed, describe_failure
+from tasks.masking import mask_logs
+
+mask_logs()  # here, since every process that runs a task comes by
+
+GPU = "gpu"
+"""Tag of tasks that run a network: they take a GPU where there is one."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def stage_task(
+    name: str, run_name: str | Callable[..., str], *, runs_network: bool = False
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Makes a function a task of a stage.
+
+    Args:
+        name: of the task.
+        run_name: of each of its runs: what it does, to which classes of what; a template over the arguments, or a
+            function of ``parameters``, them by name.
+        runs_network: whether it is tagged as one that takes a GPU.
+    """
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        policy: dict[str, Any] = {"task_run_name": run_name, "cache_policy": NO_CACHE, "persist_result": False}
+        return Task(_told_where(function), name=name, tags=[GPU] if runs_network else None, **policy)
+
+    return make
+
+
+def _told_where(function: Callable[P, R]) -> Callable[P, R]:
+    """Lets an error that nobody foresaw say in which task run it came up, and that nothing is lost.
+
+    Without Prefect it stays what it is.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (InputError, RunStopped):
+            raise  # these say what and where, and the remedy
+        except Exception as error:  # of whatever kind: it is raised on, as the cause
+            context = TaskRunContext.get()
+            if context is None:
+                raise
+            raise StageFailed(describe_failure(context.task_run.name, error)) from error
+
+    return call

@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-
 from rded_core import ALGORITHM_VERSION
 from rded_core.choices import Redo
 from rded_core.config import DistillConfig, Rerun
@@ -31,7 +29,7 @@ from rded_core.wording import counted
 from tasks.claim import check_control, claim_run
 from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.progress import run_logger
 from tasks.units import Scope, StageResult
 from tasks.versions import current_versions
@@ -117,7 +115,7 @@ def claim_out(config: DistillConfig) -> AbstractContextManager[None]:
     return only_writer(run, wait=run.owner is not None)
 
 
-@task(name="prepare", task_run_name="prepare {config.source}", **STAGE_POLICY)
+@stage_task("prepare", "prepare · {config.short_name}")
 def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     """Lists the source, loads the networks, claims OUT and writes the index of each class.
 

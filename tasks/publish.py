@@ -8,8 +8,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect import task
-
 from rded_core import __version__
 from rded_core.errors import InputError
 from rded_core.io.checksums import keep_foreign, sum_checks
@@ -32,7 +30,7 @@ from tasks.label_codecs import LabelPlan, label_codec
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_observer, load_teacher
 from tasks.observe import chance_notes
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
@@ -80,7 +78,7 @@ class StageResults:
         return [result for part in parts for result in part]
 
 
-@task(name="publish", task_run_name="publish {plan.config.out}", **STAGE_POLICY)
+@stage_task("publish", "publish · {plan.config.short_name}")
 def publish(plan: RunPlan, results: StageResults) -> Any:
     """Writes images, labels, lineage, descriptions, report and checksums, then swaps the whole into ``dataset/``.
 

@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from prefect import task
 from torch import Tensor
 
 from rded_core.canvas import CanvasNetwork
@@ -25,7 +24,7 @@ from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, count_missing, read_candidate
 from tasks.networks import load_device_scorers, load_observer, load_scorer, num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
@@ -41,7 +40,7 @@ Scored = tuple[int, list[Row], Rejected]
 """A class, the rows of its table, and its candidates that do not decode."""
 
 
-@task(name=STAGE, task_run_name="score {shard.name}", **STAGE_POLICY)
+@stage_task(STAGE, "score {shard.name} · {plan.config.short_name}", runs_network=True)
 def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> StageResult:
     """Writes every candidate that decodes with its crop boxes and their realism scores; others are counted.
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from prefect import task
 
 from rded_core.io.manifest import Record
 from rded_core.io.paths import ClassShard, class_unit
@@ -12,7 +11,7 @@ from rded_core.selection import SelectedPatches, select_patches, take_first_patc
 from rded_core.squeeze import rank_grid
 from rded_core.wording import counted
 from tasks.networks import num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan, too_few
 from tasks.progress import run_logger
 from tasks.units import StageResult, Unit, Worklist
@@ -22,7 +21,7 @@ STAGE = "selection"
 Row = dict[str, Any]
 
 
-@task(name=STAGE, task_run_name="select {shard.name}", **STAGE_POLICY)
+@stage_task(STAGE, "select {shard.name} · {plan.config.short_name}")
 def select(plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult) -> StageResult:
     """Writes which box of which candidate goes where in each class's images.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from prefect import task
 from torch import Tensor
 
 from rded_core.config import DistillConfig
@@ -27,7 +26,7 @@ from rded_core.views import ViewRecipe, draw_views
 from tasks.label_codecs import Labeller, LabelPlan, label_temperature, load_labeller
 from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images
 from tasks.networks import device_of, load_teacher, num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
@@ -71,7 +70,12 @@ def label_batch_size(config: DistillConfig, *, num_classes: int, num_images: int
     return min(config.label_batch_size or published, num_images)
 
 
-@task(name=STAGE, task_run_name="label epochs {block.start}-{block.stop}", **STAGE_POLICY)
+def _run_name(parameters: dict[str, Any]) -> str:
+    plan, block = parameters["plan"], parameters["block"]
+    return f"label epochs {block.start}-{block.stop - 1} · {plan.config.short_name}"
+
+
+@stage_task(STAGE, _run_name, runs_network=True)
 def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[StageResult]) -> StageResult:
     """Writes the views of a block of epochs with the teacher's labels, made from the images as stored.
 

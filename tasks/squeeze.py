@@ -7,7 +7,6 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from prefect import task
 from torch import Tensor
 
 from rded_core.crops import cut_patch
@@ -21,7 +20,7 @@ from rded_core.io.tables import CANDIDATES, SELECTED, read_rows
 from rded_core.squeeze import cell_shapes, tile_patches
 from tasks.candidates import Rejected, read_candidate
 from tasks.networks import num_workers
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
 from tasks.selection import select_class, selection_unit
@@ -42,7 +41,7 @@ class LostCandidate(Exception):
         self.rejected = (reason, row["source_uri"])
 
 
-@task(name=STAGE, task_run_name="tile {shard.name}", **STAGE_POLICY)
+@stage_task(STAGE, "tile {shard.name} · {plan.config.short_name}")
 def tile(
     plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult, selected: StageResult
 ) -> StageResult:

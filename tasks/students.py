@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from prefect import task
 from torch import Tensor, nn
 
 from rded_core.config import EvaluateConfig
@@ -39,7 +38,7 @@ from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
 from rded_core.schedules import look_epochs, stretched_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.progress import run_logger, track
 from tasks.units import Unit, run_unit
 
@@ -64,7 +63,7 @@ class TrainingSet:
     epochs: int | None = None
 
 
-@task(name=STAGE, task_run_name="{config.student} on {chosen.name}, seed {seed}", **STAGE_POLICY)
+@stage_task(STAGE, "train {config.student} on {chosen.name}, seed {seed} · {config.short_name}", runs_network=True)
 def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, seed: int) -> Record:
     """Trains a student under the protocol and writes its accuracy at six looks over the last fifth of training.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from prefect import task
 from torch import nn
 
 from rded_core import ALGORITHM_VERSION
@@ -25,9 +24,9 @@ from rded_core.networks import build_network
 from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import tell_classes
-from tasks.progress import run_logger, track
+from tasks.progress import run_logger, track, track_parts
 
 NEUTRAL_FIELDS = {"source", "val", "out", "init", "workers", "device"}
 """Config fields that do not change the weights, or whose content is digested instead."""
@@ -36,7 +35,7 @@ WARMUP_SHARE = 0.15
 MOMENTUM = 0.9
 
 
-@task(name="train-observer", task_run_name="train {config.arch} on {config.source}", **STAGE_POLICY)
+@stage_task("train-observer", "train {config.arch} · {config.short_name}", runs_network=True)
 def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     """Trains by cross-entropy with SGD (Nesterov, warm-up then cosine) and writes weights, classes, preprocessing.
 
@@ -89,7 +88,7 @@ def _train(
     accuracy: Accuracy | None = None
     workers = config.workers or num_available_cores()
     views = EvaluationViews(labelled_items(val), size=config.size, workers=workers) if val else None
-    for epoch in range(first, config.epochs):
+    for epoch in track_parts(range(first, config.epochs), total=config.epochs):
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
             loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
         if not math.isfinite(loss):

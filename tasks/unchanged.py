@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect import task
 from prefect.context import FlowRunContext
 from prefect.states import Completed
 
@@ -19,7 +18,7 @@ from rded_core.io.sources import Source, SourceClass, open_source
 from rded_core.wording import setting_words
 from tasks.candidates import count_missing
 from tasks.networks import load_observer, load_teacher
-from tasks.policies import STAGE_POLICY
+from tasks.policies import stage_task
 from tasks.prepare import absolute_paths, describe_network, describe_run
 from tasks.progress import run_logger
 from tasks.publish import STAGE, fault_of_dataset
@@ -30,7 +29,7 @@ STOPPING_FIELDS = ("force", "max_rejected")
 """Config fields that change nothing in the result, but may stop a run."""
 
 
-@task(name="look", task_run_name="look for changes in {config.source}", **STAGE_POLICY)
+@stage_task("look", "look for changes · {config.short_name}")
 def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
     """Returns what is told of the dataset where distilling again would change nothing of it, else None.
 

@@ -94,10 +94,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A unit's record, and why it was made in this run; no reason where it was reused."""
+    """A unit's record, and why it was made in this run, in how many seconds; no reason where it was reused."""
 
     record: Record
     reason: str = ""
+    seconds: float = 0.0
 
 
 class StageResult:
@@ -158,7 +159,7 @@ class Worklist:
                 self.stale[index] = (why(index) if is_upstream else "") or reason
             else:
                 self.left[index] = reason
-        self._started = time.monotonic()
+        self._started = self._last = time.monotonic()
 
     def replace(self, index: int, unit: Unit) -> None:
         """Puts another unit in the place of one that is still to be made."""
@@ -171,7 +172,8 @@ class Worklist:
             outputs = {output.name: file_digest(output) for output in unit.outputs}
         record = Record(unit.stage, unit.name, unit_settings(unit.settings), unit.upstream, outputs, facts)
         write_record(unit.path, record)
-        self.done[index] = Done(record, self.stale[index])
+        before, self._last = self._last, time.monotonic()
+        self.done[index] = Done(record, self.stale[index], self._last - before)
 
     @property
     def records(self) -> dict[int, Record]:

@@ -1,7 +1,8 @@
 """Which recorded views make up each batch of a training, for each of the processes that share it."""
 
 from collections.abc import Iterator
-from typing import Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed
@@ -11,6 +12,10 @@ from rded_core.errors import InputError
 from rded_core.io.recorded_views import RecordedViews
 from rded_core.seeds import counter_generator
 from rded_core.stored_epochs import stored_epoch
+from rded_core.wording import counted
+
+if TYPE_CHECKING:
+    from rded_core.io.distilled import DistilledDataset
 
 
 class BatchPlan(Sampler[tuple[int, Tensor]]):
@@ -37,20 +42,11 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         seed: int,
         shuffle: bool,
         drop_last: bool,
-        rank: int | None,
-        num_ranks: int | None,
+        rank: int,
+        num_ranks: int,
     ) -> None:
-        num_images = len(views.dataset)
-        require_counts(1, batch_size=batch_size, epochs=epochs, label_epochs=views.dataset.num_epochs)
-        if drop_last and (batch_size is None or batch_size > num_images):
-            raise InputError(
-                "drop_last needs a batch_size: recorded batches are shown whole"
-                if batch_size is None
-                else f"batch_size {batch_size} with drop_last leaves nothing of {num_images} images"
-            )
         self.views, self.batch_size, self.epochs, self.seed = views, batch_size, epochs, seed
-        self.shuffle, self.drop_last = shuffle, drop_last
-        self.rank, self.num_ranks = _find_rank(rank, num_ranks)
+        self.shuffle, self.drop_last, self.rank, self.num_ranks = shuffle, drop_last, rank, num_ranks
         self.epoch = self.step = 0
 
     def __len__(self) -> int:
@@ -76,13 +72,22 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
             parts = parts[:-1]
         return [(stored, self._share(part)) for part in parts]
 
-    def leaves_one_view(self) -> bool:
-        """Whether this rank's smallest batch has one view where `batch_size` asks for more."""
-        if self.batch_size is None or self.batch_size == 1:
-            return False
+    def describe_single_views(self) -> str:
+        """Says where a batch leaves each rank a single view although more were asked for; else nothing."""
         num_rows = len(self.views.dataset)
-        rest = 0 if self.drop_last else num_rows % self.batch_size
-        return (rest or min(self.batch_size, num_rows)) <= self.num_ranks
+        if self.batch_size is None:  # one rank has the recorded batches as they are
+            sizes = self.views.labels(0).sizes() if self.num_ranks > 1 else [num_rows]
+        else:
+            rest = 0 if self.drop_last else num_rows % self.batch_size
+            sizes = [min(self.batch_size, num_rows), *([rest] if rest else [])]
+        if self.batch_size == 1 or num_rows == 1 or min(sizes) > self.num_ranks:
+            return ""
+        is_rest = self.batch_size is not None and max(sizes) > self.num_ranks
+        shared = f" for {self.num_ranks} ranks" if self.num_ranks > 1 else ""
+        return (
+            f"batch normalisation cannot train on single views, and a batch of {counted(min(sizes), 'view')}{shared} "
+            f"leaves no more; give {'drop_last=True or another' if is_rest else 'a larger'} batch_size"
+        )
 
     def _share(self, rows: Tensor) -> Tensor:
         """Returns this rank's part of a batch: as many rows for every rank, some twice where they do not divide."""
@@ -96,7 +101,12 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         last = len(self.batches(epoch)) if 0 <= epoch < self.epochs else 0
         if not 0 <= epoch <= self.epochs or not 0 <= step <= last:
             raise InputError(f"the loader has no step {step} of epoch {epoch}: it has {self.epochs} epochs")
-        self.epoch, self.step = epoch, step
+        self.epoch, self.step = (epoch + 1, 0) if epoch < self.epochs and step == last else (epoch, step)
+
+    def advance(self, num_batches: int) -> None:
+        """Counts one batch more of an epoch that has so many."""
+        is_last = self.step + 1 >= num_batches
+        self.epoch, self.step = (self.epoch + 1, 0) if is_last else (self.epoch, self.step + 1)
 
     def identity(self) -> dict[str, Any]:
         """Returns what another plan must share for its batches to be these."""
@@ -113,7 +123,16 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         }
 
 
-def _find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
+def require_batches(dataset: "DistilledDataset", *, batch_size: int | None, epochs: int, drop_last: bool) -> None:
+    """Raises InputError where there are no such batches of the dataset; looks at its recipe alone."""
+    require_counts(1, batch_size=batch_size, epochs=epochs, label_epochs=dataset.num_epochs)
+    if drop_last and batch_size is None:
+        raise InputError("drop_last needs a batch_size: recorded batches are shown whole")
+    if drop_last and batch_size is not None and batch_size > len(dataset):
+        raise InputError(f"batch_size {batch_size} with drop_last leaves nothing of {len(dataset)} images")
+
+
+def find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
     """Returns this process's rank and how many there are, by default as torch.distributed has them."""
     is_distributed = distributed.is_available() and distributed.is_initialized()
     if (rank is None) != (num_ranks is None):
@@ -121,7 +140,8 @@ def _find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
     if rank is None or num_ranks is None:
         return (distributed.get_rank(), distributed.get_world_size()) if is_distributed else (0, 1)
     require_counts(1, num_ranks=num_ranks)
-    if not 0 <= rank < num_ranks:
+    require_counts(0, rank=rank)
+    if rank >= num_ranks:
         raise InputError(f"rank must lie in 0..num_ranks - 1, got {rank} of {num_ranks}")
     return rank, num_ranks
 
@@ -129,5 +149,5 @@ def _find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
 def require_counts(least: int, **counts: Any) -> None:
     """Raises InputError where a number is no whole one, or below the least; None is none."""
     for name, count in counts.items():
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < least):
             raise InputError(f"{name} must be a whole number >= {least}, got {count!r}")

@@ -160,7 +160,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         epochs: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
-        device: str | torch.device = "cpu",
+        device: int | str | torch.device = "cpu",
         *,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -174,7 +174,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
             epochs: of training; by default the recipe's. Beyond the recorded ones, those are walked again.
             num_workers: processes that make views; with 0 they are made here, on `device`.
             seed: of the order in which recorded epochs are walked again, and of `shuffle`.
-            device: where batches are to be: ``cpu``, ``cuda:1``, ``auto``, ...
+            device: where batches are to be: ``cpu``, ``cuda:1``, ``auto``, ..., or the number of a CUDA device.
             shuffle: draw the order of an epoch's views anew, instead of the recorded one (which was drawn at random).
             drop_last: leave out the last batch of an epoch where `batch_size` does not divide the images.
             rank: this process's, of `num_ranks`; by default torch.distributed's, where that is initialised.
@@ -190,7 +190,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
             epochs=self.training_epochs if epochs is None else epochs,
             num_workers=num_workers,
             seed=seed,
-            device=find_device(str(device)),
+            device=find_device(f"cuda:{device}" if isinstance(device, int) else str(device)),
             shuffle=shuffle,
             drop_last=drop_last,
             rank=rank,

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
-from rded_core.io.batch_plans import BatchPlan, require_counts
+from rded_core.io.batch_plans import BatchPlan, find_rank, require_batches, require_counts
 from rded_core.io.recorded_views import CPU, Batch, RecordedViews
 from rded_core.io.uploads import upload
 from rded_core.stored_epochs import count_uses, describe_uses
@@ -47,6 +47,8 @@ class LabelLoader:
         num_ranks: int | None,
     ) -> None:
         require_counts(0, num_workers=num_workers)
+        require_batches(dataset, batch_size=batch_size, epochs=epochs, drop_last=drop_last)
+        self.rank, self.num_ranks = find_rank(rank, num_ranks)
         self.dataset, self.epochs, self.device = dataset, epochs, device
         self.views = RecordedViews(dataset, CPU if num_workers else device)
         self._plan = BatchPlan(
@@ -56,10 +58,9 @@ class LabelLoader:
             seed=seed,
             shuffle=shuffle,
             drop_last=drop_last,
-            rank=rank,
-            num_ranks=num_ranks,
+            rank=self.rank,
+            num_ranks=self.num_ranks,
         )
-        self.rank, self.num_ranks = self._plan.rank, self._plan.num_ranks
         self._batches: DataLoader[Batch] = DataLoader(
             self.views,
             sampler=self._plan,
@@ -71,14 +72,8 @@ class LabelLoader:
         )
         self.uses = count_uses(epochs, num_stored=dataset.num_epochs, seed=seed)
         logger.info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=seed))
-        if self._plan.leaves_one_view():
-            logger.warning(
-                "%d images in batches of %d for %d rank(s) leave a batch of one view, on which batch normalisation "
-                "cannot train; give drop_last=True or another batch_size",
-                len(dataset),
-                batch_size,
-                self.num_ranks,
-            )
+        if told := self._plan.describe_single_views():
+            logger.warning("%s", told)
 
     def __len__(self) -> int:
         """Counts the batches of a whole epoch."""
@@ -99,13 +94,14 @@ class LabelLoader:
             raise InputError(
                 f"all {self.epochs} epochs of this loader have been seen; make one with more epochs, or load_state_dict"
             )
+        num_batches = len(self)
         try:
             for shown, logits in self._batches:
-                self._plan.step += 1
+                # Before the batch is given: who stops after the last one, and asks no further, has seen the epoch too.
+                self._plan.advance(num_batches)
                 yield upload(shown, self.device), upload(logits, self.device)
         except InputError as error:
             raise InputError(_own_words(error)) from error
-        self._plan.epoch, self._plan.step = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where the loader stands, after the last batch that it gave; plain numbers and texts."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -85,6 +86,20 @@ def find_images(folder: DatasetFolder, keys: Collection[str]) -> list[TracedImag
     if missing := [key for key in keys if key not in found]:
         raise _unknown_key(folder, missing[0])
     return [TracedImage(key, found[key], tars[key]) for key in dict.fromkeys(keys)]
+
+
+def read_scores(folder: DatasetFolder) -> dict[int, list[tuple[str, float | None]]]:
+    """Reads, by class, the image and the realism score in nats of every patch; controls have no scores.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    found: dict[int, list[tuple[str, float | None]]] = defaultdict(list)
+    columns = pa.schema([LINEAGE.field(name) for name in ("class_index", "key", "score_nats")])
+    for table in folder.lineage_tables():
+        for row in read_rows(table, columns):
+            found[row["class_index"]].append((row["key"], row["score_nats"]))
+    return found
 
 
 def _unknown_key(folder: DatasetFolder, key: str) -> InputError:

@@ -19,8 +19,8 @@ class ClassShard:
 
     @property
     def name(self) -> str:
-        """Names the group by its first and last class."""
-        return f"c{self.start:05d}-{self.stop - 1:05d}"
+        """Names the group by its first and last class, as people see it: ``0010-0019``."""
+        return f"{self.start:04d}-{self.stop - 1:04d}"
 
     @property
     def indices(self) -> range:

@@ -12,6 +12,7 @@ MAX_ROWS = 20
 MAX_COLUMNS = 10
 CELL_PX = 112
 LABEL_PX = 190
+SMALLEST_SHARE = 0.05
 
 
 def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "_n 3 _s _s"]]]) -> bytes:
@@ -34,6 +35,21 @@ def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "_n 3 _s _s"]]]) -> by
     buffer = io.BytesIO()
     sheet.save(buffer, format="JPEG", quality=92)
     return buffer.getvalue()
+
+
+def shrink_jpeg(data: bytes, max_bytes: int) -> bytes:
+    """Returns a JPEG of at most `max_bytes`: the same where it is no larger, else smaller by eighths of its sides.
+
+    The last, of a few pixels, is returned whatever its bytes.
+    """
+    picture = Image.open(io.BytesIO(data)).convert("RGB") if len(data) > max_bytes else None
+    share = 1.0
+    while picture is not None and len(data) > max_bytes and share > SMALLEST_SHARE:
+        buffer = io.BytesIO()
+        size = (max(round(picture.width * share), 1), max(round(picture.height * share), 1))
+        picture.resize(size, Image.Resampling.LANCZOS).save(buffer, format="JPEG", quality=80)
+        data, share = buffer.getvalue(), share * 7 / 8
+    return data
 
 
 def histogram_svg(values: Sequence[float], *, label: str, num_bins: int = 30) -> str:

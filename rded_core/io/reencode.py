@@ -217,7 +217,7 @@ def _recoded(labels: StoredLabels, block: range, target: Codec) -> Iterator[tupl
 
 def _measure_loss(labels: StoredLabels, target: Codec, epochs: int) -> dict[str, float]:
     """Measures on the first epochs what the other codec and fewer epochs lose, in nats, beside what labels say."""
-    sample, stored = _sample(labels, epochs)
+    sample, stored = _sample(labels, max(epochs, min(EPOCHS_PER_FILE, labels.num_epochs)))
     decoded = target.decode(_in_codec(labels, target, stored))
     image = torch.cat([batch[0] for batch in sample.batches])
     spread = float(spread_over_views(sample.logits, image, temperature=labels.temperature))
@@ -268,7 +268,7 @@ def describe_new(record: dict[str, Any]) -> list[str]:
     """Returns what `reencode` did, line by line."""
     before = record["before"]
     lines = [_describe_loss(record, "rounding", "loss_nats")]
-    if 1 < record["epochs"] < before["epochs"]:  # of one epoch, nothing tells how much views differ
+    if record["epochs"] < before["epochs"]:
         lines.append(_describe_loss(record, "reuse", "reuse_nats"))
     if _keeps_more(record["codec"], before["codec"]):
         told = f"{record['codec']} keeps no more than the {before['codec']} labels that it was made of"

@@ -8,6 +8,7 @@ from time import sleep
 from typing import Any, TypeVar
 
 from rded_core.errors import InputError
+from rded_core.secrets import mask_secrets
 
 T = TypeVar("T")
 
@@ -125,4 +126,4 @@ def _raise_refusal(error: Exception, url: str) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    return f"{type(error).__name__} {' '.join(str(error).split())[:200]}".strip()
+    return f"{type(error).__name__} {mask_secrets(' '.join(str(error).split()))[:200]}".strip()

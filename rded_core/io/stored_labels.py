@@ -57,12 +57,13 @@ class StoredLabels:
         self.num_epochs, self.training_epochs = opened.num_epochs, opened.training_epochs
 
     def require_whole(self, paths: Iterable[Path]) -> None:
-        """Raises InputError where a file has other bytes than SHA256SUMS says; each is looked at once."""
+        """Raises InputError where a file has other bytes than SHA256SUMS said; each is looked at once."""
         findings = Findings(self.folder.root, remedy="")
         for path in (path for path in paths if path not in self._whole):
             name = path.relative_to(self.folder.root).as_posix()
             findings.hold(path, self._sums.get(name, ""), self.folder.sums.name)
         for fault in findings.faults:
+            self.require_unchanged()
             raise InputError(
                 f"{fault.path} is {fault.kind}: {fault.what}; see rded verify {quote(str(self.folder.root))}"
             )
@@ -128,7 +129,11 @@ class StoredLabels:
     def read_epoch(self, epoch: int) -> EpochLabels:
         """Reads one epoch, labels as stored; raises InputError where its table is missing or damaged."""
         self.require_whole([self.table(epoch)])
-        return self._reader.read_epoch(self.table(epoch), epoch % EPOCHS_PER_FILE)
+        try:
+            return self._reader.read_epoch(self.table(epoch), epoch % EPOCHS_PER_FILE)
+        except InputError:
+            self.require_unchanged()
+            raise
 
     def batches(self, epochs: Iterable[int]) -> Iterable[tuple[int, LabelledBatch]]:
         """Yields the recorded batches of epochs, each with its epoch."""

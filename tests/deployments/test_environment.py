@@ -64,7 +64,7 @@ def test_only_users_mistakes_are_quiet(name: str) -> None:
     assert not is_logged("Finished in state Failed('Task run encountered an exception InputError: no such folder')")
     assert is_logged("Encountered exception during execution", RuntimeError("a defect"))
     assert is_logged("Finished in state Failed('Task run encountered an exception RuntimeError: a defect')")
-    assert is_logged("realism c00000-00001: scored 20, 0.2 s")
+    assert is_logged("score 0000-0001: 2 made: 20 usable candidates, 0.2 s")
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 1.0, 2.5])

@@ -77,13 +77,16 @@ def test_labels_are_described_and_drawn(finished: Path, tmp_path: Path, run_cli:
 
 def test_classes_that_the_teacher_never_takes_for_themselves_are_told(
     make_config: Callable[..., DistillConfig], run_undecorated: Callable[[DistillConfig], Path], save_untrained: Any,
-    tmp_path: Path, run_cli: RunCli,
+    tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """As where its class order is another; an untrained teacher takes everything for one class."""
     dataset = run_undecorated(make_config(tmp_path / "run", label_epochs=2, mix="none", teacher="rded:convnet3",
                                           teacher_weights=str(save_untrained()), force=True))  # fmt: skip
     code, out, _ = run_cli("labels", dataset, "--describe")
     assert code == 0
+    assert "class order" not in out, "of so few views, nothing is told"
+    monkeypatch.setattr("deployments.label_reports.ENOUGH_VIEWS", 4)
+    out = run_cli("labels", dataset, "--describe")[1]
     assert "1 more classes for what it is: is its class order this one?" in out
 
 

@@ -38,7 +38,7 @@ def sums_in_one_process(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_harness")
-@pytest.mark.parametrize("kind", ["process", "dask"])
+@pytest.mark.parametrize("kind", ["process", "dask", "ray"])
 def test_workers_give_the_same_bytes_and_the_next_run_finds_them(
     small_config: MakeConfig, sums_in_one_process: str, tmp_path: Path, kind: str
 ) -> None:
@@ -53,10 +53,10 @@ def test_workers_give_the_same_bytes_and_the_next_run_finds_them(
 @pytest.mark.parametrize(
     ("kind", "num_processes", "message"),
     [
-        ("ray", None, "runner must be one of thread, process, dask, or the address of a Dask scheduler"),
+        ("spark", None, "runner must be one of thread, process, dask, ray, or the address of a Dask scheduler"),
         ("process", 0, "task_workers must be >= 1"),
-        ("thread", 2, "task_workers .* goes with --runner process or dask"),
-        ("tcp://127.0.0.1:1", 2, "task_workers .* goes with --runner process or dask"),
+        ("thread", 2, "task_workers .* goes with --runner process, dask or ray"),
+        ("tcp://127.0.0.1:1", 2, "task_workers .* goes with --runner process, dask or ray"),
     ],
 )
 def test_what_cannot_run_is_told(kind: str, num_processes: int | None, message: str) -> None:
@@ -77,6 +77,15 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
         make_runner("tcp://127.0.0.1:1")
 
 
+def test_a_ray_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.ray_workers.CONNECT_S", 0.5)
+    for address in ("ray://127.0.0.1:1", "ray://127.0.0.1:x"):
+        with pytest.raises(
+            InputError, match=rf"^no Ray cluster at {address} \([^\n]*; start one with: ray start --head"
+        ):
+            make_runner(address)
+
+
 @pytest.mark.parametrize(
     ("num_workers", "message"),
     [(0, r"no worker is connected to .*--nthreads 1"), (1, r"needs workers of one thread each.*--nthreads 1")],
@@ -94,6 +103,7 @@ def test_prefects_copy_of_a_runner_is_like_it() -> None:
     runner = make_runner("process", 3)
     assert isinstance(runner, WorkerProcesses)
     assert runner.duplicate().num_processes == 3
+    assert getattr(make_runner("ray", 3).duplicate(), "num_processes") == 3  # noqa: B009
     assert getattr(make_runner("dask", 3).duplicate(), "num_processes") == 3  # noqa: B009
 
 

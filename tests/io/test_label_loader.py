@@ -1,9 +1,11 @@
 """The loader that students train with: exactly the recorded views, in any batches, order and number of processes."""
 
+import shutil
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -56,13 +58,16 @@ def test_the_last_batch_is_left_out_on_demand(dataset: DistilledDataset) -> None
 @pytest.mark.parametrize(
     ("changes", "is_told"),
     [({"batch_size": 5}, True), ({"batch_size": 5, "drop_last": True}, False), ({"batch_size": 4}, False),
-     ({"batch_size": 2, "rank": 0, "num_ranks": 2}, True), ({"batch_size": 1}, False), ({}, False)],
+     ({"batch_size": 2, "rank": 0, "num_ranks": 2}, True), ({"batch_size": 1}, False), ({}, False),
+     ({"rank": 0, "num_ranks": 2}, True), ({"batch_size": 2, "drop_last": True, "rank": 0, "num_ranks": 2}, True)],
 )  # fmt: skip
 def test_a_batch_of_one_view_is_told(
     dataset: DistilledDataset, caplog: pytest.LogCaptureFixture, changes: Any, is_told: bool
 ) -> None:
     dataset.loader(**changes)
-    assert ("leave a batch of one view" in caplog.text) is is_told
+    assert ("batch normalisation cannot train on single views" in caplog.text) is is_told
+    whole_or_dropped = changes.get("drop_last") or changes.get("batch_size") != 5
+    assert ("drop_last=True or another batch_size" in caplog.text) is (is_told and not whole_or_dropped)
 
 
 def rows_of(dataset: DistilledDataset, found: Tensor, epoch: int) -> list[int]:
@@ -110,13 +115,14 @@ def test_training_resumes_at_any_step(dataset: DistilledDataset, num_workers: in
     for _ in range(step):
         next(passes)
     state = stopped.state_dict()
-    assert (state["epoch"], state["step"]) == (1, step)
-    rest = [list(passes), list(stopped)]
+    assert (state["epoch"], state["step"]) == divmod(6 + step, 6)
+    rest = [list(passes)] if step < 6 else []
+    rest += [list(stopped)]
     again = make()
     again.load_state_dict(state)
-    assert [again.epoch, len(again)] == [1, 6]
+    assert [again.epoch, len(again)] == [2 if step == 6 else 1, 6]
     for expected in rest:
-        assert_same(list(again), expected) if expected else list(again)
+        assert_same(list(again), expected)
     assert again.state_dict() == stopped.state_dict()
 
 
@@ -125,6 +131,15 @@ def test_a_loop_that_breaks_off_goes_on_where_it_stopped(dataset: DistilledDatas
     loader = dataset.loader(batch_size=1, epochs=1, num_workers=num_workers)
     found = list(islice(loader, 2)) + list(loader)
     assert all(map(torch.equal, whole(found), whole(as_recorded(dataset, 0))))
+
+
+def test_a_loop_that_stops_after_the_last_batch_goes_on_with_the_next_epoch(dataset: DistilledDataset) -> None:
+    """Loops that count their batches never ask for one too many."""
+    loader = dataset.loader(epochs=3)
+    for epoch in range(3):
+        assert loader.epoch == epoch
+        assert_same([batch for _, batch in zip(range(len(loader)), loader, strict=False)], as_recorded(dataset, epoch))
+    assert loader.epoch == 3
 
 
 def test_a_loader_starts_at_an_epoch(dataset: DistilledDataset) -> None:
@@ -171,6 +186,7 @@ def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> N
         ({"batch_size": 7, "drop_last": True}, "batch_size 7 with drop_last leaves nothing of 6 images"),
         ({"drop_last": True}, "drop_last needs a batch_size: recorded batches are shown whole"),
         ({"device": "gpu"}, r"device 'gpu' cannot be used here \([^\n]*\); try device auto or cpu"),
+        ({"rank": -1, "num_ranks": 2}, "rank must be a whole number >= 0, got -1"),
         ({"rank": 2, "num_ranks": 2}, "rank must lie in 0..num_ranks - 1, got 2 of 2"),
         ({"num_ranks": 2}, "give both rank and num_ranks, or neither"),
     ],
@@ -178,6 +194,20 @@ def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> N
 def test_numbers_out_of_range_are_errors(dataset: DistilledDataset, changes: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         dataset.loader(**changes)
+
+
+def test_mistakes_are_told_before_images_are_fetched(dataset: DistilledDataset, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(dataset.folder.root, tmp_path / "bare"))
+    shutil.rmtree(bare / "images")
+    for changes, message in (({"num_ranks": 2}, "give both rank"), ({"batch_size": 0}, "batch_size must be")):
+        with pytest.raises(InputError, match=message):
+            DistilledDataset(bare).loader(**changes)
+
+
+def test_numbers_of_numpy_and_devices_by_number(dataset: DistilledDataset) -> None:
+    require_counts(1, batch_size=np.int64(3))
+    with pytest.raises(InputError, match="device 'cuda:99' cannot be used here"):
+        dataset.loader(device=99)
 
 
 @pytest.mark.parametrize("count", [2.5, "2", True])

@@ -34,7 +34,7 @@ def test_shards_by_default_are_few(num_classes: int, num_shards: int, largest: i
 
 
 def test_shard_names_hold_their_first_and_last_class() -> None:
-    assert [shard.name for shard in class_shards(7, 5)] == ["c00000-00004", "c00005-00006"]
+    assert [shard.name for shard in class_shards(7, 5)] == ["0000-0004", "0005-0006"]
 
 
 @pytest.mark.parametrize("num_epochs", [1, 10, 11, 300])

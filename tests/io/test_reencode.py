@@ -12,6 +12,7 @@ import torch
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io import reencode as reencode_module
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.label_choices import describe_excess
 from rded_core.io.label_description import OVERHEAD, count_bytes, describe, show_views
@@ -194,6 +195,26 @@ def test_views_of_one_image_are_those_that_students_see(published: Published) ->
         assert view.pixels.shape == (3, 32, 32)
 
 
+@pytest.mark.parametrize("during", ["_in_codec", "_measure_loss", "_describe"])
+def test_another_dataset_in_its_place_meanwhile_is_told(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    """As where the run that it lies in is distilled again: labels of one and images of the other are never mixed."""
+    old = Path(shutil.copytree(published["float16"], tmp_path / "old"))
+    step = getattr(reencode_module, during)
+
+    def swap(*arguments: Any) -> Any:
+        done = step(*arguments)
+        shutil.rmtree(old)
+        shutil.copytree(published["features"], old)
+        return done
+
+    monkeypatch.setattr(reencode_module, during, swap)
+    with pytest.raises(InputError, match="old became another dataset meanwhile; run the same command again"):
+        reencode(str(old), tmp_path / "new", codec="int8")
+    assert list(tmp_path.iterdir()) == [old]
+
+
 def test_labels_above_their_budget_are_told() -> None:
     assert describe_excess(None, 10**9, "--budget") == describe_excess({"budget_bytes": 100}, 100, "--budget") == []
     (line,) = describe_excess({"budget_bytes": 100}, 101, "--budget")
@@ -201,6 +222,6 @@ def test_labels_above_their_budget_are_told() -> None:
 
 
 def test_fewer_epochs_lose_what_views_differ_by(published: Published, tmp_path: Path) -> None:
-    records = [reencode(str(published["float16"]), tmp_path / str(n), epochs=n) for n in (6, 3)]
-    assert 0 < records[0]["reuse_nats"] < records[1]["reuse_nats"]
+    records = [reencode(str(published["float16"]), tmp_path / str(n), epochs=n) for n in (6, 3, 1)]
+    assert 0 < records[0]["reuse_nats"] < records[1]["reuse_nats"] < records[2]["reuse_nats"]
     assert all(any(line.startswith("reuse ") for line in describe_new(record)) for record in records)

@@ -137,7 +137,12 @@ def test_sums_cannot_name_files_outside(url: str, tmp_path: Path) -> None:
     listed = dict(
         reversed(line.split("  ", 1)) for line in memory.cat(f"{url}/dataset/SHA256SUMS").decode().splitlines()
     )
-    memory.pipe(f"{url}/dataset/SHA256SUMS", format_sums({**listed, outside: "0" * 64}).encode())
+    data = memory.cat(f"{url}/dataset/images/train-000000.tar")
+    memory.pipe(
+        f"{url}/dataset/SHA256SUMS", format_sums({**listed, outside: hashlib.sha256(data).hexdigest()}).encode()
+    )
+    memory.pipe(f"{url}/dataset/{outside}", data)
+    memory.pipe(f"{url.rpartition('/')[0]}/outside.tar", data)
     with pytest.raises(InputError, match=r"holds no images/\.\./\.\./\.\./outside\.tar; publish the dataset again$"):
         _ = DistilledDataset(url).images
     assert not list(tmp_path.rglob("outside*"))

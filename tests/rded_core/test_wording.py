@@ -2,7 +2,7 @@
 
 import pytest
 
-from rded_core.wording import counted, setting_words
+from rded_core.wording import counted, setting_words, short_name
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,24 @@ def test_one_is_no_plural(count: int, noun: str, expected: str) -> None:
 )
 def test_settings_are_named_as_the_command_line_does(name: str, expected: str) -> None:
     assert setting_words(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("/data/photos", "photos"),
+        ("/data/photos/train/", "photos"),
+        ("runs/photos-ipc10/dataset", "photos-ipc10"),
+        ("s3://bucket/photos/train-{0..9}.tar", "photos"),
+        ("simplecache::s3://bucket/photos", "photos"),
+        ("https://host/photos.tar?version=3", "photos"),
+        ("shards-{000000..000099}.tar", "shards"),
+        ("shards/*.tar", "shards"),
+        ("torchvision:CIFAR10@/data/sets", "CIFAR10"),
+        (".", "."),
+        ("/train", "train"),
+        ("/data/" + "x" * 99, "x" * 40),
+    ],
+)
+def test_short_names(spec: str, name: str) -> None:
+    assert short_name(spec) == name

@@ -1,6 +1,7 @@
 """Labels within a budget: what fits is chosen, told, kept and taken over; what cannot be is one line."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,31 @@ def test_a_changed_budget_makes_labels_again_and_nothing_else(
     assert _choice(tmp_path / "run").facts["why"]["budget_bytes"] == 10_000
     kept = {path.stem for path in (tmp_path / "run" / "work" / "soft_labels").glob("epochs-*.parquet")}
     assert kept == {path.stem for path in (tmp_path / "run" / "dataset" / "soft_labels").iterdir()}
+
+
+def test_repair_keeps_the_choice_though_the_source_grew(
+    make_config: MakeConfig, distill: Distill, image_folder: Path, tmp_path: Path
+) -> None:
+    from flows.repair import repair
+
+    run = RunFolder(tmp_path / "run")
+    distill(make_config(run.root, source=str(image_folder), label_budget=BUDGET))
+    before, sums = _choice(run.root), (run.dataset / "SHA256SUMS").read_text()
+    shutil.copy(image_folder / "2" / "000.jpg", image_folder / "2" / "new.jpg")
+    for table in (run.root / "work" / "soft_labels").glob("epochs-*.parquet"):
+        table.write_bytes(table.read_bytes()[:-1])
+    shutil.rmtree(run.dataset / "soft_labels")
+    assert repair(run, tell=print).faults == []
+    assert _choice(run.root) == before
+    tables = [line for line in sums.splitlines() if "soft_labels/" in line]
+    assert tables == [line for line in (run.dataset / "SHA256SUMS").read_text().splitlines() if "soft_labels/" in line]
+
+
+def test_topk_is_named_as_tables_name_it(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+    distill(make_config(tmp_path / "run", label_codec="topk:02", label_epochs=2))
+    assert _recipe(tmp_path / "run")["label_codec"] == "topk:2"
+    again = distill(make_config(tmp_path / "run", label_codec="topk:2", label_epochs=2))
+    assert not any(entry["made"] for entry in again["work"] if entry["stage"] == "label")
 
 
 def test_one_codec_may_be_asked_for(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def distill(plain_flows: None) -> Distill:  # noqa: ARG001
 
 @pytest.fixture(scope="package")
 def source(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source of the module's own; `kept` puts it back as it was."""
+    """A source of these tests' own; `kept` puts it back as it was."""
     return Path(shutil.copytree(shared_source, tmp_path_factory.mktemp("reuse") / "source"))
 
 

@@ -21,7 +21,7 @@ def forget(plain_flows: None) -> Forget:  # noqa: ARG001
     return call
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def finished(
     make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -1,0 +1,74 @@
+"""How far a run is: one bar in Prefect's UI, from its first stage to its last."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from prefect.context import FlowRunContext
+
+from tasks.artifacts import ShownProgress, key_of
+from tasks.progress import part_of
+from tasks.units import STAGE_WORDS
+
+STAGE_SPANS = {
+    "candidates": (0.0, 0.05),
+    "observe": (0.05, 0.08),
+    "realism": (0.08, 0.65),
+    "selection": (0.65, 0.67),
+    "squeeze": (0.67, 0.72),
+    "choose-labels": (0.72, 0.75),
+    "soft_labels": (0.75, 0.97),
+    "publish": (0.97, 1.0),
+}
+"""Where each stage begins and ends on the bar: roughly its share of the time, where everything is to be made."""
+
+Count = Callable[[int], None]
+"""Is told how many task runs of a stage are done."""
+
+
+@contextmanager
+def watch_stage(task: Any, plan: Any, total: int) -> Generator[Count]:
+    """Moves the run's bar while a block runs a task `total` times; what is tracked inside a task run moves it too."""
+    stage = str(getattr(task, "name", ""))
+    bar = _find_bar(plan) if stage in STAGE_SPANS else None
+    if bar is None or not total:
+        yield _ignore
+        return
+    first, last = STAGE_SPANS[stage]
+    word = STAGE_WORDS.get(stage, "choose labels")
+    done = 0
+
+    def tell(part: float, text: str) -> None:
+        bar.tell(first + (last - first) * (done + part) / total, text)
+
+    def count(finished: int) -> None:
+        nonlocal done
+        done = finished
+        tell(0.0, f"{word}: {done} of {total} task runs")
+
+    with part_of(tell):
+        yield count
+
+
+def end_progress(plan: Any) -> None:
+    """Shows that a run is done."""
+    if bar := _find_bar(plan):
+        bar.tell(1.0, "done", at_once=True)
+
+
+def _ignore(finished: int) -> None:
+    del finished
+
+
+def _find_bar(plan: Any) -> ShownProgress | None:
+    """Returns the bar of the flow run that this is a part of; nothing without Prefect."""
+    context = FlowRunContext.get()
+    return _bar_of(context.flow_run.id, key_of(plan.config.out, "progress")) if context and context.flow_run else None
+
+
+@lru_cache(maxsize=4)
+def _bar_of(flow_run: UUID, key: str) -> ShownProgress:
+    del flow_run  # each has its own
+    return ShownProgress(key)
