@@ -12,8 +12,7 @@ from typing import Any
 
 from deployments.environment import PROJECT_ROOT
 from rded_core.errors import RunStopped
-
-GPU_LIMIT = "gpu"
+from tasks.gpu_slot import GPU_LIMIT
 
 POOL_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},

@@ -20,6 +20,7 @@ from rded_core.io.soft_label_tables import LabelledBatch
 from rded_core.last_layer import SplitNetwork
 from rded_core.sizes import parse_size
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
+from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher
 from tasks.networks import fast_form, load_teacher
 from tasks.policies import stage_task
@@ -54,7 +55,8 @@ def choose_labels(plan: RunPlan, images: list[StageResult]) -> Any:
     squeezed = squeeze_records(images)
     work = Worklist({0: _unit(plan, squeezed)}, lambda _: plan.scope("label"))
     if work.stale:
-        work.finish(0, _choose(plan, squeezed))
+        with gpu_slot(config.device):
+            work.finish(0, _choose(plan, squeezed))
     taken = work.records[0].facts
     return work.end_with(LabelPlan(taken["codec"], taken["epochs"], taken["why"]))
 

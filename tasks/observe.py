@@ -20,6 +20,7 @@ from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
 from rded_core.wording import counted
 from tasks.candidates import read_candidate
+from tasks.gpu_slot import gpu_slot
 from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
@@ -68,7 +69,8 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
     )
     work = Worklist({0: unit}, lambda _: plan.scope("check"))
     if work.stale:
-        work.finish(0, _measure(plan, role, per_class, sorted(records)))
+        with gpu_slot(plan.config.device):
+            work.finish(0, _measure(plan, role, per_class, sorted(records)))
     result = work.result(STAGE, role)
     _judge(plan, role, per_class, work.records[0].facts)
     return result

@@ -23,6 +23,7 @@ from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, count_missing, read_candidate
+from tasks.gpu_slot import gpu_slot
 from tasks.networks import load_device_scorers, load_observer, load_scorer, num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
@@ -53,11 +54,13 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> St
     )
     listed = {index: read_rows(plan.run.table("candidates", _name(plan, index)), CANDIDATES) for index in work.stale}
     score = _score_on_devices if _uses_devices(plan) else _score_in_groups
-    for index, rows, rejected in score(plan, shard, listed) if listed else ():
-        write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
-        form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
-        made = made_with(resolve_device(plan.config.device if form else "cpu"))
-        work.finish(index, {"usable": len(rows), **form, **_rounding(plan), **made, "rejected": rejected})
+    device = plan.config.device if listed and plan.config.selection == "realism" else "cpu"
+    with gpu_slot(device):
+        for index, rows, rejected in score(plan, shard, listed) if listed else ():
+            write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
+            form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
+            made = made_with(resolve_device(device))
+            work.finish(index, {"usable": len(rows), **form, **_rounding(plan), **made, "rejected": rejected})
     return work.result(STAGE, shard.name)
 
 

@@ -23,6 +23,7 @@ from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import Encoded
 from rded_core.views import ViewRecipe, draw_views
+from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, label_temperature, load_labeller
 from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images
 from tasks.networks import device_of, load_teacher, num_workers
@@ -85,7 +86,8 @@ def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[Sta
     unit = _unit(plan, block, chosen, squeezed)
     work = Worklist({block.start: unit}, lambda _: plan.scope("label"))
     if work.stale:
-        work.finish(block.start, _label(plan, block, unit, load_labeller(plan, chosen.codec), squeezed))
+        with gpu_slot(plan.config.device):
+            work.finish(block.start, _label(plan, block, unit, load_labeller(plan, chosen.codec), squeezed))
     return work.result(STAGE, f"epochs {block.start}-{block.stop - 1}")
 
 

@@ -38,6 +38,7 @@ from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
 from rded_core.schedules import look_epochs, stretched_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
+from tasks.gpu_slot import gpu_slot
 from tasks.policies import stage_task
 from tasks.progress import run_logger, track
 from tasks.units import Unit, run_unit
@@ -82,11 +83,11 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
 
     @told_if_full("training a student, whose batch is the protocol's,")
     def produce() -> dict[str, Any]:
-        training = _Training(config, dataset, protocol, val, epochs, seed)
+        what = f"{config.student} on {chosen.name}, seed {seed}"
         try:
-            facts = training.run(
-                f"{config.student} on {chosen.name}, seed {seed}", after_epoch=lambda: require_same(chosen.folder, sums)
-            )
+            with gpu_slot(config.device):
+                training = _Training(config, dataset, protocol, val, epochs, seed)
+                facts = training.run(what, after_epoch=lambda: require_same(chosen.folder, sums))
         except Exception:  # labels of another dataset may fit nothing, in whatever way
             require_same(chosen.folder, sums)  # the better reason, where both are true
             raise

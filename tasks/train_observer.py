@@ -24,6 +24,7 @@ from rded_core.networks import build_network
 from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
+from tasks.gpu_slot import gpu_slot
 from tasks.policies import stage_task
 from tasks.prepare import tell_classes
 from tasks.progress import run_logger, track, track_parts
@@ -58,7 +59,8 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
         network.compile()
     tell_classes(source)
     run_logger().info("%s, %d epochs, on %s", config.arch, config.epochs, device)
-    accuracy = _train(network, source, val, config=config, device=device)
+    with gpu_slot(config.device):
+        accuracy = _train(network, source, val, config=config, device=device)
     _save(network, source, config=config, accuracy=accuracy)
     drop_checkpoint(Path(config.out))
     return {
