@@ -1,6 +1,7 @@
 """Task runs, one by one or one for each class shard, on whatever engine the flow runs on."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -54,8 +55,7 @@ def _on_workers(runner: Any, task: Any, plan: Any, rows: Sequence[tuple[Any, ...
     results: dict[int, Any] = {}
     for left in reversed(range(runner.attempts)):
         left_rows = {number: row for number, row in enumerate(rows) if number not in results}
-        before = len(results)
-        results |= _try_all(runner, task, plan, left_rows, lambda done, before=before: count(before + done))
+        results |= _try_all(runner, task, plan, left_rows, partial(count, len(results)))
         lost = [row for number, row in enumerate(rows) if number not in results]
         if not lost:
             return [results[number] for number in range(len(rows))]

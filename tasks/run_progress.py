@@ -24,8 +24,8 @@ STAGE_SPANS = {
 }
 """Where each stage begins and ends on the bar: roughly its share of the time, where everything is to be made."""
 
-Count = Callable[[int], None]
-"""Is told how many task runs of a stage are done."""
+Count = Callable[..., None]
+"""Is told how many task runs of a stage were done before, and how many more are now."""
 
 
 @contextmanager
@@ -43,9 +43,9 @@ def watch_stage(task: Any, plan: Any, total: int) -> Generator[Count]:
     def tell(part: float, text: str) -> None:
         bar.tell(first + (last - first) * (done + part) / total, text)
 
-    def count(finished: int) -> None:
+    def count(before: int, more: int = 0) -> None:
         nonlocal done
-        done = finished
+        done = before + more
         tell(0.0, f"{word}: {done} of {total} task runs")
 
     with part_of(tell):
@@ -58,8 +58,8 @@ def end_progress(plan: Any) -> None:
         bar.tell(1.0, "done", at_once=True)
 
 
-def _ignore(finished: int) -> None:
-    del finished
+def _ignore(before: int, more: int = 0) -> None:
+    del before, more
 
 
 def _find_bar(plan: Any) -> ShownProgress | None:

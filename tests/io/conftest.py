@@ -5,6 +5,7 @@ import os
 import resource
 import struct
 import tarfile
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,15 @@ from rded_core.io.distilled import DistilledDataset
 ROOT = Path(__file__).resolve().parents[2]
 
 Put = Callable[[str, bytes], str]
+
+
+@pytest.fixture(autouse=True)
+def forked_processes_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DataLoader's workers are forked off this process, where tests of flows have run before.
+
+    At its end, such a copy would call what Prefect has registered for the end of this one, which fails there.
+    """
+    monkeypatch.setattr(threading, "_threading_atexits", [])
 
 
 @pytest.fixture(params=["local", "memory"])
