@@ -1,7 +1,6 @@
 """Dask workers: a cluster on this machine, or one that is there already. Needs the extra ``dask``."""
 
 import logging
-import time
 from importlib import import_module
 from typing import Any, Self
 
@@ -10,27 +9,24 @@ from distributed.client import FutureCancelledError
 from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
+from deployments.cluster_workers import ClusterWorkers
 from deployments.environment import tidy_logs
-from rded_core.errors import InputError, RunStopped
+from rded_core.errors import InputError
 
 CONNECT_S = 20.0
-NO_WORKER_S = 300.0
-"""So long a cluster may be without any worker before the run stops."""
 
 
-class DaskWorkers(DaskTaskRunner):
+class DaskWorkers(ClusterWorkers, DaskTaskRunner):
     """Dask workers, which Dask itself replaces, and whose tasks it begins again, when they end.
 
     Attributes:
-        num_processes: how many share this machine's cores; 1 where they are other machines.
         lost: what a task's future raises when several workers have ended over it, or the scheduler is gone.
         attempts: how often tasks that were lost so are begun.
     """
 
     lost = (KilledWorker, FutureCancelledError)
     attempts = 1
-    num_processes = 1
-    _seen_s = 0.0
+    engine = "Dask"
 
     @classmethod
     def here(cls, num_processes: int) -> Self:
@@ -45,16 +41,6 @@ class DaskWorkers(DaskTaskRunner):
     def at(cls, address: str) -> Self:
         """Returns the cluster whose scheduler listens at `address`."""
         return cls(address=address)
-
-    def duplicate(self) -> Self:
-        """Returns another one like this: Prefect starts one for each run of a flow."""
-        runner = super().duplicate()
-        runner.num_processes = self.num_processes
-        return runner
-
-    def __enter__(self) -> Self:
-        self.logger.setLevel(logging.WARNING)  # it tells of a dashboard that is switched off
-        return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
         logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # it kills workers that end slowly
@@ -74,16 +60,10 @@ class DaskWorkers(DaskTaskRunner):
         future.wait(timeout_s)
         return future.wrapped_future.done()
 
-    def check(self) -> None:
-        """Raises RunStopped where the cluster has had no worker for minutes."""
-        now = time.monotonic()
-        if self.client.nthreads() or not self._seen_s:
-            self._seen_s = now
-        if now - self._seen_s > NO_WORKER_S:
-            raise RunStopped(f"no Dask worker for {NO_WORKER_S:.0f} s; the same command again goes on where it stopped")
-
-    def renew(self) -> None:
-        """Does nothing: Dask starts other workers itself."""
+    def num_workers(self) -> int:
+        """Counts the workers that are connected to the scheduler now."""
+        threads: Any = self.client.nthreads()
+        return len(threads)
 
 
 class _TidyLogs(WorkerPlugin):

@@ -23,7 +23,8 @@ KINDS = (
     *("work/evaluations/*.json", "work/index/*", "work/candidates/*", "work/observe/*", "work/realism/*"),
     *("work/selection/*", "work/squeeze/*", "work/soft_labels/epochs*", "work/soft_labels/images*", "work/publish/*"),
     *("work/students/*.result.json", "work/students/*s0.json", f"{CONTROL}/run.json"),
-    *(f"{CONTROL}/work/*/*", f"{CONTROL}/dataset/*", "dataset/SHA256SUMS", "dataset/*.*", "dataset/*/*"),
+    *(f"{CONTROL}/{files}" for files in ("work/*/*", "dataset/*")),
+    *("dataset/SHA256SUMS", "dataset/*.*", "dataset/*/*"),
 )
 """Each kind of file is hit before any is hit again."""
 
