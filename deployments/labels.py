@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from rded_core.errors import InputError
+from rded_core.io.storage import is_url
+from rded_core.io.work_copies import local_folder
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 CODEC = Annotated[
@@ -54,7 +56,8 @@ def labels(
     if describe:
         from deployments.label_reports import print_labels
 
-        print_labels(directory, picture)
+        with local_folder(directory) as directory:
+            print_labels(directory, picture)
         return
     if all(value is None for value in asked):
         raise InputError("give --codec, --epochs, --budget or --describe; see rded labels --help")
@@ -62,6 +65,8 @@ def labels(
         raise InputError("--budget finds the number of epochs itself; leave --epochs out")
     if out is None:
         raise InputError(f"give --out NEW, the folder of the new dataset; {quote(directory)} stays as it is")
+    if is_url(out):
+        raise InputError(f"--out {out} is a URL; give a local folder, and copy it there when it is done")
     _reencode(directory, Path(out), codec=codec, epochs=epochs, budget=budget)
 
 
@@ -71,7 +76,8 @@ def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | Non
     from rded_core.summaries import describe_kept, format_size
 
     size = parse_size(budget) if budget is not None else None
-    record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
+    with local_folder(directory) as directory:
+        record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
     before = record["before"]
     typer.echo(f"dataset     {record['dataset']}")
     typer.echo(f"before      {before['epochs']} epochs, {before['codec']}, {format_size(before['bytes'])}")

@@ -9,6 +9,7 @@ from deployments.environment import tell_start
 from rded_core.errors import InputError
 from rded_core.io.paths import find_dataset
 from rded_core.io.picture_formats import require_picture_ending
+from rded_core.io.work_copies import local_folder
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 KEYS = Annotated[
@@ -62,19 +63,28 @@ def _trace(
 ) -> None:
     if bool(keys) == bool(source):
         raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
-    find_dataset(directory)
     if picture and not Path(picture).is_dir():
         require_picture_ending(Path(picture))
-    from deployments.lineage_reports import print_traces, print_uses
-    from tasks.trace import trace_images, trace_sources
+    with local_folder(directory) as directory:
+        find_dataset(directory)
+        from deployments.lineage_reports import print_traces, print_uses
+        from tasks.trace import trace_images, trace_sources
 
-    if keys:
-        print_traces(trace_images(directory, keys, picture=picture, images_from=images_from))
-    else:
-        print_uses(trace_sources(directory, source or []))
+        if keys:
+            print_traces(trace_images(directory, keys, picture=picture, images_from=images_from))
+        else:
+            print_uses(trace_sources(directory, source or []))
 
 
 def _forget(directory: RUN, source: FORGET = None) -> None:
+    with local_folder(directory, changes=True) as directory:
+        done = _forget_in(directory, source)
+    from deployments.lineage_reports import print_forgotten
+
+    print_forgotten(done)
+
+
+def _forget_in(directory: str, source: list[str] | None) -> dict[str, Any]:
     from rded_core.io.forgotten import is_forgetting
     from rded_core.io.known_images import forgotten_before
     from rded_core.io.run_records import find_run, read_run
@@ -89,6 +99,4 @@ def _forget(directory: RUN, source: FORGET = None) -> None:
         from flows.forget import forget
 
         done = forget(directory, source or [])
-    from deployments.lineage_reports import print_forgotten
-
-    print_forgotten(done)
+    return done

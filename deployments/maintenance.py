@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.environment import tell_start
+from rded_core.io.mirrors import as_shown
 from rded_core.io.paths import RunFolder
 from rded_core.summaries import format_size
 from rded_core.wording import counted
@@ -30,15 +31,17 @@ def verify(
 ) -> None:
     """Check every file of a run or a dataset; name each fault, and what to do about it."""
     from rded_core.io.verify_run import find_checked
+    from rded_core.io.work_copies import local_folder
     from tasks.checks import check_files
 
     started = time.monotonic()
-    target = find_checked(folder)
-    findings = check_files(target)
-    if deep:
-        from tasks.deep_checks import check_deep
+    with local_folder(folder, fresh=True) as folder:
+        target = find_checked(folder)
+        findings = check_files(target)
+        if deep:
+            from tasks.deep_checks import check_deep
 
-        check_deep(target, findings)
+            check_deep(target, findings)
     print_findings(findings)
     typer.echo(_sum_up(findings, time.monotonic() - started))
     if findings.faults:
@@ -47,22 +50,28 @@ def verify(
 
 def repair(folder: Folder) -> None:
     """Make again what is damaged or missing in a run, and nothing else."""
-    from rded_core.io.run_records import find_run
-    from rded_core.io.verify_run import find_checked
-    from tasks.checks import check_files
+    from rded_core.io.work_copies import local_folder
 
     started = time.monotonic()
-    if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
-        findings = check_files(find_checked(folder))
-    else:
-        tell_start()
-        from flows.repair import repair as repair_run
-
-        findings = repair_run(find_run(folder), tell=typer.echo)
+    with local_folder(folder, changes=True, fresh=True) as folder:
+        findings = _repair(folder)
     print_findings(findings)
     typer.echo(_sum_up(findings, time.monotonic() - started))
     if findings.faults:
         raise typer.Exit(EXIT_FAULTS)
+
+
+def _repair(folder: str) -> "Findings":
+    from rded_core.io.run_records import find_run
+    from rded_core.io.verify_run import find_checked
+    from tasks.checks import check_files
+
+    if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
+        return check_files(find_checked(folder))
+    tell_start()
+    from flows.repair import repair as repair_run
+
+    return repair_run(find_run(folder), tell=lambda line: typer.echo(as_shown(line)))
 
 
 def _is_in_run(folder: str) -> bool:
@@ -80,9 +89,9 @@ def _is_in_run(folder: str) -> bool:
 def print_findings(findings: "Findings") -> None:
     """Prints a line for each fault, note and check that could not be made."""
     for fault in findings.faults:
-        typer.echo(f"{fault.kind:<13} {findings.where(fault.path)}: {fault.what}; {fault.remedy}")
+        typer.echo(as_shown(f"{fault.kind:<13} {findings.where(fault.path)}: {fault.what}; {fault.remedy}"))
     for note in findings.notes:
-        typer.echo(f"{'note':<13} {note}")
+        typer.echo(as_shown(f"{'note':<13} {note}"))
     for what in findings.unchecked:
         typer.echo(f"{'not checked':<13} {what}")
 
@@ -93,6 +102,6 @@ def _sum_up(findings: "Findings", seconds: float) -> str:
     unchecked = f", {counted(len(findings.unchecked), 'check')} could not be made" if findings.unchecked else ""
     files = counted(len(findings.known), "file")
     return (
-        f"{quote(str(findings.root))}: {files}, {format_size(findings.num_bytes)} whole, "
+        f"{quote(as_shown(findings.root))}: {files}, {format_size(findings.num_bytes)} whole, "
         f"{told}{unchecked} ({seconds:.1f} s)"
     )

@@ -1,6 +1,5 @@
 """What the commands print when they are done."""
 
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -8,7 +7,7 @@ import typer
 
 from rded_core.io.forgotten import is_forgetting
 from rded_core.io.manifest import NEW
-from rded_core.io.paths import RunFolder
+from rded_core.io.mirrors import run_at
 from rded_core.summaries import describe_kept, describe_rejected, describe_stage, format_size, mean_std
 from rded_core.wording import counted
 
@@ -68,7 +67,7 @@ def _reused(work: list[dict[str, Any]]) -> int:
 
 def print_next(record: dict[str, Any]) -> None:
     """Prints the command that evaluates what was distilled, after the one that ends what was interrupted."""
-    if is_forgetting(RunFolder(Path(record["out"]))):
+    if is_forgetting(run_at(record["out"])):
         typer.echo(f"unfinished  rded forget {quote(record['out'])}: it was interrupted, and traces may be left")
     if record["dataset"] is None:
         return

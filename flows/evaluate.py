@@ -1,11 +1,14 @@
 """Evaluate a distilled dataset: students trained on it and on its controls, measured on real images."""
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
 
 from flows.distill import distill
 from flows.forms import EvaluateForm
+from rded_core.io.mirrors import as_shown
+from rded_core.io.work_copies import local_folder
 from tasks.evaluation import control_set, prepare_evaluation, sum_up
 from tasks.shown import show_evaluation
 from tasks.students import train_student
@@ -18,14 +21,17 @@ def evaluate(config: EvaluateForm) -> dict[str, Any]:
     Args:
         config: what to evaluate, with which student, and how.
     """
-    plan = prepare_evaluation(config)
-    sets = [plan.distilled]
-    for name, control in plan.controls.items():
-        distill(control)
-        sets.append(control_set(plan, name))
-    results = {
-        chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)] for chosen in sets
-    }
-    table = sum_up(config, plan, results)
-    show_evaluation(str(plan.run.root), table)
-    return table
+    with local_folder(config.dataset, changes=True) as dataset:
+        config = replace(config, dataset=dataset)
+        plan = prepare_evaluation(config)
+        sets = [plan.distilled]
+        for name, control in plan.controls.items():
+            distill(control)
+            sets.append(control_set(plan, name))
+        results = {
+            chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)]
+            for chosen in sets
+        }
+        table = sum_up(config, plan, results)
+        show_evaluation(as_shown(plan.run.root), table)
+        return table

@@ -50,7 +50,7 @@ class DistillConfig(ShortNamed):
         teacher_weights: the teacher's weights file; by default the observer's where the teacher is the observer
         teacher_classes: text file with the teacher's classes in head order, in the form of --observer-classes
         ipc: distilled images per class
-        out: folder of the run; must be new, empty, or hold this very run
+        out: folder of the run, or a URL for one (s3://...); must be new, empty, or hold this very run
         num_candidates: source images drawn per class
         num_crops: random crops scored per candidate
         factor: patches per side of a distilled image, 1 to 16; the paper takes 2 for photographs, 1 for 32 px
@@ -122,7 +122,7 @@ class DistillConfig(ShortNamed):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        no_secret(source=self.source, weights=self.weights, teacher_weights=self.teacher_weights)
+        no_secret(source=self.source, out=self.out, weights=self.weights, teacher_weights=self.teacher_weights)
         require_codec(self.label_codec)
         if self.label_budget is not None:
             parse_size(self.label_budget)

@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from rded_core.errors import first_line
 from rded_core.io.paths import RunFolder
+from rded_core.io.storage import is_url
 from rded_core.secrets import mask_secrets
 from rded_core.summaries import artifact_key
 from tasks.progress import run_logger
@@ -43,11 +44,11 @@ def is_shown() -> bool:
 
 def key_of(out: str, what: str) -> str:
     """Names an artifact of a run folder, the same in every run there, so that the UI keeps its history."""
-    path = Path(out).resolve()
-    owner = RunFolder(path).owner
-    return artifact_key(
-        f"{owner.root.name}-{path.name}" if owner else path.name, hashlib.sha256(str(path).encode()).hexdigest(), what
-    )
+    where = out.rstrip("/") if is_url(out) else str(Path(out).resolve())
+    owner = None if is_url(out) else RunFolder(Path(where)).owner
+    name = where.rpartition("/")[2]
+    digest = hashlib.sha256(where.encode()).hexdigest()
+    return artifact_key(f"{owner.root.name}-{name}" if owner else name, digest, what)
 
 
 def show_markdown(key: str, text: str, description: str, *, picture: str = "") -> None:

@@ -9,6 +9,7 @@ from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record, write_twins
+from rded_core.io.mirrors import as_shown
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, epoch_blocks, evaluation_folder, find_dataset
 from rded_core.io.run_records import holds_run, read_run, require_published
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE
@@ -134,7 +135,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
         "num_classes": len(dataset.classes),
         "epochs": epochs,
         "num_seeds": config.seeds,
-        "path": str(path),
+        "path": as_shown(path),
         "sets": {name: summarise_students([record.facts for record in records]) for name, records in results.items()},
     }
     write_twins(path, plan.run.evaluation_copy(unit), table)

@@ -1,7 +1,11 @@
-"""Keeps secrets out of the logs of runs, which Prefect's server stores: errors of storage clients quote signed URLs."""
+"""What becomes of the lines that runs log, which Prefect's server stores: no secrets, and URLs in place of copies.
+
+Errors of storage clients quote signed URLs.
+"""
 
 import logging
 
+from rded_core.io.mirrors import as_shown
 from rded_core.secrets import mask_secrets
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect.flows")
@@ -18,7 +22,7 @@ def mask_logs() -> None:
 def mask_record(record: logging.LogRecord) -> bool:
     """Masks secrets in a record, which is kept in any case."""
     message = record.getMessage()
-    masked = mask_secrets(message)
+    masked = mask_secrets(as_shown(message))
     if masked != message:
         record.msg, record.args = masked, ()
     if record.exc_info:

@@ -11,6 +11,7 @@ from rded_core.canvas import CanvasNetwork
 from rded_core.config import DistillConfig
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
 from rded_core.io.device_scoring import DeviceScorer
+from rded_core.io.fetched import local_copy
 from rded_core.io.files import file_stamp
 from rded_core.io.observers import Observer, open_observer
 from rded_core.io.out_of_memory import told_if_full
@@ -23,9 +24,8 @@ _MAKING = Lock()
 
 def load_observer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
     """Returns the config's observer on the config's device."""
-    files = (config.weights, config.observer_classes)
     require_may_import(config.observer)
-    return _load(config.observer, *files, classes, config.size, config.device, _stamps(*files))
+    return _open(config, classes, config.observer, config.weights, config.observer_classes)
 
 
 def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Observer:
@@ -37,6 +37,13 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
     class_list = config.teacher_classes or (config.observer_classes if same else None)
     spec = config.teacher or config.observer
     require_may_import(spec)
+    return _open(config, classes, spec, weights, class_list)
+
+
+def _open(
+    config: DistillConfig, classes: tuple[SourceClass, ...], spec: str, weights: str | None, class_list: str | None
+) -> Observer:
+    weights, class_list = (path and local_copy(path) for path in (weights, class_list))
     return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
 
 

@@ -10,6 +10,7 @@ from prefect.context import TaskRunContext
 
 from rded_core.errors import InputError, RunStopped, StageFailed, describe_failure
 from tasks.masking import mask_logs
+from tasks.mirroring import in_mirror
 
 mask_logs()  # here, since every process that runs a task comes by
 
@@ -34,7 +35,7 @@ def stage_task(
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         policy: dict[str, Any] = {"task_run_name": run_name, "cache_policy": NO_CACHE, "persist_result": False}
-        return Task(_told_where(function), name=name, tags=[GPU] if runs_network else None, **policy)
+        return Task(_told_where(in_mirror(function)), name=name, tags=[GPU] if runs_network else None, **policy)
 
     return make
 

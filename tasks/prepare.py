@@ -1,10 +1,9 @@
 """Open the source, the observer and the run folder; stop here if anything cannot work."""
 
-from collections.abc import Collection
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Generator
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from rded_core import ALGORITHM_VERSION
@@ -15,6 +14,7 @@ from rded_core.io.device import num_available_cores, resolve_device, resolve_pre
 from rded_core.io.device_jpegs import require_jpeg_decoder
 from rded_core.io.forgotten import Forgotten, read_forgotten
 from rded_core.io.locks import only_writer
+from rded_core.io.mirrors import as_shown, run_at
 from rded_core.io.observers import Observer
 from rded_core.io.paths import RunFolder, class_shards
 from rded_core.io.run_records import (
@@ -25,9 +25,11 @@ from rded_core.io.run_records import (
 )
 from rded_core.io.sources import Source, absolute_spec, open_source
 from rded_core.io.sources.base import find_class
+from rded_core.io.storage import is_url
 from rded_core.wording import counted
 from tasks.claim import check_control, claim_run
 from tasks.index import write_index
+from tasks.mirroring import claimed_url
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import stage_task
 from tasks.progress import run_logger
@@ -85,7 +87,7 @@ class RunPlan:
     @property
     def run(self) -> RunFolder:
         """The run folder."""
-        return RunFolder(Path(self.config.out))
+        return run_at(self.config.out)
 
     def sharing_cores(self, num_processes: int) -> "RunPlan":
         """Returns the plan of a task that shares this machine's cores with those of other processes."""
@@ -107,12 +109,15 @@ class RunPlan:
         return {role: digest, "outputs": list(outputs)}
 
 
-def claim_out(config: DistillConfig) -> AbstractContextManager[None]:
+@contextmanager
+def claim_out(config: DistillConfig) -> Generator[None]:
     """Holds OUT against other writers while a block runs; where a control is made, it waits its turn."""
-    run = RunFolder(Path(config.out))
-    require_free(run)
-    require_apart(run.root, config.source)
-    return only_writer(run, wait=run.owner is not None)
+    run = run_at(config.out)
+    require_apart(config.out, config.source)
+    with claimed_url(config.out) if is_url(config.out) else nullcontext():
+        require_free(run)
+        with only_writer(run, wait=run.owner is not None):
+            yield
 
 
 @stage_task("prepare", "prepare · {config.short_name}")
@@ -123,7 +128,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
         InputError: source, observer, IPC or OUT cannot work.
     """
     config = replace(config, **absolute_paths(config))
-    run = RunFolder(Path(config.out))
+    run = run_at(config.out)
     if config.decoder == "cuda":
         require_jpeg_decoder(resolve_device(config.device))
     clear_leftovers(run)
@@ -214,7 +219,7 @@ def _tell_network(role: str, network: Observer, size: int) -> None:
 def describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
     """Returns what run.json says: what a run was asked to do, and with what."""
     return {
-        "config": asdict(config),
+        "config": {**asdict(config), "out": as_shown(config.out)},
         "algorithm_version": ALGORITHM_VERSION,
         "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
         "observer": describe_network(observer),

@@ -17,6 +17,7 @@ from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_fol
 from rded_core.io.findings import Findings
 from rded_core.io.label_choices import describe_excess
 from rded_core.io.manifest import Record, digest_of
+from rded_core.io.mirrors import as_shown
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
@@ -110,7 +111,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
-    told = {"out": plan.config.out, "dataset": str(plan.run.dataset), "missing": []}
+    told = {"out": plan.config.out, "dataset": as_shown(plan.run.dataset), "missing": []}
     told["warnings"] = chance_notes(results.checks)
     return work.end_with({**work.records[0].facts["summary"], **told, "work": describe_work(plan, stages)})
 

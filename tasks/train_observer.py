@@ -16,6 +16,7 @@ from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items, training_batches
 from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
 from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.fetched import local_copy
 from rded_core.io.files import file_digest, require_new, require_writable
 from rded_core.io.out_of_memory import ELSEWHERE, told_if_full
 from rded_core.io.sources import Source, align_classes, open_source
@@ -111,7 +112,7 @@ def _build(config: TrainObserverConfig, num_classes: int) -> nn.Module:
     with seeded_init(counter_seed(config.seed, "init")):
         network = build_network(config.arch, num_classes=num_classes, size=config.size)
     if config.init:
-        fresh = load_matching(network, config.init)
+        fresh = load_matching(network, local_copy(config.init))
         run_logger().info("started from %s%s", config.init, f"; trained anew: {', '.join(fresh)}" if fresh else "")
     return network
 
@@ -119,7 +120,7 @@ def _build(config: TrainObserverConfig, num_classes: int) -> nn.Module:
 def _describe(config: TrainObserverConfig, source: Source) -> dict[str, Any]:
     """Returns everything the weights depend on."""
     fields = {name: value for name, value in asdict(config).items() if name not in NEUTRAL_FIELDS}
-    init = file_digest(Path(config.init)) if config.init else None
+    init = file_digest(Path(local_copy(config.init))) if config.init else None
     return {**fields, "init": init, "source": source.digest(), "algorithm_version": ALGORITHM_VERSION}
 
 

@@ -1,7 +1,6 @@
 """Look whether a run's dataset is still what distilling again would give, without reading what it was made from."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect.context import FlowRunContext
@@ -11,6 +10,7 @@ from rded_core import __version__
 from rded_core.config import DistillConfig
 from rded_core.io.forgotten import Forgotten, is_forgetting, read_forgotten
 from rded_core.io.manifest import Record, digest_of, find_record, unit_settings, what_changed
+from rded_core.io.mirrors import as_shown, run_at
 from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES
 from rded_core.io.run_records import holds_run, identity_digest, read_run
@@ -41,7 +41,7 @@ def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
         InputError: source or networks cannot be opened.
     """
     config = replace(config, **absolute_paths(config))
-    run = RunFolder(Path(config.out))
+    run = run_at(config.out)
     record, reason = find_record(run.record(STAGE, "dataset"))
     if record is None or not holds_run(run) or is_forgetting(run):
         reason = reason or "the last run is not done"
@@ -51,7 +51,7 @@ def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
     if record is None or reason:
         run_logger().info("something to do: %s", reason)
         return None
-    told = {"out": config.out, "dataset": str(run.dataset), "missing": [], "warnings": record.facts["notes"]}
+    told = {"out": config.out, "dataset": as_shown(run.dataset), "missing": [], "warnings": record.facts["notes"]}
     return {**record.facts["summary"], **told, "work": []}
 
 
@@ -63,7 +63,7 @@ def end_unchanged(record: dict[str, Any]) -> Any:
 
 def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:
     """Says what is otherwise than when the dataset was published; nothing where all is the same."""
-    run = RunFolder(Path(config.out))
+    run = run_at(config.out)
     asked = read_run(run)["config"]
     if changed := [name for name in STOPPING_FIELDS if asked.get(name) != getattr(config, name)]:
         return f"{setting_words(changed[0])} changed"

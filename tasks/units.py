@@ -20,6 +20,7 @@ from rded_core.io.manifest import (
     what_changed,
     write_record,
 )
+from rded_core.io.mirrors import as_shown
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import RunFolder
 from tasks.progress import run_logger
@@ -194,7 +195,7 @@ class Worklist:
         reasons = ", ".join(f"{count} x {reason}" if count > 1 else reason for reason, count in why.most_common(3))
         shown = ", ".join(f"{count} {name}" for name, count in counts.items())
         again = f" ({reasons})" if reasons else ""
-        folder = next(iter(self.units.values())).path.parent
+        folder = as_shown(next(iter(self.units.values())).path.parent)
         seconds = time.monotonic() - self._started
         run_logger().info("%s: %d made%s: %s, %.1f s, %s", what, len(made), again, shown or "done", seconds, folder)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -207,6 +208,50 @@ def short_run(
     run = tmp_path_factory.mktemp("short") / "run"
     run_undecorated(make_config(run, label_epochs=2))
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server in this process, for tests whose environment names it."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_variables() -> Callable[[str], dict[str, str]]:
+    """Returns the environment variables by which S3's clients find a server at an address."""
+
+    def variables(address: str) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL_S3": address,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    return variables
+
+
+@pytest.fixture
+def s3_bucket(
+    s3_variables: Callable[[str], dict[str, str]], s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The URL of an empty bucket, which this process and those that it starts find by their environment."""
+    import s3fs
+
+    for name, value in s3_variables(s3_server).items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    url = f"s3://rded-{uuid4().hex}"
+    s3fs.S3FileSystem().mkdir(url)
+    yield url
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 RunCli = Callable[..., tuple[int, str, str]]

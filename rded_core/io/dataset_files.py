@@ -50,9 +50,9 @@ class RemoteFiles:
     def __init__(self, url: str, cache: Path | None = None) -> None:
         self.where = url.rstrip("/")
         self._held: set[str] = set()
-        self._base, sums = _find_sums(self.where)
+        self._base, sums = find_sums(self.where)
         digest = hashlib.sha256(sums).hexdigest()
-        self.folder = DatasetFolder((cache or _default_cache()) / "datasets" / digest[:16])
+        self.folder = DatasetFolder((cache or default_cache()) / "datasets" / digest[:16])
         write_atomically(self.folder.sums, lambda temporary: temporary.write_bytes(sums))
         try:
             self._listed = read_sums(self.folder)
@@ -100,7 +100,7 @@ def open_files(where: str | Path | DatasetFolder) -> LocalFiles | RemoteFiles:
     return LocalFiles(find_dataset(str(where))[0])
 
 
-def _find_sums(url: str) -> tuple[str, bytes]:
+def find_sums(url: str) -> tuple[str, bytes]:
     """Returns the URL of the dataset's folder and the bytes of its SHA256SUMS."""
     for base in (join_path(url, "dataset"), url):
         if path_kind(join_path(base, "SHA256SUMS")) == "file":
@@ -117,5 +117,6 @@ def _read(url: str) -> bytes:
         raise InputError(f"cannot fetch {url}: {first_line(error)}; check the address and your rights") from error
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Returns where files of URLs are kept: ``$RDED_CACHE``, or ``~/.cache/rded``."""
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "rded").expanduser()

@@ -87,7 +87,7 @@ def remove_abandoned(folder: Path, name: str = ".+") -> None:
     """
     for entry in folder.iterdir():
         match = re.fullmatch(rf"\.{name}{_WRITER}", entry.name)
-        if match and not is_written_elsewhere(entry) and not (_is_here(match) and _is_running(int(match[2]))):
+        if match and not is_written_elsewhere(entry) and not (_is_here(match) and is_running(int(match[2]))):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
@@ -112,7 +112,8 @@ def _is_here(match: "re.Match[str]") -> bool:
     return match[1] in (None, HOST)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Tells whether a process of this machine is there, whoever's it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from rded_core.errors import InputError
 from rded_core.io.files import REMEDY, require_writable
 from rded_core.io.paths import RunFolder
+from rded_core.secrets import mask_secrets
 
 POLL_S = 1.0
 
@@ -45,7 +46,7 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
     try:
         with contextlib.suppress(OSError):  # on a full disk; the first file that matters says so
             os.ftruncate(stream.fileno(), 0)
-            os.write(stream.fileno(), _who().encode())
+            os.write(stream.fileno(), f"{who_am_i()}\n".encode())
         yield
     finally:
         _HELD.reset(held)
@@ -117,7 +118,8 @@ def _is_at(path: Path, stream: IO[Any]) -> bool:
     return False
 
 
-def _who() -> str:
+def who_am_i() -> str:
+    """Names this process as people know it: number, machine, since when, command."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return f"process {os.getpid()} on {platform.node()} since {since} ({command})\n"
+    return mask_secrets(f"process {os.getpid()} on {platform.node()} since {since} ({command})")

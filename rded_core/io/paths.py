@@ -54,6 +54,13 @@ def class_unit(folder: str) -> str:
     return f"{readable}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
 
 
+def stage_and_unit(path: str) -> tuple[str, str]:
+    """Returns the stage and unit of a file of a run, by its POSIX path from there; empty for files of no stage."""
+    work, _, inner = path.partition("/")
+    stage, _, name = inner.partition("/")
+    return (stage, name.rpartition(".")[0]) if work == "work" and name and "/" not in name else ("", "")
+
+
 def image_key(class_index: int, number: int) -> str:
     """Names a distilled image: its class, and its place among the class's images, best first."""
     return f"c{class_index:05d}_i{number:05d}"

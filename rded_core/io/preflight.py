@@ -6,12 +6,14 @@ The stages check in full.
 from pathlib import Path
 
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
+from rded_core.errors import InputError
 from rded_core.io.class_folders import require_classes
+from rded_core.io.dataset_files import find_sums
 from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.paths import RunFolder, find_dataset
 from rded_core.io.run_records import require_apart, require_free
-from rded_core.io.storage import is_url, require_folder
+from rded_core.io.storage import is_url, path_kind, require_folder, require_folder_at
 
 
 def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
@@ -25,10 +27,16 @@ def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, re
             require_classes(config.source, (rerun and rerun.only_classes) or (), "--only-classes")
             _require_files("weights file", config.weights, config.teacher_weights)
             _require_files("class list", config.observer_classes, config.teacher_classes)
-            require_free(RunFolder(Path(config.out)))
-            require_apart(Path(config.out), config.source)
+            require_apart(config.out, config.source)
+            if is_url(config.out):
+                require_folder_at(config.out)
+            else:
+                require_free(RunFolder(Path(config.out)))
         case EvaluateConfig():
-            find_dataset(config.dataset)
+            if is_url(config.dataset):
+                find_sums(config.dataset)
+            else:
+                find_dataset(config.dataset)
             _require_sources(config.val)
         case TrainObserverConfig():
             _require_sources(config.source, config.val)
@@ -46,4 +54,7 @@ def _require_sources(*specs: str | None) -> None:
 
 def _require_files(what: str, *paths: str | None) -> None:
     for path in filter(None, paths):
-        require_file(path, what)
+        if not is_url(path):
+            require_file(path, what)
+        elif path_kind(path) != "file":
+            raise InputError(f"no such {what}: {path}")

@@ -41,10 +41,15 @@ TRANSIENT_NAMES = frozenset(
 _jitter = random.SystemRandom()
 
 
-def retry_transient(action: Callable[[], T], url: str) -> T:
+def retry_transient(action: Callable[[], T], url: str, *, doing: str = "read") -> T:
     """Runs `action`, which asks the storage of `url`; where a fault passes by itself, runs it again after a wait.
 
     Permanent errors (gone, forbidden, wrong) are raised at once, as they are.
+
+    Args:
+        action: asks the storage.
+        url: of what, for errors.
+        doing: what the storage is asked to do, for errors: ``read``, ``write``.
 
     Raises:
         InputError: the fault is still there after the last attempt, or the server refused in a way that has no
@@ -57,11 +62,11 @@ def retry_transient(action: Callable[[], T], url: str) -> T:
             return action()
         except Exception as error:  # clients have classes of their own, which cannot be named here
             if not is_transient(error):
-                _raise_refusal(error, url)
+                _raise_refusal(error, url, doing)
                 raise
             if attempt == ATTEMPTS:
                 raise InputError(
-                    f"cannot read {url}: {_in_one_line(error)}, {ATTEMPTS} times in a row; check the connection and "
+                    f"cannot {doing} {url}: {_in_one_line(error)}, {ATTEMPTS} times in a row; check the connection and "
                     "the storage, then start again: what is done is kept"
                 ) from error
             _wait(attempt, error, url)
@@ -119,10 +124,12 @@ def _storage_code(error: BaseException) -> str | None:
     return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
-def _raise_refusal(error: Exception, url: str) -> None:
+def _raise_refusal(error: Exception, url: str, doing: str) -> None:
     """Raises InputError for an HTTP refusal in a client's own class, which no caller could name."""
     if not isinstance(error, OSError | ValueError) and _http_status(error):
-        raise InputError(f"cannot read {url}: {_in_one_line(error)}; check the address and your credentials") from error
+        raise InputError(
+            f"cannot {doing} {url}: {_in_one_line(error)}; check the address and your credentials"
+        ) from error
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from rded_core.io.files import (
 )
 from rded_core.io.manifest import DamagedRecord, Record, digest_of, find_record, read_sealed, seal
 from rded_core.io.paths import STAGES, RunFolder
+from rded_core.io.storage import is_url
 
 NEUTRAL_FIELDS = {
     "out", "device", "precision", "workers", "classes_per_shard", "force", "max_rejected",
@@ -150,7 +151,13 @@ def _first_other(run: RunFolder) -> Path | None:
     return next((path for path in found if ours.isdisjoint(path.parents) and not is_temporary(path)), None)
 
 
-def require_apart(out: Path, source: str) -> None:
+def require_apart(out: str, source: str) -> None:
     """Raises InputError where a run would be written into its own source, which its files would then be part of."""
-    if out.resolve().is_relative_to(Path(source).resolve()):
+    if is_url(out) != is_url(source):
+        return
+    if is_url(out):
+        inside = f"{out.rstrip('/')}/".startswith(f"{source.rstrip('/')}/")
+    else:
+        inside = Path(out).resolve().is_relative_to(Path(source).resolve())
+    if inside:
         raise InputError(f"--out {out} lies inside the source {source}; choose a folder outside it")

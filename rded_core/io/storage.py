@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +155,21 @@ REMOTE_STAMPS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modifie
 
 def remote_stamp(info: Mapping[str, Any]) -> int:
     """Returns a 63-bit number for what a storage's listing says of when, or as what, an object was written."""
-    sign = next((str(info[name]) for name in REMOTE_STAMPS if info.get(name)), "")
+    found = next((info[name] for name in REMOTE_STAMPS if info.get(name)), "")
+    # A listing may say in seconds what a look at the object alone says as a date.
+    sign = str(found.timestamp() if isinstance(found, datetime) else found)
     return int.from_bytes(hashlib.sha256(sign.encode()).digest()[:8], "big") >> 1 if sign else 0
 
 
 def join_path(root: str, relative: str) -> str:
     """Joins a folder, local or URL, and a POSIX path below it."""
     return f"{root.rstrip('/')}/{relative}"
+
+
+def require_folder_at(url: str) -> None:
+    """Raises InputError where nothing can be written below a URL: its storage is unknown, or a file is in its place."""
+    if path_kind(url) == "file":
+        raise InputError(f"--out {url} is a file; choose another name")
 
 
 def require_folder(root: Path) -> None:

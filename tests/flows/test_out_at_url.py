@@ -1,0 +1,122 @@
+"""Runs whose OUT is a URL: what a storage holds is what a folder would, whatever machine wrote it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from rded_core.config import DistillConfig
+from rded_core.errors import InputError
+from rded_core.io.distilled import DistilledDataset
+from rded_core.io.mirrors import run_at
+
+MakeConfig = Callable[..., DistillConfig]
+Distil = Callable[[DistillConfig], Path]
+OnMachine = Callable[[str], None]
+
+
+@pytest.fixture
+def on_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnMachine:
+    """Goes on as another machine, which has a cache of its own."""
+
+    def go_on(name: str) -> None:
+        monkeypatch.setenv("RDED_CACHE", str(tmp_path / "machines" / name))
+
+    go_on("first")
+    return go_on
+
+
+@pytest.fixture
+def config(make_config: MakeConfig, s3_bucket: str) -> DistillConfig:
+    return make_config(f"{s3_bucket}/runs/photos")
+
+
+def sums_at(url: str) -> str:
+    return fsspec.filesystem("s3").cat_file(f"{url}/dataset/SHA256SUMS").decode()
+
+
+def made(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Returns the lines of the stages that made anything, by their first two words."""
+    lines = [record.getMessage() for record in caplog.records if record.name == "rded"]
+    caplog.clear()
+    return [" ".join(line.split(":")[0].split()[:2]) for line in lines if " made" in line]
+
+
+def test_a_url_holds_what_a_folder_would(
+    config: DistillConfig,
+    make_config: MakeConfig,
+    run_undecorated: Distil,
+    on_machine: OnMachine,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    local = run_undecorated(make_config(tmp_path / "run"))
+    caplog.set_level("INFO")
+    run_undecorated(config)
+    assert made(caplog)
+    assert sums_at(config.out) == (local / "SHA256SUMS").read_text()
+    on_machine("second")
+    run_undecorated(config)
+    assert made(caplog) == [], "another machine takes up what the first has done"
+    storage = fsspec.filesystem("s3")
+    storage.rm(storage.glob(f"{config.out}/work/squeeze/1-*.tar"))
+    run_undecorated(config)
+    assert made(caplog) == ["tile 0000-0001"], "what is lost at the URL is made again"
+    assert sums_at(config.out) == (local / "SHA256SUMS").read_text()
+    assert not list(run_at(config.out).root.rglob("*.tmp"))
+
+
+def test_another_machine_goes_on_where_one_was_stopped(
+    config: DistillConfig,
+    run_undecorated: Distil,
+    on_machine: OnMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from tasks import soft_labels
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    caplog.set_level("INFO")
+    with monkeypatch.context() as broken:
+        broken.setattr(soft_labels, "_label", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_undecorated(config)
+    assert "tile 0000-0001" in made(caplog)
+    assert not fsspec.filesystem("s3").exists(f"{config.out}/dataset")
+    on_machine("second")
+    run_undecorated(config)
+    assert {line.split()[0] for line in made(caplog)} == {"label"}
+    assert len(DistilledDataset(config.out)) == 6
+
+
+def test_two_runs_at_a_url_exclude_each_other(config: DistillConfig, run_undecorated: Distil) -> None:
+    from tasks.prepare import claim_out
+
+    with claim_out(config), pytest.raises(InputError, match=r"^--out s3://[^\n]* is being written by process \d+ on "):
+        run_undecorated(config)
+    run_undecorated(config)
+
+
+def test_a_network_comes_from_a_url(
+    config: DistillConfig, make_config: MakeConfig, run_undecorated: Distil, s3_bucket: str, trained_weights: Path
+) -> None:
+    url = f"{s3_bucket}/trained.safetensors"
+    fsspec.filesystem("s3").put_file(str(trained_weights), url)
+    run_undecorated(make_config(config.out, weights=url, label_epochs=2))
+    assert "dataset/recipe.json" in " ".join(fsspec.filesystem("s3").find(config.out))
+
+
+@pytest.mark.usefixtures("on_machine")
+def test_places_that_cannot_be_written_are_told(
+    make_config: MakeConfig, run_undecorated: Distil, s3_bucket: str, shared_source: Path
+) -> None:
+    with pytest.raises(InputError, match=r"^cannot write s3://rded-no-such-bucket/x: [^\n]*; make the bucket first$"):
+        run_undecorated(make_config("s3://rded-no-such-bucket/x"))
+    fsspec.filesystem("s3").put_file(str(next(shared_source.rglob("*.jpg"))), f"{s3_bucket}/mine/a.jpg")
+    with pytest.raises(InputError, match=r"^--out s3://[^\n]*/mine is not empty and holds no run of rded \(a.jpg is"):
+        run_undecorated(make_config(f"{s3_bucket}/mine"))
+    with pytest.raises(InputError, match=r"lies inside the source"):
+        run_undecorated(make_config(f"{s3_bucket}/mine", source=s3_bucket))

@@ -1,0 +1,100 @@
+"""One writer at a time at a URL."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from rded_core.errors import InputError, RunStopped
+from rded_core.io import remote_locks
+from rded_core.io.files import HOST
+from rded_core.io.remote_locks import LEASE_S, only_writer_at
+
+NO_PROCESS = 2**22 + 1
+
+storage = fsspec.filesystem("memory")
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    url = f"memory://rded-{uuid4().hex}/run"
+    yield url
+    if storage.exists(url):
+        storage.rm(url, recursive=True)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_locks, "BEAT_S", 0.02)
+    monkeypatch.setattr(remote_locks, "SETTLE_S", 0.02)
+
+
+def hold(url: str, **changes: Any) -> None:
+    held = {"token": "t", "who": "process 7 on there", "host": "elsewhere", "pid": 7, "at": time.time()}
+    storage.pipe_file(f"{url}/.lock", json.dumps({**held, **changes}).encode())
+
+
+def test_a_second_writer_is_refused_and_told_who_the_first_is(url: str) -> None:
+    told = pytest.raises(InputError, match=r"is being written by process \d+ on .*seen 0 s ago.*or choose another")
+    with only_writer_at(url), told:
+        only_writer_at(url).__enter__()
+    assert not storage.exists(f"{url}/.lock")
+    with only_writer_at(url):
+        pass
+
+
+def test_it_is_given_back_by_a_block_that_fails(url: str) -> None:
+    with pytest.raises(KeyError), only_writer_at(url):
+        raise KeyError
+    assert not storage.exists(f"{url}/.lock")
+
+
+def test_it_is_kept_fresh(url: str) -> None:
+    with only_writer_at(url):
+        first = json.loads(storage.cat_file(f"{url}/.lock"))["at"]
+        deadline = time.monotonic() + 10
+        while json.loads(storage.cat_file(f"{url}/.lock"))["at"] == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "dead", [{"at": time.time() - LEASE_S - 60}, {"host": HOST, "pid": NO_PROCESS}], ids=["silent", "ended here"]
+)
+def test_the_lock_of_a_dead_writer_is_taken_over(url: str, dead: dict[str, Any]) -> None:
+    hold(url, **dead)
+    with only_writer_at(url):
+        assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] != "t"
+
+
+def test_a_file_that_is_no_lock_is_no_lock(url: str) -> None:
+    storage.pipe_file(f"{url}/.lock", b"\xff{")
+    with only_writer_at(url):
+        pass
+
+
+def test_a_writer_elsewhere_is_left_alone(url: str) -> None:
+    hold(url, at=time.time() - 30)
+    with pytest.raises(InputError, match=r"written by process 7 on there \(seen 3\d s ago\)"):
+        only_writer_at(url).__enter__()
+    assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] == "t"
+
+
+def test_a_writer_whose_lock_was_taken_over_says_so(url: str) -> None:
+    with pytest.raises(RunStopped, match="was taken over by another run"), only_writer_at(url):
+        hold(url)
+        time.sleep(0.5)
+    assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] == "t", "the other's lock stays"
+
+
+def test_no_place_to_write_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(storage), "pipe_file", refuse)
+    with pytest.raises(InputError, match=r"^cannot write memory://[^\n]*: Access Denied; check the address"):
+        only_writer_at(url).__enter__()
