@@ -61,7 +61,8 @@ class RayWorkers(ClusterWorkers, RayTaskRunner[Any]):
             return super().__enter__()
         except (ConnectionError, OSError) as error:
             where = f"the Ray cluster at {self.address}" if self.address else "a Ray cluster on this machine"
-            raise RunStopped(f"cannot start on {where}: {first_line(error)}") from error
+            token = "; a cluster that asks for a token wants RAY_AUTH_MODE=token here" if self.address else ""
+            raise RunStopped(f"cannot start on {where}: {first_line(error)}{token}") from error
 
     def submit(self, task: Any, parameters: dict[str, Any], *rest: Any, **named: Any) -> PrefectRayFuture[Any]:
         """Hands a task to Ray: to a worker with a GPU of its own, where the task uses one and the cluster has some."""

@@ -90,10 +90,14 @@ class RunPlan:
         return run_at(self.config.out)
 
     def sharing_cores(self, num_processes: int) -> "RunPlan":
-        """Returns the plan of a task that shares this machine's cores with those of other processes."""
+        """Returns the plan of a task that shares this machine's cores with those of other processes, wherever they run."""
         plan = copy(self)
         workers = self.config.workers or max(num_available_cores() // num_processes, 1)
-        plan.config = replace(self.config, workers=workers) if num_processes > 1 else self.config
+        plan.config = replace(
+            self.config,
+            out=absolute_spec(self.config.out),
+            workers=workers if num_processes > 1 else self.config.workers,
+        )
         return plan
 
     def scope(self, stage: Redo, index: int | None = None) -> Scope:

@@ -116,3 +116,12 @@ def test_worker_processes_share_the_cores_unless_threads_are_given(
     assert shares == [None, 4, 2, 1]
     assert prepare.fn(make_config(tmp_path / "b", workers=5)).sharing_cores(4).config.workers == 5
     assert plan.config.workers is None
+
+
+def test_workers_find_out_from_whatever_folder_they_were_started_in(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = prepare.fn(make_config(Path("run")))
+    assert plan.config.out == "run"
+    assert plan.sharing_cores(1).config.out == str(tmp_path / "run")
