@@ -40,7 +40,7 @@ def _describe(schema: dict[str, Any], field: Field) -> None:
     text = field.text.replace(", comma-separated", "")  # as flags are; a form has a line for each
     text = re.sub(r"--([a-z-]+)", lambda flag: flag[1].replace("-", "_"), text)
     if field.bounds and f"{field.bounds.low} to {field.bounds.high}" not in text:
-        text = f"{text} (must {field.bounds.describe()})"
+        text = f"{text}; must {field.bounds.describe()}"
     schema["description"] = f"{text[:1].upper()}{text[1:]}"
     for branch in schema.get("anyOf", [schema]):
         if field.bounds and branch.get("type") in NUMBERS:
