@@ -1,12 +1,16 @@
-"""``rded up``, ``rded down`` and ``rded schedule``: a server and a worker that run the flows, and when."""
+"""``rded up``, ``down``, ``deploy`` and ``schedule``: a server and workers that run the flows, and when."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 HOST = typer.Option("--host", metavar="ADDRESS", help="Address to listen on; other than loopback only with a password.")
 PORT = typer.Option("--port", metavar="N", help="The server's port (default 4200, or the next that is free).")
-POOL = typer.Option("--pool", metavar="NAME", help="Work pool that the worker takes runs from.")
+POOL = typer.Option("--pool", metavar="NAME", help="Work pool that workers take runs from.")
+FOLDER = typer.Option(
+    "--folder", metavar="DIR", help="Where relative paths of runs start from, on the workers' machines (default here)."
+)
 DATABASE = typer.Option(
     "--database", metavar="URL", help="The server's database, such as postgresql://... (default SQLite)."
 )
@@ -45,6 +49,14 @@ def down() -> None:
     stop(typer.echo)
 
 
+def deploy(pool: Annotated[str, POOL] = "rded", folder: Annotated[str, FOLDER] = ".") -> None:
+    """Set up the server of PREFECT_API_URL: work pool, limit on GPUs, deployments; again changes nothing."""
+    from deployments.server_setup import deploy as set_up
+
+    for name in set_up(pool, Path(folder).resolve()):
+        typer.echo(f"deployed: {name}")
+
+
 def schedule(
     out: Annotated[str, OUT],
     every: Annotated[str | None, EVERY] = None,
@@ -63,4 +75,5 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("up", short_help="Start a Prefect server and a worker here.")(up)
     app.command("down", short_help="Stop what rded up has started.")(down)
+    app.command("deploy", short_help="Set up a server that runs already.")(deploy)
     app.command("schedule", short_help="Have a run folder brought up to date by itself.")(schedule)

@@ -2,20 +2,14 @@
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from deployments.server_setup import client_of
-from deployments.stack_state import read_stack, server_auth
-from rded_core.errors import InputError, RunStopped
+from deployments.server_setup import current_server
+from rded_core.errors import InputError
 from rded_core.io.run_records import find_run
 from tasks.run_configs import config_of
 
@@ -53,13 +47,13 @@ def set_schedule(out: str, schedule: Any) -> str:
         schedule: Prefect's schedule; None to have none.
 
     Raises:
-        InputError: there is no run in the folder, or no server.
+        InputError: there is no run in the folder, no server, or no access to it.
         RunStopped: the server does not answer.
     """
     run = find_run(str(Path(out).resolve()))
     config = json.loads(json.dumps(asdict(config_of(run))))
     slug = f"out-{hashlib.sha256(str(run.root).encode()).hexdigest()[:12]}"
-    with _server() as client:
+    with current_server() as client:
         deployment = _find_deployment(client)
         for before in client.read_deployment_schedules(deployment.id):
             if before.slug == slug:
@@ -68,21 +62,6 @@ def set_schedule(out: str, schedule: Any) -> str:
             parameters = {"config": config}
             client.create_deployment_schedules(deployment.id, [(schedule, True)], parameters=parameters, slug=slug)
     return str(run.root)
-
-
-@contextmanager
-def _server() -> Generator[Any]:
-    """Yields a client of the server that the environment names, or else of the one that `rded up` started."""
-    stack = read_stack()
-    url = os.environ.get("PREFECT_API_URL") or (stack.api_url if stack else None)
-    if url is None:
-        raise InputError("no server to schedule at; start one (rded up), or set PREFECT_API_URL")
-    auth = os.environ.get("PREFECT_API_AUTH_STRING") or server_auth(os.environ)
-    try:
-        with client_of(url, auth) as client:
-            yield client
-    except httpx.TransportError as error:
-        raise RunStopped(f"no server answers at {url} ({error}); rded up starts one") from error
 
 
 def _find_deployment(client: Any) -> Any:

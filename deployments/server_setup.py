@@ -1,17 +1,21 @@
-"""What `rded up` sets up on a Prefect server: a work pool, the limit on GPUs, the deployments of prefect.yaml."""
+"""What `rded up` and `rded deploy` set up on a server: a work pool, the limit on GPUs, prefect.yaml's deployments."""
 
 import base64
+import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from deployments.environment import PROJECT_ROOT
-from rded_core.errors import RunStopped
+from deployments.stack_state import read_stack, server_auth
+from rded_core.errors import InputError, RunStopped
 from tasks.gpu_slot import GPU_LIMIT
 
 POOL_TEMPLATE: dict[str, Any] = {
@@ -21,6 +25,7 @@ POOL_TEMPLATE: dict[str, Any] = {
 """A process pool whose runs cannot choose a command, an environment or a folder: parameters are all that they give."""
 
 PROBE_S = 5.0
+REFUSED = (401, 403)
 
 
 def is_healthy(api_url: str, auth: str | None) -> bool:
@@ -48,6 +53,49 @@ def client_of(api_url: str, auth: str | None) -> Generator[Any]:
         yield client
 
 
+@contextmanager
+def current_server() -> Generator[Any]:
+    """Yields a client of the server that the environment names, or else of the one that `rded up` started.
+
+    Raises:
+        InputError: there is none, or it refuses the password.
+        RunStopped: it does not answer.
+    """
+    stack = read_stack()
+    url = os.environ.get("PREFECT_API_URL") or (stack.api_url if stack else None)
+    if url is None:
+        raise InputError("no server is named; start one (rded up), or set PREFECT_API_URL")
+    try:
+        with client_of(url, os.environ.get("PREFECT_API_AUTH_STRING") or server_auth(os.environ)) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise RunStopped(f"no server answers at {url} ({error}); rded up starts one") from error
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in REFUSED:
+            raise
+        raise InputError(f"the server at {url} asks for PREFECT_API_AUTH_STRING=USER:PASSWORD; set it") from error
+
+
+def deploy(pool: str, folder: Path) -> list[str]:
+    """Sets up the server that is there: work pool, limit on GPUs, deployments; returns the deployments' names.
+
+    Args:
+        pool: name of the work pool.
+        folder: where relative paths in parameters start from, on the workers' machines.
+
+    Raises:
+        InputError: there is no server, or no access to it.
+        RunStopped: it does not answer, or refuses prefect.yaml.
+    """
+    with current_server() as client:
+        create_pool(client, pool)
+        named = {"PREFECT_API_URL": str(client.api_url).rstrip("/"), "RDED_WORK_POOL": pool, "RDED_FOLDER": str(folder)}
+        if auth := os.environ.get("PREFECT_API_AUTH_STRING") or server_auth(os.environ):
+            named["PREFECT_API_AUTH_STRING"] = auth
+        apply_deployments({**os.environ, **named})
+        return deployment_names(client, pool)
+
+
 def create_pool(client: Any, name: str) -> None:
     """Creates a work pool of processes, unless there is one of that name, and the limit on GPUs.
 
@@ -64,17 +112,21 @@ def create_pool(client: Any, name: str) -> None:
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=1))
 
 
-def apply_deployments(environment: Mapping[str, str], log: Path) -> None:
+def apply_deployments(environment: Mapping[str, str], log: Path | None = None) -> None:
     """Applies prefect.yaml; schedules that are there stay.
+
+    Args:
+        environment: names the server, the work pool and the folder.
+        log: file that what Prefect says is added to; by default it is printed.
 
     Raises:
         RunStopped: Prefect refuses it.
     """
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    with log.open("ab") as stream:
+    with log.open("ab") if log else nullcontext() as stream:
         done = subprocess.run(
             command, cwd=PROJECT_ROOT, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stream,
-            stderr=subprocess.STDOUT, check=False,
+            stderr=subprocess.STDOUT if log else None, check=False,
         )  # fmt: skip
     if done.returncode:
         raise RunStopped(f"the deployments of prefect.yaml could not be applied (exit {done.returncode})")

@@ -1,5 +1,6 @@
 """What Prefect's form shows of a config: each field with its docstring line, its bounds and its choices."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import GetJsonSchemaHandler
@@ -32,8 +33,14 @@ class Form:
 
 
 def _describe(schema: dict[str, Any], field: Field) -> None:
-    """Adds a field's line to its schema, and its bounds to the branch of it that is a number."""
+    """Adds a field's line to its schema, and its bounds to the branch of it that is a number.
+
+    The form itself shows no bounds: the line does.
+    """
     text = field.text.replace(", comma-separated", "")  # as flags are; a form has a line for each
+    text = re.sub(r"--([a-z-]+)", lambda flag: flag[1].replace("-", "_"), text)
+    if field.bounds and f"{field.bounds.low} to {field.bounds.high}" not in text:
+        text = f"{text}; must {field.bounds.describe()}"
     schema["description"] = f"{text[:1].upper()}{text[1:]}"
     for branch in schema.get("anyOf", [schema]):
         if field.bounds and branch.get("type") in NUMBERS:

@@ -1,10 +1,9 @@
-"""What becomes of the lines that runs log, which Prefect's server stores: no secrets, and URLs in place of copies.
-
-Errors of storage clients quote signed URLs.
-"""
+"""What runs log, and Prefect's server stores: no secrets, which storage clients quote, and mistakes in one line."""
 
 import logging
+from weakref import WeakSet
 
+from rded_core.errors import InputError, RunStopped
 from rded_core.io.mirrors import as_shown
 from rded_core.secrets import mask_secrets
 
@@ -12,11 +11,29 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "pref
 
 _plain = logging.Formatter()
 
+_told: WeakSet[BaseException] = WeakSet()
+
 
 def mask_logs() -> None:
-    """Masks secrets in all that runs log from here on, tracebacks among it."""
+    """Masks secrets in all that runs log from here on, tracebacks among it, and has each mistake told in one line."""
     for name in RUN_LOGGERS:
+        logging.getLogger(name).addFilter(tell_in_a_line)
         logging.getLogger(name).addFilter(mask_record)
+
+
+def tell_in_a_line(record: logging.LogRecord) -> bool:
+    """Makes of the traceback of an error that says it all one line; drops those of the same error after that.
+
+    Prefect logs a traceback where the task ends, another where its flow ends, and one more where the process does.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, InputError | RunStopped):
+        return True
+    is_new = error not in _told
+    _told.add(error)
+    record.msg, record.args = f"{type(error).__name__}: {error}", ()
+    record.exc_info = record.exc_text = None
+    return is_new
 
 
 def mask_record(record: logging.LogRecord) -> bool:

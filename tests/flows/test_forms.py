@@ -43,6 +43,14 @@ def test_bounds_and_choices() -> None:
     assert _fields(train_observer)["lr"]["exclusiveMinimum"] == 0
 
 
+def test_lines_name_bounds_and_no_flags() -> None:
+    fields = _fields(distill)
+    assert fields["ipc"]["description"] == "Distilled images per class; must be >= 1"
+    assert fields["image_quality"]["description"].endswith("1 to 100"), "said already"
+    assert "with label_budget " in fields["label_codec"]["description"]
+    assert not [name for flow in FLOWS for name, field in _fields(flow).items() if "--" in field["description"]]
+
+
 def test_required_fields_come_first() -> None:
     fields = sorted(_fields(distill).items(), key=lambda entry: entry[1]["position"])
     assert [name for name, _ in fields[:4]] == ["source", "observer", "ipc", "out"]
