@@ -90,7 +90,7 @@ class RunPlan:
         return run_at(self.config.out)
 
     def sharing_cores(self, num_processes: int) -> "RunPlan":
-        """Returns the plan of a task that shares this machine's cores with other processes, whatever folder they are in."""
+        """Returns the plan of a task that shares cores with other processes, whatever folder these are in."""
         plan = copy(self)
         workers = self.config.workers or max(num_available_cores() // num_processes, 1)
         plan.config = replace(
