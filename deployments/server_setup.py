@@ -97,11 +97,8 @@ def is_online(client: Any, pool: str, worker: str) -> bool:
     return any(each.name == worker and each.status == WorkerStatus.ONLINE for each in workers)
 
 
-def end_runs(client: Any, pool: str, pids: Collection[int]) -> int:
-    """Marks runs that were under way in processes that have been stopped as crashed, and returns how many.
-
-    Nobody else would, and they would hold their places under the deployments' limits.
-    """
+def runs_under_way(client: Any, pool: str, pids: Collection[int]) -> list[Any]:
+    """Returns the runs of a work pool that are under way in processes of this machine."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterState,
@@ -110,14 +107,30 @@ def end_runs(client: Any, pool: str, pids: Collection[int]) -> int:
         WorkPoolFilterName,
     )
     from prefect.client.schemas.objects import StateType
-    from prefect.states import Crashed
 
     under_way = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=under_way)),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
     )
-    stopped = [run for run in runs if run.infrastructure_pid in map(str, pids)]
-    for run in stopped:
-        client.set_flow_run_state(run.id, Crashed(message="stopped by rded down"), force=True)
-    return len(stopped)
+    return [run for run in runs if run.infrastructure_pid in map(str, pids)]
+
+
+def end_runs(client: Any, pool: str, pids: Collection[int], *, by_hand: bool) -> int:
+    """Has the server know that runs have ended with their processes, and returns how many.
+
+    Nobody else would, and they would hold their places under the deployments' limits.
+
+    Args:
+        client: of the server.
+        pool: name of the work pool.
+        pids: processes that were stopped.
+        by_hand: somebody stopped them, and they are cancelled; else they have crashed, and may begin again.
+    """
+    from prefect.states import Cancelled, Crashed
+
+    runs = runs_under_way(client, pool, pids)
+    for run in runs:
+        state = Cancelled(message="stopped by rded down") if by_hand else Crashed(message="its worker has ended")
+        client.set_flow_run_state(run.id, state, force=True)
+    return len(runs)
