@@ -5,8 +5,8 @@
 1000 classes of a few tiny JPEGs in WebDataset tars, an observer that costs nothing, one image a class: what is left is
 reading, writing and order. Three sides in turn, each in a process of its own: *plain* (decorators off, no Prefect),
 *ephemeral* (what ``rded distill`` does where no server is named: Prefect's temporary server) and *server* (one that
-runs already, set as ``rded up`` sets it). Overhead is a side's flow minus the plain one's, which must stay under 5 % of the
-published seven minutes for ImageNet-1K; imports and the start of a server are told apart, since they are paid once
+runs already, set as ``rded up`` sets it). Overhead is a side's flow minus the plain one's, which must stay under 5 % of
+the published seven minutes for ImageNet-1K; imports and the start of a server are told apart, since they are paid once
 a process, whatever it does. All sides must come to the same SHA256SUMS.
 """
 

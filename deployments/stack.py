@@ -94,7 +94,7 @@ def up(wanted: Wanted, tell: Tell) -> Stack:
             _stop(before, tell)
         stack = Stack(uuid.uuid4().hex, wanted.host, choose_port(wanted.host, wanted.port), wanted.pool)
         try:
-            return _start(stack, wanted.database, tell)
+            return _start(stack, wanted.database, tell, before)
         except BaseException:
             _stop(read_stack() or stack, tell)
             raise
@@ -141,7 +141,8 @@ def _runs(stack: Stack) -> bool:
     return all(part and part.find() for part in parts) and is_healthy(stack.api_url, server_auth(os.environ))
 
 
-def _start(stack: Stack, database: str | None, tell: Tell) -> Stack:
+def _start(stack: Stack, database: str | None, tell: Tell, before: Stack | None) -> Stack:
+    """Starts server and worker; runs of a worker before, which has ended without a word, have crashed."""
     environment, auth = environment_of(stack, database), server_auth(os.environ)
     tell(f"starting a server at {stack.url}, log {log_of('server')}")
     command = ("server", "start", "--host", stack.host, "--port", str(stack.port))
@@ -150,6 +151,8 @@ def _start(stack: Stack, database: str | None, tell: Tell) -> Stack:
     _wait(lambda: is_healthy(stack.api_url, auth), server, "server", tell)
     with client_of(stack.api_url, auth) as client:
         create_pool(client, stack.pool)
+        if before and (num_runs := end_runs(client, before.worker_name, by_hand=False)):
+            tell(f"{counted(num_runs, 'run')} had ended with the worker before: crashed; run again, they go on")
         tell(f"applying the deployments of prefect.yaml, log {log_of('deploy')}")
         with _told(log_of("deploy"), tell):
             apply_deployments(environment, log_of("deploy"))
@@ -190,14 +193,13 @@ def _stop(stack: Stack, tell: Tell, *, by_hand: bool = False) -> None:
     Runs that are stopped by hand are cancelled. Asked to end, their processes would say that they crashed, and crashed
     runs may be begun again by themselves (``automations.yaml``): so they are killed, which loses nothing.
     """
-    pids = {process.pid for process in find_marked(stack.mark)}
     worker = _find(stack.worker)
-    if by_hand and worker and _ask(stack, lambda client: runs_under_way(client, stack.pool, pids)):
+    if by_hand and worker and _ask(stack, lambda client: runs_under_way(client, stack.worker_name)):
         kill([worker, *worker.children(recursive=True)])
         tell("worker stopped")
     else:
         _stop_part("worker", stack.worker, tell)
-    if num_runs := _ask(stack, lambda client: end_runs(client, stack.pool, pids, by_hand=by_hand)):
+    if by_hand and (num_runs := _ask(stack, lambda client: end_runs(client, stack.worker_name, by_hand=True))):
         tell(f"{counted(num_runs, 'run')} under way stopped with it; run again, they go on where they were")
     _stop_part("server", stack.server, tell)
     if left := find_marked(stack.mark):

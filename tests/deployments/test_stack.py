@@ -19,7 +19,7 @@ from deployments import stack
 from deployments.environment import PROJECT_ROOT
 from deployments.processes import MARK, Started, find_marked, start
 from deployments.schedules import schedule_of
-from deployments.server_setup import client_of, create_pool, end_runs, is_healthy
+from deployments.server_setup import WORKER_LABEL, client_of, create_pool, end_runs, is_healthy
 from deployments.stack_state import Stack, environment_of, read_stack, with_driver, write_stack
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError, RunStopped
@@ -100,15 +100,15 @@ def test_runs_that_were_stopped_are_cancelled_and_lost_ones_have_crashed(by_hand
         flow = client.create_flow_from_name("flow")
         deployment = client.create_deployment(flow, f"deployment-{by_hand}", work_pool_name=pool)
         ours, theirs = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
-        for run, pid in ((ours, "4711"), (theirs, "4712")):
+        for run, worker in ((ours, "ours"), (theirs, "theirs")):
+            client.update_flow_run_labels(run.id, {WORKER_LABEL: worker})
             client.set_flow_run_state(run.id, Running(), force=True)
-            client.update_flow_run(run.id, infrastructure_pid=pid)
-        assert end_runs(client, pool, {4711}, by_hand=by_hand) == 1
+        assert end_runs(client, "ours", by_hand=by_hand) == 1
         ended = client.read_flow_run(ours.id).state
         assert ended is not None
         assert (ended.name, ended.message) == state
         assert client.read_flow_run(theirs.id).state_name == "Running"
-        assert end_runs(client, pool, {4711}, by_hand=by_hand) == 0
+        assert end_runs(client, "ours", by_hand=by_hand) == 0
 
 
 def test_what_lost_its_parent_is_killed(stubborn: Started, told: list[str]) -> None:
