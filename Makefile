@@ -18,7 +18,7 @@ down: $(STAMP)  ## stop what `make up` started
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -q
 
-soak: $(STAMP)  ## the long forms: a hundred kills, two hundred flipped bytes, ten thousand mutated files; hours
+soak: $(STAMP)  ## the long forms: a hundred kills, killed servers, two hundred flipped bytes, ten thousand mutated files; hours
 	$(BIN)/python -m pytest -q -m soak --timeout=0
 
 bench: $(STAMP)  ## speed against the algorithm written plainly, on a seeded workload

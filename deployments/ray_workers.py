@@ -17,7 +17,7 @@ from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, Own
 
 from deployments.cluster_workers import ClusterWorkers
 from rded_core.errors import InputError, RunStopped, first_line
-from tasks.policies import GPU
+from tasks.policies import takes_gpu
 
 CONNECT_S = 20.0
 
@@ -66,7 +66,7 @@ class RayWorkers(ClusterWorkers, RayTaskRunner[Any]):
 
     def submit(self, task: Any, parameters: dict[str, Any], *rest: Any, **named: Any) -> PrefectRayFuture[Any]:
         """Hands a task to Ray: to a worker with a GPU of its own, where the task uses one and the cluster has some."""
-        takes_one = GPU in task.tags and parameters["plan"].config.device != "cpu"
+        takes_one = takes_gpu(task) and parameters["plan"].config.device != "cpu"
         with remote_options(**({"num_gpus": 1} if takes_one and ray.cluster_resources().get("GPU") else {})):
             return super().submit(task, parameters, *rest, **named)
 

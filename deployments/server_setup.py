@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -149,27 +149,44 @@ def is_online(client: Any, pool: str, worker: str) -> bool:
     return any(each.name == worker and each.status == WorkerStatus.ONLINE for each in workers)
 
 
-def end_runs(client: Any, pool: str, pids: Collection[int]) -> int:
-    """Marks runs that were under way in processes that have been stopped as crashed, and returns how many.
+WORKER_LABEL = "prefect.worker.name"
 
-    Nobody else would, and they would hold their places under the deployments' limits.
-    """
+
+def runs_under_way(client: Any, worker: str) -> list[Any]:
+    """Returns the runs that a worker has begun and that have not ended, with the runs inside them."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
+        FlowRunFilterParentFlowRunId,
         FlowRunFilterState,
         FlowRunFilterStateType,
-        WorkPoolFilter,
-        WorkPoolFilterName,
     )
     from prefect.client.schemas.objects import StateType
-    from prefect.states import Crashed
 
-    under_way = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=under_way)),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
-    )
-    stopped = [run for run in runs if run.infrastructure_pid in map(str, pids)]
-    for run in stopped:
-        client.set_flow_run_state(run.id, Crashed(message="stopped by rded down"), force=True)
-    return len(stopped)
+    types = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    under_way = FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=under_way))
+    begun = [run for run in runs if run.labels.get(WORKER_LABEL) == worker]
+    if not begun:
+        return []
+    parents = FlowRunFilterParentFlowRunId(any_=[run.id for run in begun])
+    inside = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=under_way, parent_flow_run_id=parents))
+    return [*begun, *inside]
+
+
+def end_runs(client: Any, worker: str, *, by_hand: bool) -> int:
+    """Has the server know that runs have ended with the worker that had begun them, and returns how many.
+
+    Nobody else would, and they would hold their places under the deployments' limits.
+
+    Args:
+        client: of the server.
+        worker: name of the worker, which is no more, nor are the processes of its runs.
+        by_hand: somebody stopped them, and they are cancelled; else they have crashed, and may begin again.
+    """
+    from prefect.states import Cancelled, Crashed
+
+    runs = runs_under_way(client, worker)
+    for run in runs:
+        state = Cancelled(message="stopped by rded down") if by_hand else Crashed(message="its worker has ended")
+        client.set_flow_run_state(run.id, state, force=True)
+    return len(runs)

@@ -6,12 +6,14 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 
 from deployments.processes import Started, find_marked, kill, start, stop
 from deployments.server_setup import (
@@ -21,6 +23,7 @@ from deployments.server_setup import (
     end_runs,
     is_healthy,
     is_online,
+    runs_under_way,
 )
 from deployments.stack_state import (
     SERVER_AUTH,
@@ -91,7 +94,7 @@ def up(wanted: Wanted, tell: Tell) -> Stack:
             _stop(before, tell)
         stack = Stack(uuid.uuid4().hex, wanted.host, choose_port(wanted.host, wanted.port), wanted.pool)
         try:
-            return _start(stack, wanted.database, tell)
+            return _start(stack, wanted.database, tell, before)
         except BaseException:
             _stop(read_stack() or stack, tell)
             raise
@@ -104,7 +107,7 @@ def down(tell: Tell) -> None:
         if stack is None:
             tell(f"nothing to stop: rded up has started nothing (no {state_file()})")
         else:
-            _stop(stack, tell)
+            _stop(stack, tell, by_hand=True)
 
 
 def require_safe(host: str) -> None:
@@ -138,7 +141,8 @@ def _runs(stack: Stack) -> bool:
     return all(part and part.find() for part in parts) and is_healthy(stack.api_url, server_auth(os.environ))
 
 
-def _start(stack: Stack, database: str | None, tell: Tell) -> Stack:
+def _start(stack: Stack, database: str | None, tell: Tell, before: Stack | None) -> Stack:
+    """Starts server and worker; runs of a worker before, which has ended without a word, have crashed."""
     environment, auth = environment_of(stack, database), server_auth(os.environ)
     tell(f"starting a server at {stack.url}, log {log_of('server')}")
     command = ("server", "start", "--host", stack.host, "--port", str(stack.port))
@@ -147,6 +151,8 @@ def _start(stack: Stack, database: str | None, tell: Tell) -> Stack:
     _wait(lambda: is_healthy(stack.api_url, auth), server, "server", tell)
     with client_of(stack.api_url, auth) as client:
         create_pool(client, stack.pool)
+        if before and (num_runs := end_runs(client, before.worker_name, by_hand=False)):
+            tell(f"{counted(num_runs, 'run')} had ended with the worker before: crashed; run again, they go on")
         tell(f"applying the deployments of prefect.yaml, log {log_of('deploy')}")
         with _told(log_of("deploy"), tell):
             apply_deployments(environment, log_of("deploy"))
@@ -181,11 +187,19 @@ def _told(log: Path, tell: Tell) -> Generator[None]:
         raise
 
 
-def _stop(stack: Stack, tell: Tell) -> None:
-    """Stops the worker, its runs and the server, whatever is left of them, and forgets the stack."""
-    pids = {process.pid for process in find_marked(stack.mark)}
-    _stop_part("worker", stack.worker, tell)
-    if num_runs := _end_runs(stack, pids):
+def _stop(stack: Stack, tell: Tell, *, by_hand: bool = False) -> None:
+    """Stops the worker, its runs and the server, whatever is left of them, and forgets the stack.
+
+    Runs that are stopped by hand are cancelled. Asked to end, their processes would say that they crashed, and crashed
+    runs may be begun again by themselves (``automations.yaml``): so they are killed, which loses nothing.
+    """
+    worker = _find(stack.worker)
+    if by_hand and worker and _ask(stack, lambda client: runs_under_way(client, stack.worker_name)):
+        kill([worker, *worker.children(recursive=True)])
+        tell("worker stopped")
+    else:
+        _stop_part("worker", stack.worker, tell)
+    if by_hand and (num_runs := _ask(stack, lambda client: end_runs(client, stack.worker_name, by_hand=True))):
         tell(f"{counted(num_runs, 'run')} under way stopped with it; run again, they go on where they were")
     _stop_part("server", stack.server, tell)
     if left := find_marked(stack.mark):
@@ -194,25 +208,29 @@ def _stop(stack: Stack, tell: Tell) -> None:
     state_file().unlink(missing_ok=True)
 
 
+def _find(part: Started | None) -> psutil.Process | None:
+    return part.find() if part else None
+
+
 def _stop_part(name: str, part: Started | None, tell: Tell) -> None:
-    process = part.find() if part else None
+    process = _find(part)
     if process:
         stop(process, grace_s=STOP_S)
     if part:
         tell(f"{name} {'stopped' if process else 'had ended'}")
 
 
-def _end_runs(stack: Stack, pids: Collection[int]) -> int:
-    """Has the server know that runs in processes of the stack have ended; returns how many, as far as it answers."""
+def _ask(stack: Stack, ask: Callable[[Any], Any]) -> Any:
+    """Asks a stack's server, through a client, and returns its answer; nothing where it does not answer."""
     auth = server_auth(os.environ)
-    if not (stack.server and stack.server.find() and is_healthy(stack.api_url, auth)):
-        return 0
+    if not (_find(stack.server) and is_healthy(stack.api_url, auth)):
+        return None
     try:
         with client_of(stack.api_url, auth) as client:
-            return end_runs(client, stack.pool, pids)
+            return ask(client)
     except httpx.HTTPError as error:
-        _LOG.warning("runs under way could not be marked as ended: %s", error)
-        return 0
+        _LOG.warning("the server does not say what runs, or take that it has ended: %s", error)
+        return None
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from tasks.mirroring import in_mirror
 
 mask_logs()  # here, since every process that runs a task comes by
 
-GPU = "gpu"
-"""Tag of tasks that run a network: they take a GPU where there is one."""
+RUNS_NETWORK = "runs_network"
+"""Attribute of the functions of tasks that run a network."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,18 +26,28 @@ def stage_task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Makes a function a task of a stage.
 
+    It has no tags: for each run of a task with tags Prefect asks its server for places under limits of their names,
+    whether or not there are any, and the run waits, and then fails, where the server is away.
+
     Args:
         name: of the task.
         run_name: of each of its runs: what it does, to which classes of what; a template over the arguments, or a
             function of ``parameters``, them by name.
-        runs_network: whether it is tagged as one that takes a GPU.
+        runs_network: whether it takes a GPU where there is one.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         policy: dict[str, Any] = {"task_run_name": run_name, "cache_policy": NO_CACHE, "persist_result": False}
-        return Task(_told_where(in_mirror(function)), name=name, tags=[GPU] if runs_network else None, **policy)
+        told = _told_where(in_mirror(function))
+        setattr(told, RUNS_NETWORK, runs_network)
+        return Task(told, name=name, **policy)
 
     return make
+
+
+def takes_gpu(task: Any) -> bool:
+    """Tells whether a task runs a network, and so takes a GPU where there is one."""
+    return bool(getattr(task.fn, RUNS_NETWORK, False))
 
 
 def _told_where(function: Callable[P, R]) -> Callable[P, R]:

@@ -85,8 +85,9 @@ def remove_abandoned(folder: Path, name: str = ".+") -> None:
     A run's lock says nothing of the workers of a cluster on other machines, which may still write for a run that ended
     without them: of another machine's files, those go that have not been written to for an hour.
     """
-    for entry in folder.iterdir():
-        match = re.fullmatch(rf"\.{name}{_WRITER}", entry.name)
+    # Every file written looks through its folder, which may hold thousands: no path is made of what is nobody's.
+    for found in [each for each in os.listdir(folder) if each.endswith(".tmp")]:  # noqa: PTH208
+        entry, match = folder / found, re.fullmatch(rf"\.{name}{_WRITER}", found)
         if match and not is_written_elsewhere(entry) and not (_is_here(match) and is_running(int(match[2]))):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Running
 
 from deployments import stack
 from deployments.environment import PROJECT_ROOT
 from deployments.processes import MARK, Started, find_marked, start
 from deployments.schedules import schedule_of
-from deployments.server_setup import client_of, is_healthy
+from deployments.server_setup import WORKER_LABEL, client_of, create_pool, end_runs, is_healthy
 from deployments.stack_state import Stack, environment_of, read_stack, with_driver, write_stack
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError, RunStopped
@@ -73,6 +75,40 @@ def test_what_outlives_sigterm_is_killed(
     assert find_marked("mark") == []
     assert told == ["worker stopped"]
     assert not (home / "rded" / "stack.json").exists()
+
+
+def test_runs_stopped_by_hand_are_killed_before_they_can_say_that_they_crashed(
+    stubborn: Started, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "STOP_S", 600.0)
+    monkeypatch.setattr(stack, "_ask", lambda *_: 1)
+    write_stack(Stack("mark", "127.0.0.1", 1, "pool", worker=stubborn))
+    stack.down(told.append)
+    assert find_marked("mark") == []
+    assert told == ["worker stopped", "1 run under way stopped with it; run again, they go on where they were"]
+
+
+@pytest.mark.usefixtures("prefect_harness")
+@pytest.mark.parametrize(
+    ("by_hand", "state"),
+    [(True, ("Cancelled", "stopped by rded down")), (False, ("Crashed", "its worker has ended"))],
+)
+def test_runs_that_were_stopped_are_cancelled_and_lost_ones_have_crashed(by_hand: bool, state: tuple[str, str]) -> None:
+    pool = f"pool-{by_hand}"
+    with get_client(sync_client=True) as client:
+        create_pool(client, pool)
+        flow = client.create_flow_from_name("flow")
+        deployment = client.create_deployment(flow, f"deployment-{by_hand}", work_pool_name=pool)
+        ours, theirs = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
+        for run, worker in ((ours, "ours"), (theirs, "theirs")):
+            client.update_flow_run_labels(run.id, {WORKER_LABEL: worker})
+            client.set_flow_run_state(run.id, Running(), force=True)
+        assert end_runs(client, "ours", by_hand=by_hand) == 1
+        ended = client.read_flow_run(ours.id).state
+        assert ended is not None
+        assert (ended.name, ended.message) == state
+        assert client.read_flow_run(theirs.id).state_name == "Running"
+        assert end_runs(client, "ours", by_hand=by_hand) == 0
 
 
 def test_what_lost_its_parent_is_killed(stubborn: Started, told: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Runs of a deployment import no code that a parameter names."""
 
 import pytest
+from prefect.runtime import deployment
 
 from rded_core.errors import InputError
 from tasks.module_guard import require_may_import
@@ -45,3 +46,16 @@ def test_observer_and_teacher_are_looked_at(make_config, tmp_path, role: str) ->
     classes = open_source(config.source).classes
     with pytest.raises(InputError, match="'nowhere:make' names code"):
         (load_observer if role == "observer" else load_teacher)(config, classes)
+
+
+def test_the_server_is_asked_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read_deployment() -> None:
+        asked.append("server")
+
+    monkeypatch.setitem(deployment.FIELDS, "id", read_deployment)
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "a-run-of-this-test")
+    for _ in range(3):
+        require_may_import("os:getcwd")
+    assert asked == ["server"]

@@ -3,10 +3,10 @@
 import pickle
 
 import pytest
-from prefect import flow
+from prefect import Task, flow
 
 from rded_core.errors import InputError, StageFailed, describe_failure
-from tasks.policies import stage_task
+from tasks.policies import stage_task, takes_gpu
 
 NAME = "score 0010-0019 · photos"
 
@@ -59,3 +59,17 @@ def test_states_say_what_failed() -> None:
 def test_states_keep_the_words_of_a_mistake() -> None:
     message = _failing(InputError("class 'cat' has 3 usable images; lower --ipc"))
     assert message.endswith("class 'cat' has 3 usable images; lower --ipc")
+
+
+def test_tasks_have_no_tags_for_which_prefect_would_ask_its_server() -> None:
+    import flows.distill
+    import flows.evaluate
+    import flows.train_observer
+
+    modules = (flows.distill, flows.evaluate, flows.train_observer)
+    tasks = [value for module in modules for value in vars(module).values() if isinstance(value, Task)]
+    assert len(tasks) >= 10
+    assert not [task.name for task in tasks if task.tags]
+    assert takes_gpu(flows.distill.score_crops)
+    assert takes_gpu(flows.distill.score_crops.with_options(retries=0))
+    assert not takes_gpu(flows.distill.tile)
