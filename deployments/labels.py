@@ -8,7 +8,7 @@ import typer
 
 from rded_core.errors import InputError
 from rded_core.io.storage import is_url
-from rded_core.io.work_copies import local_folder
+from rded_core.io.work_copies import folder_to_read
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 CODEC = Annotated[
@@ -56,7 +56,7 @@ def labels(
     if describe:
         from deployments.label_reports import print_labels
 
-        with local_folder(directory) as directory:
+        with folder_to_read(directory) as directory:
             print_labels(directory, picture)
         return
     if all(value is None for value in asked):
@@ -76,7 +76,7 @@ def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | Non
     from rded_core.summaries import describe_kept, format_size
 
     size = parse_size(budget) if budget is not None else None
-    with local_folder(directory) as directory:
+    with folder_to_read(directory) as directory:
         record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
     before = record["before"]
     typer.echo(f"dataset     {record['dataset']}")

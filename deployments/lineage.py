@@ -9,7 +9,7 @@ from deployments.environment import tell_start
 from rded_core.errors import InputError
 from rded_core.io.paths import find_dataset
 from rded_core.io.picture_formats import require_picture_ending
-from rded_core.io.work_copies import local_folder
+from rded_core.io.work_copies import folder_to_read, run_to_change
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 KEYS = Annotated[
@@ -65,7 +65,7 @@ def _trace(
         raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
     if picture and not Path(picture).is_dir():
         require_picture_ending(Path(picture))
-    with local_folder(directory) as directory:
+    with folder_to_read(directory) as directory:
         find_dataset(directory)
         from deployments.lineage_reports import print_traces, print_uses
         from tasks.trace import trace_images, trace_sources
@@ -77,7 +77,7 @@ def _trace(
 
 
 def _forget(directory: RUN, source: FORGET = None) -> None:
-    with local_folder(directory, changes=True) as directory:
+    with run_to_change(directory) as directory:
         done = _forget_in(directory, source)
     from deployments.lineage_reports import print_forgotten
 

@@ -31,11 +31,11 @@ def verify(
 ) -> None:
     """Check every file of a run or a dataset; name each fault, and what to do about it."""
     from rded_core.io.verify_run import find_checked
-    from rded_core.io.work_copies import local_folder
+    from rded_core.io.work_copies import folder_to_read
     from tasks.checks import check_files
 
     started = time.monotonic()
-    with local_folder(folder, fresh=True) as folder:
+    with folder_to_read(folder) as folder:
         target = find_checked(folder)
         findings = check_files(target)
         if deep:
@@ -50,10 +50,10 @@ def verify(
 
 def repair(folder: Folder) -> None:
     """Make again what is damaged or missing in a run, and nothing else."""
-    from rded_core.io.work_copies import local_folder
+    from rded_core.io.work_copies import run_to_change
 
     started = time.monotonic()
-    with local_folder(folder, changes=True, fresh=True) as folder:
+    with run_to_change(folder) as folder:
         findings = _repair(folder)
     print_findings(findings)
     typer.echo(_sum_up(findings, time.monotonic() - started))

@@ -3,14 +3,17 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from deployments.server_setup import current_server
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.run_records import find_run
+from rded_core.io.storage import is_url
+from rded_core.io.work_copies import folder_to_read
 from tasks.run_configs import config_of
 
 DEPLOYMENT = "refresh/refresh"
@@ -50,18 +53,27 @@ def set_schedule(out: str, schedule: Any) -> str:
         InputError: there is no run in the folder, no server, or no access to it.
         RunStopped: the server does not answer.
     """
-    run = find_run(str(Path(out).resolve()))
-    config = json.loads(json.dumps(asdict(config_of(run))))
-    slug = f"out-{hashlib.sha256(str(run.root).encode()).hexdigest()[:12]}"
+    out, config = _find_config(out)
+    slug = f"out-{hashlib.sha256(out.encode()).hexdigest()[:12]}"
     with current_server() as client:
         deployment = _find_deployment(client)
         for before in client.read_deployment_schedules(deployment.id):
             if before.slug == slug:
                 client.delete_deployment_schedule(deployment.id, before.id)
         if schedule is not None:
-            parameters = {"config": config}
+            parameters = {"config": json.loads(json.dumps(asdict(config)))}
             client.create_deployment_schedules(deployment.id, [(schedule, True)], parameters=parameters, slug=slug)
-    return str(run.root)
+    return out
+
+
+def _find_config(out: str) -> tuple[str, DistillConfig]:
+    """Returns a run folder, or its URL, as any process finds it, and what it was last asked to do."""
+    if not is_url(out):
+        run = find_run(str(Path(out).resolve()))
+        return str(run.root), config_of(run)
+    with folder_to_read(out) as folder:
+        config = config_of(find_run(folder))
+    return out.rstrip("/"), replace(config, out=out.rstrip("/"))
 
 
 def _find_deployment(client: Any) -> Any:

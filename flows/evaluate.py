@@ -8,7 +8,7 @@ from prefect import flow
 from flows.distill import distill
 from flows.forms import EvaluateForm
 from rded_core.io.mirrors import as_shown
-from rded_core.io.work_copies import local_folder
+from rded_core.io.work_copies import run_to_change
 from tasks.evaluation import control_set, prepare_evaluation, sum_up
 from tasks.shown import show_evaluation
 from tasks.students import train_student
@@ -21,7 +21,7 @@ def evaluate(config: EvaluateForm) -> dict[str, Any]:
     Args:
         config: what to evaluate, with which student, and how.
     """
-    with local_folder(config.dataset, changes=True) as dataset:
+    with run_to_change(config.dataset) as dataset:
         config = replace(config, dataset=dataset)
         plan = prepare_evaluation(config)
         sets = [plan.distilled]

@@ -125,7 +125,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     unit = "-".join([name, f"{config.seeds}seeds", *results])
     path = plan.run.evaluation(unit)
     table = {
-        "dataset": config.dataset,
+        "dataset": as_shown(config.dataset),
         "val": config.val,
         "val_is_source": is_source(val, plan.run),
         "student": config.student,

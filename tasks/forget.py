@@ -13,6 +13,7 @@ from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.run_records import clear_traces
 from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
+from rded_core.io.work_copies import send_now
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.scrub import scrub
@@ -57,6 +58,7 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
     forgotten = Forgotten(digests, {folder: sorted(known) for folder, known in sorted(by_class.items())})
     begin_forgetting(plan.run, asked, {row["source_uri"] for rows in found.values() for row in rows})
     write_forgotten(plan.run, forgotten)
+    send_now(plan.run.root)
     return Forgetting(plan.run, asked, forgotten, set(read_begun(plan.run).uris))
 
 

@@ -1,7 +1,7 @@
 """Open the source, the observer and the run folder; stop here if anything cannot work."""
 
 from collections.abc import Collection, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, replace
 from typing import Any
@@ -23,13 +23,13 @@ from rded_core.io.run_records import (
     require_apart,
     require_free,
 )
+from rded_core.io.sent_files import all_but_candidates
 from rded_core.io.sources import Source, absolute_spec, open_source
 from rded_core.io.sources.base import find_class
-from rded_core.io.storage import is_url
+from rded_core.io.work_copies import run_to_change
 from rded_core.wording import counted
 from tasks.claim import check_control, claim_run
 from tasks.index import write_index
-from tasks.mirroring import claimed_url
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import stage_task
 from tasks.progress import run_logger
@@ -118,7 +118,7 @@ def claim_out(config: DistillConfig) -> Generator[None]:
     """Holds OUT against other writers while a block runs; where a control is made, it waits its turn."""
     run = run_at(config.out)
     require_apart(config.out, config.source)
-    with claimed_url(config.out) if is_url(config.out) else nullcontext():
+    with run_to_change(config.out, all_but_candidates, may_be_new=True):
         require_free(run)
         with only_writer(run, wait=run.owner is not None):
             yield

@@ -32,6 +32,7 @@ from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.io.weights import Preprocessing
+from rded_core.io.work_copies import send_now
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks import build_network
 from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
@@ -92,6 +93,7 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
             require_same(chosen.folder, sums)  # the better reason, where both are true
             raise
         write_result(result, facts, unit_settings(unit_of_work.settings), unit_of_work.upstream)
+        send_now(run.root)
         return facts
 
     unit_of_work = Unit(

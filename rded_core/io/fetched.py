@@ -1,12 +1,18 @@
 """Files that users name by URL, for readers that need a path: fetched once, and kept."""
 
 import hashlib
+import time
+from functools import lru_cache
 from pathlib import Path
 
 from rded_core.errors import InputError, first_line
 from rded_core.io.dataset_files import default_cache
 from rded_core.io.files import write_atomically
-from rded_core.io.storage import is_url, read_bytes, stamp_of
+from rded_core.io.retries import retry_transient
+from rded_core.io.storage import is_url, open_filesystem, path_kind, stamp_of
+
+LOOK_EVERY_S = 60.0
+"""A storage is not asked more often whether a file has been written anew."""
 
 
 def local_copy(path: str) -> str:
@@ -15,16 +21,26 @@ def local_copy(path: str) -> str:
     Raises:
         InputError: it is not there, or cannot be read.
     """
-    if not is_url(path):
-        return path
-    key = hashlib.sha256(f"{path} {stamp_of(path)}".encode()).hexdigest()[:16]
-    copy = default_cache() / "files" / key / Path(path).name
-    if not copy.is_file():
+    return _fetched(path, int(time.monotonic() / LOOK_EVERY_S)) if is_url(path) else path
+
+
+@lru_cache(maxsize=16)
+def _fetched(url: str, look: int) -> str:
+    del look
+    if path_kind(url) != "file":
+        raise InputError(f"no such file: {url}")
+    stamp = stamp_of(url)
+    key = hashlib.sha256(f"{url} {stamp}".encode()).hexdigest()[:16]
+    copy = default_cache() / "files" / key / Path(url).name
+    if not stamp or not copy.is_file():  # without a stamp, nothing tells whether it is still the same
+        filesystem, inner = open_filesystem(url)
         try:
-            data = read_bytes(path)
-        except FileNotFoundError as error:
-            raise InputError(f"no such file: {path}") from error
-        except (OSError, EOFError) as error:
-            raise InputError(f"cannot read {path}: {first_line(error)}; check the address and your rights") from error
-        write_atomically(copy, lambda temporary: temporary.write_bytes(data))
+            write_atomically(
+                copy,
+                lambda temporary: retry_transient(lambda: filesystem.get_file(inner, str(temporary)), url),
+            )
+        except (FileNotFoundError, EOFError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"cannot read {url}: {first_line(error)}; check the address and your rights") from error
     return str(copy)

@@ -1,62 +1,65 @@
 """Run folders at URLs: a copy on this machine, which all work is done in, and how the two are brought level."""
 
+import fcntl
+import logging
 import os
 import re
-import sqlite3
-from collections.abc import Callable, Generator, Iterable
+import shutil
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from rded_core.errors import InputError, first_line
+from rded_core.choices import no_secret
+from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.dataset_files import default_cache
 from rded_core.io.files import HOST, file_stamp, is_temporary, write_atomically
+from rded_core.io.mirror_state import Here, MirrorState, Row
 from rded_core.io.paths import RunFolder
+from rded_core.io.remote_locks import require_held
 from rded_core.io.retries import retry_transient
+from rded_core.io.sent_files import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside
 from rded_core.io.storage import is_url, join_path, open_filesystem, remote_stamp
 
-LOCK_NAME = ".lock"
+logger = logging.getLogger(__name__)
+
 TRANSFERS = 16
-"""Files on their way at a time: each waits for the network, not for a core."""
+"""Small files on their way at a time: each waits for the network, not for a core."""
+
+LARGE_BYTES = 16 * 2**20
+LARGE_TRANSFERS = 2
+"""A large file is cut into parts by the storage's client, which keeps several of them in memory."""
 
 MAX_NAME_BYTES = 240
-STATE_TIMEOUT_S = 60.0
 
 Wanted = Callable[[str], bool]
 """Picks files by their POSIX path below the run folder."""
 
-_Stamp = tuple[int, int]
-
-SCHEMA = "CREATE TABLE IF NOT EXISTS level (path TEXT PRIMARY KEY, remote INTEGER, mtime_ns INTEGER, num_bytes INTEGER)"
-
 
 def run_at(out: str) -> RunFolder:
     """Returns the run folder that ``--out`` names: for a URL, this machine's copy of it."""
-    return RunFolder(mirror_root(out) if is_url(out) else Path(out))
+    return RunFolder(copies() / copy_name(out) if is_url(out) else Path(out))
 
 
-def mirror_root(url: str) -> Path:
-    """Returns where this machine keeps its copy of a run folder: below ``$RDED_CACHE``, or ``~/.cache/rded``.
+def copies() -> Path:
+    """Returns where this machine keeps its copies of run folders: in ``$RDED_CACHE``, or ``~/.cache/rded``."""
+    return default_cache().absolute() / "runs" / HOST
 
-    Raises:
-        InputError: the URL is too long for a folder's name.
-    """
+
+def copy_name(url: str) -> str:
+    """Names the copy of what is at a URL; raises InputError where the URL is too long for a folder's name."""
     name = quote(url.rstrip("/"), safe="")
     if len(name) > MAX_NAME_BYTES:
-        raise InputError(f"--out {url} is too long ({len(name)} bytes, at most {MAX_NAME_BYTES}); choose a shorter one")
-    return _mirrors() / name
+        raise InputError(f"{url} is too long ({len(name)} bytes, at most {MAX_NAME_BYTES}); choose a shorter one")
+    return name
 
 
 def as_shown(text: object) -> str:
     """Returns a path, or a text that names paths, as people know them: by its URL what lies in a copy."""
-    copy = re.escape(str(_mirrors())) + r"/([^/\s'\"]+)"
+    copy = re.escape(str(copies())) + r"/(?:[^/\s'\"]+/)?([^/\s'\"]+%3A%2F%2F[^/\s'\"]+)"
     return re.sub(copy, lambda found: unquote(found[1]), str(text))
-
-
-def _mirrors() -> Path:
-    return default_cache().absolute() / "runs" / HOST
 
 
 def everything(_: str) -> bool:
@@ -71,51 +74,54 @@ class _Gone(Exception):
 class Mirror:
     """This machine's copy of a run folder at a URL.
 
-    Files are compared with what they were when both sides were last level, which is kept in a small database beside the
-    copy. What has been written there since comes here, even where this machine's file has changed too: a process that
-    died may have left it, while others went on.
+    Files are compared with what they were when both sides were last level. What has been written or removed at the URL
+    since wins over a change here, which a process that died may have left while others went on.
 
     Args:
         url: of the run folder, in any form that fsspec can write.
+        folder: where to keep the copy; by default where runs on this machine have theirs.
 
     Raises:
-        InputError: the storage is unknown, or not installed.
+        InputError: the URL holds a secret, or its storage is unknown, or not installed.
 
     Attributes:
         url: without a slash at its end.
         root: the copy.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url, self.root = url.rstrip("/"), mirror_root(url)
+    def __init__(self, url: str, folder: Path | None = None) -> None:
+        no_secret(out=url)
+        self.url = url.rstrip("/")
+        self.root = (folder or copies()) / copy_name(url)
         self._filesystem, self._inner = open_filesystem(self.url)
-        self._state = self.root.with_name(f"{self.root.name}.sqlite")
+        self._state = MirrorState(self.root.with_name(f"{self.root.name}.sqlite"))
 
-    def pull(self, wanted: Wanted = everything, *, fresh: bool = False) -> None:
+    def names(self) -> list[str]:
+        """Lists the files at the URL by their paths below it."""
+        return sorted(self._list())
+
+    def pull(self, wanted: Wanted = everything) -> None:
         """Fetches what has been written at the URL, and removes what has been removed there.
 
-        Args:
-            wanted: which files.
-            fresh: fetch all, whatever was fetched before.
+        Where images have been forgotten since, all that is here goes, also what nobody wants now: it may show them.
 
         Raises:
             InputError: the storage cannot be read.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        there = {path: stamp for path, stamp in self._list().items() if wanted(path)}
-        known = {path: row for path, row in self._known().items() if wanted(path)}
-
-        def is_level(path: str) -> bool:
-            stamp, *here = known.get(path, (None, 0, 0))
-            here_now = file_stamp(str(self.root / path))
-            changed_here = here_now not in ((0, 0), tuple(here))
-            return not fresh and stamp == there[path] and (changed_here or here_now == tuple(here))
-
-        self._each(self._fetch, [(path, there[path]) for path in there if not is_level(path)])
-        for path in known.keys() - there.keys():
-            if fresh or file_stamp(str(self.root / path)) == known[path][1:]:
+        with self._alone():
+            known = self._state.read()  # first: what is sent in between is then not taken for removed
+            there = self._list()
+            if any(known.get(path, ("",))[0] != there[path][0] for path in NOTES_TO_FORGET if path in there):
+                self._start_anew()
+                known = {}
+            there = {path: entry for path, entry in there.items() if wanted(path) or path in NOTES_TO_FORGET}
+            self._each(
+                self._fetch, [(path, *entry) for path, entry in there.items() if self._is_old(path, entry, known)]
+            )
+            gone = [path for path in known.keys() - there.keys() if wanted(path)]
+            for path in gone:
                 (self.root / path).unlink(missing_ok=True)
-        self._forget(known.keys() - there.keys())
+            self._state.drop(gone)
 
     def push(self, wanted: Wanted = everything) -> None:
         """Writes to the URL what has changed here since both were level, and removes there what was removed here.
@@ -125,48 +131,89 @@ class Mirror:
 
         Raises:
             InputError: the storage cannot be written.
+            RunStopped: somebody else has taken over the run folder.
         """
-        known = {path: row for path, row in self._known().items() if wanted(path)}
+        require_held(self.url)
+        known = {path: row for path, row in self._state.read().items() if wanted(path)}
         here = {path: stamp for path, stamp in self._files() if wanted(path)}
-        changed = [path for path, stamp in here.items() if path not in known or known[path][1:] != stamp]
-        gone = sorted(known.keys() - here.keys())
-        touched = {sums for path in (*changed, *gone) if (sums := _sums_beside(path))}
-        self._each(self._remove, [(path,) for path in touched & known.keys()])
+        changed = [path for path, stamp in here.items() if path not in known or known[path][1] != stamp]
+        gone = [path for path in known if path not in here]
+        touched = {sums for path in (*changed, *gone) if (sums := sums_beside(path))}
         to_send = {*changed, *(touched & here.keys())}
-        for rank in (FIRST, RECORD):
-            self._each(self._send, [(path, here[path]) for path in to_send if _rank(path) == rank])
-        self._each(self._remove, [(path,) for path in gone if path not in touched])
-        self._each(self._send, [(path, here[path]) for path in to_send if _rank(path) == SUMS])
+        self._remove(touched & known.keys())
+        for order in SendOrder:
+            if order is SendOrder.SUMS:
+                self._remove(path for path in gone if path not in touched)
+            self._each(
+                self._send, [(path, here[path], here[path][1]) for path in sorted(to_send) if send_order(path) is order]
+            )
 
     @contextmanager
     def level(self, wanted: Wanted = everything) -> Generator[None]:
         """Fetches before a block, and sends what it wrote after it, also where it fails: what is done is kept."""
         with told_with_url():
             self.pull(wanted)
-            try:
+            with self.pushing(wanted):
                 yield
-            finally:
-                self.push(wanted)
 
-    def _list(self) -> dict[str, int]:
+    @contextmanager
+    def pushing(self, wanted: Wanted = everything) -> Generator[None]:
+        """Sends after a block what it wrote; where it fails, its error is the one that is raised."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.push(wanted)
+            except (InputError, RunStopped) as error:
+                logger.warning("what was done could not be sent: %s", error)
+            raise
+        self.push(wanted)
+
+    def _is_old(self, path: str, entry: tuple[str, int], known: Mapping[str, tuple[str, Here]]) -> bool:
+        """Tells whether a file at the URL has to be fetched."""
+        return path not in known or known[path][0] != entry[0] or file_stamp(str(self.root / path)) == (0, 0)
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Has one process of this machine at a time bring the copy level."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self.root.with_name(f"{self.root.name}.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def _start_anew(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self._state.clear()
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def _list(self) -> dict[str, tuple[str, int]]:
+        """Returns stamp and size of each file at the URL, by its path."""
         self._filesystem.invalidate_cache()
         try:
             found: dict[str, Any] = self._ask(lambda: self._filesystem.find(self._inner, detail=True), "list")
         except FileNotFoundError:
             return {}
         prefix = self._inner.rstrip("/") + "/"
-        stamps = {path.removeprefix(prefix): remote_stamp(entry) for path, entry in found.items()}
-        return {path: stamp for path, stamp in stamps.items() if _is_ours(path)}
+        entries = {path.removeprefix(prefix): entry for path, entry in found.items() if path.startswith(prefix)}
+        return {path: self._stamp(entry) for path, entry in entries.items() if is_sent(path)}
 
-    def _files(self) -> Iterable[tuple[str, _Stamp]]:
+    def _stamp(self, info: Mapping[str, Any]) -> tuple[str, int]:
+        stamp, size = remote_stamp(info), int(info.get("size") or 0)
+        if not stamp:
+            raise InputError(
+                f"{self.url}: this storage does not tell when a file was written; choose another for --out"
+            )
+        return f"{stamp}-{size}", size
+
+    def _files(self) -> Iterable[tuple[str, Here]]:
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
                 relative = path.relative_to(self.root).as_posix()
-                if _is_ours(relative) and not is_temporary(path) and (stamp := file_stamp(str(path))) != (0, 0):
+                if is_sent(relative) and not is_temporary(path) and (stamp := file_stamp(str(path))) != (0, 0):
                     yield relative, stamp
 
-    def _fetch(self, path: str, stamp: int) -> None:
+    def _fetch(self, path: str, stamp: str) -> Row | None:
         target, inner = self.root / path, join_path(self._inner, path)
 
         def fetch(temporary: Path) -> None:
@@ -178,83 +225,52 @@ class Mirror:
         try:
             write_atomically(target, fetch)
         except _Gone:
-            return
-        self._note(path, stamp, file_stamp(str(target)))
+            return None
+        return path, stamp, *file_stamp(str(target))
 
-    def _send(self, path: str, stamp: _Stamp) -> None:
-        inner = join_path(self._inner, path)
-        source = str(self.root / path)
-        self._ask(lambda: self._filesystem.put_file(source, inner), "write")
+    def _send(self, path: str, here: Here) -> Row | None:
+        inner, source = join_path(self._inner, path), self.root / path
+        if not source.is_file():  # removed since it was listed
+            return None
+        self._ask(lambda: self._filesystem.put_file(str(source), inner), "write")
         self._filesystem.invalidate_cache(inner)
-        self._note(path, remote_stamp(self._ask(lambda: self._filesystem.info(inner), "read")), stamp)
+        return path, self._stamp(self._ask(lambda: self._filesystem.info(inner), "read"))[0], *here
 
-    def _remove(self, path: str) -> None:
-        with suppress(FileNotFoundError):  # somebody else has
-            self._ask(lambda: self._filesystem.rm_file(join_path(self._inner, path)), "write")
-        self._forget([path])
+    def _remove(self, paths: Iterable[str]) -> None:
+        removed = sorted(paths)
+        for path in removed:
+            inner = join_path(self._inner, path)
+            with suppress(FileNotFoundError):  # somebody else has
+                self._ask(lambda inner=inner: self._filesystem.rm_file(inner), "remove")
+        self._state.drop(removed)
+
+    def _each(self, move: Callable[[str, Any], Row | None], rows: list[tuple[str, Any, int]]) -> None:
+        """Moves files, given with stamp and size, the small ones many at a time; notes those that came through."""
+        moved: list[Row | None] = []
+        try:
+            for is_large, at_once in ((False, TRANSFERS), (True, LARGE_TRANSFERS)):
+                chosen = [(path, stamp) for path, stamp, size in rows if (size > LARGE_BYTES) is is_large]
+                with ThreadPoolExecutor(at_once, thread_name_prefix="mirror") as pool:
+                    moved.extend(pool.map(lambda each: move(*each), chosen))
+        finally:
+            self._state.note(row for row in moved if row is not None)
 
     def _ask(self, action: Callable[[], Any], doing: str) -> Any:
         """Asks the storage, again where it is busy.
 
         Raises:
-            FileNotFoundError: there is nothing at that path.
+            FileNotFoundError: there is nothing at that path; not where it is to be written.
             InputError: anything else.
         """
         try:
             return retry_transient(action, self.url, doing=doing)
-        except (FileNotFoundError, InputError):
+        except InputError:
             raise
         except (OSError, ValueError, NotImplementedError) as error:
-            raise InputError(
-                f"cannot {doing} {self.url}: {first_line(error)}; check the address and your rights"
-            ) from error
-
-    def _each(self, action: Callable[..., None], rows: list[Any]) -> None:
-        with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="mirror") as pool:
-            for _ in pool.map(lambda row: action(*row), rows):
-                pass
-
-    @contextmanager
-    def _database(self) -> Generator[sqlite3.Connection]:
-        self._state.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._state, timeout=STATE_TIMEOUT_S)) as connection, connection:
-            connection.execute(SCHEMA)
-            yield connection
-
-    def _known(self) -> dict[str, tuple[int, int, int]]:
-        with self._database() as database:
-            return {path: (remote, mtime_ns, size) for path, remote, mtime_ns, size in database.execute(
-                "SELECT path, remote, mtime_ns, num_bytes FROM level"
-            )}  # fmt: skip
-
-    def _note(self, path: str, remote: int, here: _Stamp) -> None:
-        with self._database() as database:
-            database.execute("INSERT OR REPLACE INTO level VALUES (?, ?, ?, ?)", (path, remote, *here))
-
-    def _forget(self, paths: Iterable[str]) -> None:
-        with self._database() as database:
-            database.executemany("DELETE FROM level WHERE path = ?", [(path,) for path in paths])
-
-
-FIRST, RECORD, SUMS = range(3)
-
-
-def _rank(path: str) -> int:
-    """Returns when a file is sent: what records vouch for, then records and descriptions, then a dataset's sums."""
-    name = path.rpartition("/")[2]
-    return SUMS if name == "SHA256SUMS" else RECORD if name.endswith(".json") else FIRST
-
-
-def _sums_beside(path: str) -> str:
-    """Returns the checksums of the dataset that a file is part of; nothing for the checksums, and other files."""
-    above, found, _ = f"/{path}".partition("/dataset/")
-    return f"{above}/dataset/SHA256SUMS".lstrip("/") if found and _rank(path) != SUMS else ""
-
-
-def _is_ours(path: str) -> bool:
-    """Tells whether a file belongs to both sides: neither a lock, nor of a dataset that is being put together."""
-    is_being_made = "/work/dataset/" in f"/{path}" or "/work/dataset.old/" in f"/{path}"
-    return path.rpartition("/")[2] != LOCK_NAME and not is_being_made
+            if isinstance(error, FileNotFoundError) and doing != "write":
+                raise
+            remedy = "check the address and your rights"
+            raise InputError(f"cannot {doing} {self.url}: {first_line(error)}; {remedy}") from error
 
 
 @contextmanager

@@ -33,6 +33,7 @@ MAX_SHARDS = 32
 """Unless told otherwise: a task run costs Prefect some 0.1 s whatever it does."""
 
 MAX_UNIT_CHARS = 80
+LOCK_NAME = ".lock"
 
 
 def class_shards(num_classes: int, classes_per_shard: int | None = None) -> list[ClassShard]:
@@ -104,7 +105,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        return self.root / ".lock"
+        return self.root / LOCK_NAME
 
     @property
     def dataset(self) -> Path:

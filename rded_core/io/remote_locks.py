@@ -7,13 +7,14 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.files import HOST, is_running
 from rded_core.io.locks import who_am_i
-from rded_core.io.mirrors import LOCK_NAME
+from rded_core.io.paths import LOCK_NAME
 from rded_core.io.retries import retry_transient
 from rded_core.io.storage import join_path, open_filesystem
 
@@ -25,10 +26,13 @@ SETTLE_S = 1.0
 
 logger = logging.getLogger(__name__)
 
+_held: dict[str, "_Lock"] = {}
+"""Locks of this process, by URL."""
+
 
 @contextmanager
 def only_writer_at(url: str) -> Generator[None]:
-    """Holds the run folder at `url` while a block writes to it.
+    """Holds the run folder at `url` while a block writes to it; who holds it already goes on: one flow runs another.
 
     A lock whose holder was a process of this machine that has ended is taken over at once, any other when it has not
     been kept fresh for three minutes.
@@ -37,18 +41,44 @@ def only_writer_at(url: str) -> Generator[None]:
         InputError: somebody else writes there, who is named; or the storage cannot be written.
         RunStopped: the lock was taken over while the block ran.
     """
+    url = url.rstrip("/")
+    if url in _held:
+        yield
+        return
     lock = _Lock(url)
     lock.take()
     beat = Thread(target=lock.keep_fresh, name="remote-lock", daemon=True)
     beat.start()
+    _held[url] = lock
     try:
         yield
     finally:
+        del _held[url]
         lock.ended.set()
         beat.join()
         lock.give_back()
-    if lock.lost:
-        raise RunStopped(f"{url} was taken over by another run while this one wrote to it; run again when it is done")
+    lock.require()
+
+
+def require_held(url: str) -> None:
+    """Raises RunStopped where this process held the lock at a URL, and somebody else has taken it over."""
+    if lock := _held.get(url):
+        lock.require()
+
+
+def find_writer_at(url: str) -> str:
+    """Says who else writes at a URL now; nothing where nobody does."""
+    lock = _Lock(url.rstrip("/"))
+    held = lock.read()
+    return str(held["who"]) if held is not None and lock.url not in _held and not lock.is_stale(held) else ""
+
+
+def machine() -> str:
+    """Names what process numbers are unique in: a machine since its start, and a container's own numbers there."""
+    boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    with suppress(OSError):
+        return f"{HOST}-{boot.read_text().strip()}-{numbers.readlink()}"
+    return f"{HOST}-{uuid.getnode()}"
 
 
 class _Lock:
@@ -60,41 +90,37 @@ class _Lock:
         self.lost = False
         self._filesystem, inner = open_filesystem(url)
         self._path = join_path(inner, LOCK_NAME)
-        self._mine = {"token": uuid.uuid4().hex, "who": who_am_i(), "host": HOST, "pid": os.getpid()}
+        self._mine = {"token": uuid.uuid4().hex, "who": who_am_i(), "machine": machine(), "pid": os.getpid()}
+        self._fresh = time.monotonic()
 
     def take(self) -> None:
-        """Writes the lock file; raises InputError where somebody else holds it."""
+        """Writes the lock file; raises InputError where somebody else holds it.
+
+        It is read first: not every storage keeps the promise to create only what is not there.
+        """
         taken_over = False
-        while True:
-            try:
-                self._write(mode="create")
-            except FileExistsError:
-                self._require_stale(self._read())
-                with suppress(FileNotFoundError):
-                    self._ask(lambda: self._filesystem.rm_file(self._path))
+        while not self._is_mine():
+            if (held := self.read()) is not None:
+                self._require_stale(held)
+                self._remove()
                 taken_over = True
-                continue
-            except FileNotFoundError as error:
-                raise InputError(f"cannot write {self.url}: {first_line(error)}; make the bucket first") from error
+            with suppress(FileExistsError):
+                self._write(mode="create")
             if taken_over:  # another may have found the same stale lock, and removed this one in its place
                 time.sleep(SETTLE_S)
-            if not taken_over or self._is_mine():
-                return
+        self._fresh = time.monotonic()
 
-    def _is_mine(self) -> bool:
-        held = self._read()
-        return held is not None and held["token"] == self._mine["token"]
+    def is_stale(self, held: dict[str, Any]) -> bool:
+        """Tells whether the holder of a lock is no more."""
+        is_dead = held["machine"] == machine() and not is_running(held["pid"])
+        return is_dead or time.time() - held["at"] >= LEASE_S
 
-    def _require_stale(self, held: dict[str, Any] | None) -> None:
-        """Raises InputError where a lock is still held."""
-        if held is None:
-            return
-        silent_s = time.time() - held["at"]
-        is_dead = held["host"] == HOST and not is_running(held["pid"])
-        if not is_dead and silent_s < LEASE_S:
-            raise InputError(
-                f"--out {self.url} is being written by {held['who']} (seen {max(silent_s, 0):.0f} s ago); wait until "
-                f"it is done ({LEASE_S:.0f} s if it died), or choose another --out"
+    def require(self) -> None:
+        """Raises RunStopped where the lock is this process's no more, or may be somebody else's by now."""
+        if self.lost or time.monotonic() - self._fresh > LEASE_S:
+            raise RunStopped(
+                f"{self.url} could not be held against other runs, which may have taken it over; run again when they "
+                "are done"
             )
 
     def keep_fresh(self) -> None:
@@ -105,6 +131,7 @@ class _Lock:
                 if self.lost:
                     return
                 self._write()
+                self._fresh = time.monotonic()
             except (InputError, OSError) as error:
                 logger.warning("the lock at %s could not be kept fresh: %s", self.url, first_line(error))
 
@@ -112,21 +139,45 @@ class _Lock:
         """Removes the lock file, if it is still this process's."""
         try:
             if self._is_mine():
-                self._ask(lambda: self._filesystem.rm_file(self._path))
+                self._remove()
         except (InputError, OSError) as error:
             logger.warning("the lock at %s could not be given back: %s", self.url, first_line(error))
 
+    def read(self) -> dict[str, Any] | None:
+        """Returns what the lock file says; None where there is none. What is no lock of ours counts as a stale one."""
+        try:
+            data = self._ask(lambda: self._filesystem.cat_file(self._path))
+        except FileNotFoundError:
+            return None
+        try:
+            held = json.loads(data)
+            told = {name: str(held[name]) for name in ("token", "who", "machine")}
+            return {**told, "pid": int(held["pid"]), "at": float(held["at"])}
+        except (ValueError, KeyError, TypeError):
+            return {"token": "", "who": "nobody", "machine": "", "pid": 0, "at": 0.0}
+
+    def _require_stale(self, held: dict[str, Any]) -> None:
+        """Raises InputError where a lock is still held."""
+        if not self.is_stale(held):
+            raise InputError(
+                f"--out {self.url} is being written by {held['who']} (seen {max(time.time() - held['at'], 0):.0f} s "
+                f"ago); wait until it is done ({LEASE_S:.0f} s if it died), or choose another --out"
+            )
+
+    def _is_mine(self) -> bool:
+        held = self.read()
+        return held is not None and held["token"] == self._mine["token"]
+
+    def _remove(self) -> None:
+        with suppress(FileNotFoundError):
+            self._ask(lambda: self._filesystem.rm_file(self._path))
+
     def _write(self, **how: str) -> None:
         content = json.dumps({**self._mine, "at": time.time()}).encode()
-        self._ask(lambda: self._filesystem.pipe_file(self._path, content, **how))
-
-    def _read(self) -> dict[str, Any] | None:
-        """Returns what the lock file says; None where there is none, or one that is no lock of ours."""
         try:
-            held = json.loads(self._ask(lambda: self._filesystem.cat_file(self._path)))
-            return {name: held[name] for name in ("token", "who", "host", "pid", "at")}
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+            self._ask(lambda: self._filesystem.pipe_file(self._path, content, **how))
+        except FileNotFoundError as error:
+            raise InputError(f"cannot write {self.url}: {first_line(error)}; make the bucket first") from error
 
     def _ask(self, action: Any) -> Any:
         """Asks the storage; FileNotFoundError and FileExistsError are answers.
@@ -139,6 +190,5 @@ class _Lock:
         except (FileNotFoundError, FileExistsError):
             raise
         except (OSError, NotImplementedError, TypeError) as error:
-            raise InputError(
-                f"cannot write {self.url}: {first_line(error)}; check the address and your rights"
-            ) from error
+            remedy = "check the address and your rights"
+            raise InputError(f"cannot write {self.url}: {first_line(error)}; {remedy}") from error

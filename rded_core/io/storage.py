@@ -149,7 +149,10 @@ def stamp_of(path: str) -> int:
         return 0
 
 
-REMOTE_STAMPS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "updated", "mtime", "created")
+REMOTE_STAMPS = (
+    *("ETag", "etag", "md5Hash", "md5", "blob_id", "Content-MD5", "LastModified", "last_modified", "Last-Modified"),
+    *("updated", "modify", "mtime", "created"),
+)
 """What storages call the sign that an object was written anew; the first found is taken."""
 
 

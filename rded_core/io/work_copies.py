@@ -1,36 +1,91 @@
 """Run folders and datasets at URLs, for what works on local ones alone."""
 
+import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.mirrors import Mirror, told_with_url
-from rded_core.io.remote_locks import only_writer_at
-from rded_core.io.storage import is_url
+from rded_core.io.mirrors import Mirror, Wanted, copies, everything, told_with_url
+from rded_core.io.remote_locks import find_writer_at, only_writer_at
+from rded_core.io.storage import is_url, join_path, path_kind
+
+RUN_MARKS = ("run.json", "work/run.json")
+
+_changed: ContextVar[tuple[Mirror, ...]] = ContextVar("changed", default=())
+"""Copies that this context changes."""
 
 
 @contextmanager
-def local_folder(where: str, *, changes: bool = False, fresh: bool = False) -> Generator[str]:
-    """Hands a block a local folder: the one that is named, or this machine's copy of what is at a URL.
+def folder_to_read(where: str) -> Generator[str]:
+    """Hands a block a local folder with what `where`, a folder or the URL of one, holds.
 
-    Args:
-        where: a folder, or the URL of one.
-        changes: the block changes files, which are written to the URL after it.
-        fresh: fetch every file, whatever was fetched before.
+    Of a URL every file is fetched, into a folder of its own: a run on this machine works on in its own copy.
 
     Raises:
-        InputError: there is nothing at the URL, it cannot be read or written, or somebody else writes there.
+        InputError: there is nothing at the URL, it cannot be read, or somebody writes there.
+    """
+    if not is_url(where):
+        yield where
+        return
+    copies().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="read-", dir=copies()) as folder, told_with_url():
+        mirror = Mirror(where, Path(folder))
+        mirror.pull()
+        if not any(mirror.root.iterdir()):
+            raise InputError(f"nothing found at {where}; give the URL of a run folder of rded distill, or of a dataset")
+        if writer := find_writer_at(where):
+            raise InputError(f"{where} is being written by {writer}; wait until it is done")
+        yield str(mirror.root)
+
+
+@contextmanager
+def run_to_change(where: str, wanted: Wanted = everything, *, may_be_new: bool = False) -> Generator[str]:
+    """Hands a block the local folder of a run, held against other writers, and sends what it changes.
+
+    A run at a URL is changed in this machine's copy of it.
+
+    Args:
+        where: the run folder, or its URL.
+        wanted: which files to fetch and send.
+        may_be_new: there may be nothing yet.
+
+    Raises:
+        InputError: there is no run at the URL, it cannot be read or written, or somebody else writes there.
     """
     if not is_url(where):
         yield where
         return
     mirror = Mirror(where)
-    with told_with_url(), only_writer_at(where) if changes else nullcontext():
-        mirror.pull(fresh=fresh)
-        if not any(mirror.root.iterdir()):
-            raise InputError(f"nothing found at {where}; give the URL of a run folder of rded distill, or of a dataset")
+    require_run(mirror, may_be_new=may_be_new)
+    with told_with_url(), only_writer_at(where):
+        mirror.pull(wanted)
+        token = _changed.set((*_changed.get(), mirror))
         try:
-            yield str(mirror.root)
+            with mirror.pushing(wanted):
+                yield str(mirror.root)
         finally:
-            if changes:
-                mirror.push()
+            _changed.reset(token)
+
+
+def send_now(folder: Path) -> None:
+    """Sends at once what was changed in the copy that a folder lies in; does nothing for folders in none."""
+    for mirror in _changed.get():
+        if folder.is_relative_to(mirror.root):
+            mirror.push()
+
+
+def require_run(mirror: Mirror, *, may_be_new: bool) -> None:
+    """Raises InputError where a URL holds something else than a run; nothing is fetched or written before."""
+    if any(path_kind(join_path(mirror.url, name)) == "file" for name in RUN_MARKS):
+        return
+    names = mirror.names()
+    other = next((name for name in names if not name.startswith("work/")), None)
+    if may_be_new and other is None:
+        return
+    if names and may_be_new:
+        raise InputError(
+            f"--out {mirror.url} is not empty and holds no run of rded ({other} is there); choose a new or empty one"
+        )
+    raise InputError(f"no run folder at {mirror.url}; give the URL that rded distill had as --out")

@@ -8,6 +8,7 @@ import pytest
 
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
+from rded_core.io import remote_locks
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.mirrors import run_at
 
@@ -16,7 +17,7 @@ Distil = Callable[[DistillConfig], Path]
 OnMachine = Callable[[str], None]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def on_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnMachine:
     """Goes on as another machine, which has a cache of its own."""
 
@@ -92,11 +93,15 @@ def test_another_machine_goes_on_where_one_was_stopped(
     assert len(DistilledDataset(config.out)) == 6
 
 
-def test_two_runs_at_a_url_exclude_each_other(config: DistillConfig, run_undecorated: Distil) -> None:
+def test_two_runs_at_a_url_exclude_each_other(
+    config: DistillConfig, run_undecorated: Distil, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tasks.prepare import claim_out
 
-    with claim_out(config), pytest.raises(InputError, match=r"^--out s3://[^\n]* is being written by process \d+ on "):
-        run_undecorated(config)
+    with claim_out(config), monkeypatch.context() as other_process:
+        other_process.setattr(remote_locks, "_held", {})
+        with pytest.raises(InputError, match=r"^--out s3://[^\n]* is being written by process \d+ on "):
+            run_undecorated(config)
     run_undecorated(config)
 
 
@@ -109,7 +114,6 @@ def test_a_network_comes_from_a_url(
     assert "dataset/recipe.json" in " ".join(fsspec.filesystem("s3").find(config.out))
 
 
-@pytest.mark.usefixtures("on_machine")
 def test_places_that_cannot_be_written_are_told(
     make_config: MakeConfig, run_undecorated: Distil, s3_bucket: str, shared_source: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Run folders at URLs and this machine's copies of them."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,8 @@ import fsspec
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.mirrors import Mirror, as_shown, mirror_root, run_at
-from rded_core.io.work_copies import local_folder
+from rded_core.io.mirrors import Mirror, as_shown, run_at
+from rded_core.io.work_copies import folder_to_read, run_to_change, send_now
 
 OpenAt = Callable[[str], Mirror]
 
@@ -90,9 +91,11 @@ def test_only_what_has_changed_travels(machine: OpenAt, monkeypatch: pytest.Monk
     for name in ("_send", "_fetch"):
         plain = getattr(Mirror, name)
 
-        def noted(self: Mirror, path: str, stamp: object, name: str = name, plain: Callable[..., None] = plain) -> None:
+        def noted(
+            self: Mirror, path: str, stamp: object, name: str = name, plain: Callable[..., object] = plain
+        ) -> object:
             moved.append(f"{name} {path}")
-            plain(self, path, stamp)
+            return plain(self, path, stamp)
 
         monkeypatch.setattr(Mirror, name, noted)
     first.push()
@@ -149,14 +152,64 @@ def test_a_file_that_is_lost_here_comes_again(machine: OpenAt) -> None:
     assert files_of(first) == {"a": "1"}
 
 
-def test_a_fresh_look_fetches_all(url: str, machine: OpenAt) -> None:
+def test_what_was_removed_there_goes_here_whatever_was_changed_since(url: str, machine: OpenAt) -> None:
+    first, second = machine("first"), machine("second")
+    write(first, a="1", b="2")
+    first.push()
+    second.pull()
+    write(first, a="changed, and never sent")
+    (second.root / "a").unlink()
+    second.push()
+    first.pull()
+    first.push()
+    assert remote(url) == files_of(first) == {"b": "2"}
+
+
+def test_where_images_were_forgotten_nothing_from_before_stays_here(url: str, machine: OpenAt) -> None:
+    first, second = machine("first"), machine("second")
+    write(first, work__squeeze__c="shows it", work__squeeze__d="does not")
+    first.push()
+    second.pull()
+    write(first, work__squeeze__e="shows it, and was never sent")
+    write(second, forgotten_json="it", work__squeeze__c="other")
+    second.push()
+    first.pull(lambda path: path == "work/squeeze/d")
+    assert files_of(first) == {"work/squeeze/d": "does not", "forgotten.json": "it"}
+    first.pull()
+    first.push()
+    assert files_of(first) == remote(url)
+
+
+def test_what_is_sent_while_another_looks_is_not_taken_for_removed(
+    url: str, machine: OpenAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = machine("first")
     write(first, a="1")
     first.push()
-    write(first, a="2", b="never sent")
-    first.pull(fresh=True)
-    assert files_of(first)["a"] == "1"
-    assert remote(url) == {"a": "1"}
+    plain = Mirror._list
+
+    def slow(self: Mirror) -> dict[str, tuple[str, int]]:
+        there = plain(self)
+        write(first, b="2")
+        monkeypatch.setattr(Mirror, "_list", plain)
+        first.push()
+        return there
+
+    monkeypatch.setattr(Mirror, "_list", slow)
+    first.pull()
+    assert files_of(first) == remote(url) == {"a": "1", "b": "2"}
+
+
+def test_paths_that_lead_out_of_the_run_are_passed_over(url: str, machine: OpenAt) -> None:
+    first = machine("first")
+    inner = url.removeprefix("memory:/")
+    storage.pipe_file(f"{url}/a", b"1")
+    storage.store[f"{inner}/../../../b"] = storage.store[f"{inner}/a"]
+    try:
+        first.pull()
+        assert files_of(first) == {"a": "1"}
+    finally:
+        del storage.store[f"{inner}/../../../b"]
 
 
 def test_records_follow_their_outputs_and_sums_come_last(
@@ -167,10 +220,10 @@ def test_records_follow_their_outputs_and_sums_come_last(
     seen: list[set[str]] = []
     plain = Mirror._send
 
-    def noted(self: Mirror, path: str, stamp: tuple[int, int]) -> None:
+    def noted(self: Mirror, path: str, stamp: tuple[int, int]) -> object:
         seen.append({*remote(url)} if storage.exists(url) else set())
         seen[-1].add(f"+{path}")
-        plain(self, path, stamp)
+        return plain(self, path, stamp)
 
     monkeypatch.setattr(Mirror, "_send", noted)
     first.push()
@@ -210,9 +263,24 @@ def test_paths_are_shown_as_their_user_knows_them(url: str, machine: OpenAt) -> 
     assert run_at("out").root == Path("out")
 
 
-def test_a_url_that_cannot_name_a_folder_is_told() -> None:
+def test_a_url_that_cannot_be_a_place_is_told() -> None:
     with pytest.raises(InputError, match="is too long"):
-        mirror_root("s3://bucket/" + "x" * 300)
+        run_at("s3://bucket/" + "x" * 300)
+    with pytest.raises(InputError, match="holds a password or token"):
+        Mirror("memory://user:s3cr3t@bucket/run")
+
+
+def test_the_error_of_a_block_is_told_and_not_that_of_sending(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    first = machine("first")
+    monkeypatch.setattr(type(storage), "put_file", refuse)
+    for error in (InputError("wrong"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as told, first.level():
+            write(first, a="1")
+            raise error
+        assert told.value is error
 
 
 def test_a_storage_that_fails_is_told(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,25 +299,49 @@ def test_a_storage_that_fails_is_told(machine: OpenAt, monkeypatch: pytest.Monke
 
 
 def test_a_local_folder_is_itself(tmp_path: Path) -> None:
-    with local_folder(str(tmp_path), changes=True) as folder:
-        assert folder == str(tmp_path)
+    for open_folder in (folder_to_read, run_to_change):
+        with open_folder(str(tmp_path)) as folder:
+            assert folder == str(tmp_path)
 
 
-def test_nothing_at_a_url_is_told(url: str, machine: OpenAt) -> None:
-    machine("first")
-    with pytest.raises(InputError, match=r"^nothing found at memory://[^\n]*; give the URL of a run folder"):
-        local_folder(url).__enter__()
-
-
-def test_changes_are_sent_where_they_are_meant(url: str, machine: OpenAt) -> None:
+def test_what_holds_no_run_is_told_before_anything_is_fetched_or_written(url: str, machine: OpenAt) -> None:
     first = machine("first")
-    write(first, a="1")
+    with pytest.raises(InputError, match=r"^nothing found at memory://[^\n]*; give the URL of a run folder"):
+        folder_to_read(url).__enter__()
+    storage.pipe_file(f"{url}/photo.jpg", b"1")
+    with pytest.raises(InputError, match=r"^no run folder at memory://[^\n]*; give the URL that rded distill had"):
+        run_to_change(url).__enter__()
+    with pytest.raises(InputError, match=r"is not empty and holds no run of rded \(photo.jpg is there\)"):
+        run_to_change(url, may_be_new=True).__enter__()
+    assert remote(url) == {"photo.jpg": "1"}
+    assert not first.root.exists()
+
+
+def test_readers_have_a_copy_of_their_own_and_leave_none(url: str, machine: OpenAt) -> None:
+    first = machine("first")
+    write(first, run_json="{}", a="1")
     first.push()
-    with local_folder(url) as folder:
-        Path(folder, "b").write_text("2")
-    assert remote(url) == {"a": "1"}
-    started = time.monotonic()
-    with local_folder(url, changes=True):
+    write(first, a="being made anew")
+    with folder_to_read(url) as folder:
+        assert Path(folder, "a").read_text() == "1"
+        assert as_shown(f"{folder}/a") == f"{url}/a"
+    assert not Path(folder).exists()
+    assert files_of(first)["a"] == "being made anew"
+    lock = {"token": "t", "who": "process 7 on there", "machine": "elsewhere", "pid": 7, "at": time.time()}
+    storage.pipe_file(f"{url}/.lock", json.dumps(lock).encode())
+    with pytest.raises(InputError, match="is being written by process 7 on there; wait until it is done"):
+        folder_to_read(url).__enter__()
+
+
+def test_changes_are_sent_after_a_block_or_at_once(url: str, machine: OpenAt) -> None:
+    first = machine("first")
+    write(first, run_json="{}")
+    first.push()
+    with run_to_change(url) as folder:
         assert ".lock" in remote(url)
-    assert remote(url) == {"a": "1", "b": "2"}
-    assert time.monotonic() - started < 10
+        Path(folder, "b").write_text("2")
+        send_now(Path(folder, "work"))
+        assert remote(url)["b"] == "2"
+        Path(folder, "c").write_text("3")
+    assert remote(url) == {"run.json": "{}", "b": "2", "c": "3"}
+    send_now(Path(folder))

@@ -11,8 +11,7 @@ import pytest
 
 from rded_core.errors import InputError, RunStopped
 from rded_core.io import remote_locks
-from rded_core.io.files import HOST
-from rded_core.io.remote_locks import LEASE_S, only_writer_at
+from rded_core.io.remote_locks import LEASE_S, find_writer_at, only_writer_at, require_held
 
 NO_PROCESS = 2**22 + 1
 
@@ -34,17 +33,52 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hold(url: str, **changes: Any) -> None:
-    held = {"token": "t", "who": "process 7 on there", "host": "elsewhere", "pid": 7, "at": time.time()}
+    held = {"token": "t", "who": "process 7 on there", "machine": "elsewhere", "pid": 7, "at": time.time()}
     storage.pipe_file(f"{url}/.lock", json.dumps({**held, **changes}).encode())
 
 
-def test_a_second_writer_is_refused_and_told_who_the_first_is(url: str) -> None:
-    told = pytest.raises(InputError, match=r"is being written by process \d+ on .*seen 0 s ago.*or choose another")
-    with only_writer_at(url), told:
-        only_writer_at(url).__enter__()
+def test_a_second_writer_is_refused_and_told_who_the_first_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with only_writer_at(url):
+        with only_writer_at(f"{url}/"):
+            pass  # one flow runs another
+        assert find_writer_at(url) == ""
+        with monkeypatch.context() as other_process:
+            other_process.setattr(remote_locks, "_held", {})
+            assert find_writer_at(url).startswith("process ")
+            with pytest.raises(InputError, match=r"written by process \d+ on .*seen 0 s ago.*or choose another"):
+                only_writer_at(url).__enter__()
     assert not storage.exists(f"{url}/.lock")
     with only_writer_at(url):
         pass
+
+
+def test_a_lock_whose_writing_was_answered_too_late_is_ones_own(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = type(storage).pipe_file
+
+    def late(self: object, path: str, value: bytes, **how: str) -> None:
+        plain(self, path, value, **how)
+        if how.get("mode") == "create":  # its answer was lost, and the client asked again
+            raise FileExistsError
+
+    monkeypatch.setattr(type(storage), "pipe_file", late)
+    with only_writer_at(url):
+        pass
+
+
+def test_a_process_of_the_same_number_on_a_machine_of_the_same_name_is_another(url: str) -> None:
+    hold(url, machine=remote_locks.HOST, pid=NO_PROCESS)
+    with pytest.raises(InputError, match="is being written by"):
+        only_writer_at(url).__enter__()
+
+
+def test_who_holds_no_lock_any_more_writes_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_held(url)
+    with only_writer_at(url):
+        require_held(url)
+        with monkeypatch.context() as cut_off:
+            cut_off.setattr(remote_locks, "LEASE_S", -1.0)  # so long the storage could not be reached
+            with pytest.raises(RunStopped, match="could not be held against other runs"):
+                require_held(url)
 
 
 def test_it_is_given_back_by_a_block_that_fails(url: str) -> None:
@@ -63,7 +97,9 @@ def test_it_is_kept_fresh(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "dead", [{"at": time.time() - LEASE_S - 60}, {"host": HOST, "pid": NO_PROCESS}], ids=["silent", "ended here"]
+    "dead",
+    [{"at": time.time() - LEASE_S - 60}, {"machine": remote_locks.machine(), "pid": NO_PROCESS}],
+    ids=["silent", "ended here"],
 )
 def test_the_lock_of_a_dead_writer_is_taken_over(url: str, dead: dict[str, Any]) -> None:
     hold(url, **dead)
@@ -71,8 +107,9 @@ def test_the_lock_of_a_dead_writer_is_taken_over(url: str, dead: dict[str, Any])
         assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] != "t"
 
 
-def test_a_file_that_is_no_lock_is_no_lock(url: str) -> None:
-    storage.pipe_file(f"{url}/.lock", b"\xff{")
+@pytest.mark.parametrize("data", [b"\xff{", b"[]", b'{"token": 1, "who": 2, "machine": 3, "pid": 4, "at": "noon"}'])
+def test_a_file_that_is_no_lock_is_no_lock(url: str, data: bytes) -> None:
+    storage.pipe_file(f"{url}/.lock", data)
     with only_writer_at(url):
         pass
 
@@ -85,7 +122,7 @@ def test_a_writer_elsewhere_is_left_alone(url: str) -> None:
 
 
 def test_a_writer_whose_lock_was_taken_over_says_so(url: str) -> None:
-    with pytest.raises(RunStopped, match="was taken over by another run"), only_writer_at(url):
+    with pytest.raises(RunStopped, match="could not be held against other runs"), only_writer_at(url):
         hold(url)
         time.sleep(0.5)
     assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] == "t", "the other's lock stays"

@@ -22,8 +22,10 @@ def _run(error: Exception) -> None:
 
 
 @pytest.fixture
-def lines() -> Iterator[list[str]]:
-    """All that runs log, as a page shows it, one entry a record."""
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """All that runs log, as a page shows it, one entry a record; other tests may have tidied a terminal's log."""
+    for name in RUN_LOGGERS:
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
     mask_logs()
     shown: list[str] = []
     handler = logging.Handler()

@@ -1,0 +1,63 @@
+"""Files of a run by their POSIX paths from there: which are sent to a URL, in what order, and which a task needs."""
+
+from collections.abc import Callable, Collection
+from enum import Enum
+
+from rded_core.io.paths import LOCK_NAME, block_name, stage_and_unit
+
+
+class SendOrder(Enum):
+    """In which order files of a run are sent to a URL: each may be believed only once those before it are there."""
+
+    NOTES, OUTPUTS, RECORDS, SUMS = range(4)
+
+
+NOTES_TO_FORGET = ("forgotten.json", "work/forgotten.json", "work/forgetting.json")
+"""Paths of the notes of what must never be used again: they go before all else."""
+
+
+def send_order(path: str) -> SendOrder:
+    """Returns when a file of a run, by its POSIX path from there, is sent."""
+    if path in NOTES_TO_FORGET:
+        return SendOrder.NOTES
+    if path.endswith(".json"):
+        return SendOrder.RECORDS
+    return SendOrder.SUMS if path.rpartition("/")[2] == "SHA256SUMS" else SendOrder.OUTPUTS
+
+
+def sums_beside(path: str) -> str:
+    """Returns the checksums of the dataset that a file of a run is part of; nothing for others, and the checksums."""
+    above, found, _ = f"/{path}".partition("/dataset/")
+    is_other = not found or send_order(path) is SendOrder.SUMS
+    return "" if is_other else f"{above}/dataset/SHA256SUMS".lstrip("/")
+
+
+def is_sent(path: str) -> bool:
+    """Tells whether a file of a run goes to a URL: no lock does, nor a dataset that is being put together.
+
+    What leads out of the run folder is no file of it.
+    """
+    parts = path.split("/")
+    is_being_made = "/work/dataset/" in f"/{path}" or "/work/dataset.old/" in f"/{path}"
+    return parts[-1] != LOCK_NAME and not is_being_made and not {"", ".", ".."} & {*parts} and "\\" not in path
+
+
+def class_files(units: Collection[str]) -> Callable[[str], bool]:
+    """Picks the files of some classes, whatever the stage."""
+    return lambda path: stage_and_unit(path)[1] in units
+
+
+def label_files_of(block: range) -> Callable[[str], bool]:
+    """Picks a block's labels, notes of what images labels were made from, and all distilled images."""
+    own = (block_name(block), "images-")
+    return lambda path: stage_and_unit(path)[0] == "squeeze" or stage_and_unit(path)[1].startswith(own)
+
+
+def candidate_files(path: str) -> bool:
+    """Picks candidates, and what networks made of them as they are."""
+    return stage_and_unit(path)[0] in ("candidates", "observe")
+
+
+def all_but_candidates(path: str) -> bool:
+    """Picks all but the candidates' own tars, which are as large as the source's share of them."""
+    return not (stage_and_unit(path)[0] == "candidates" and path.endswith(".tar"))
