@@ -95,7 +95,7 @@ def count_bytes(labels: StoredLabels) -> dict[str, int]:
     tables, counts = labels.tables(), Counter[str]()
     labels.require_whole(tables)
     for path in tables:
-        with pq.ParquetFile(path) as opened:
+        with pq.ParquetFile(path.absolute()) as opened:
             for number in range(opened.metadata.num_row_groups):
                 group = opened.metadata.row_group(number)
                 for part in (group.column(column) for column in range(group.num_columns)):

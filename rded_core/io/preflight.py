@@ -13,7 +13,7 @@ from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.paths import RunFolder, find_dataset
 from rded_core.io.run_records import require_apart, require_free
-from rded_core.io.storage import is_url, path_kind, require_folder, require_folder_at
+from rded_core.io.storage import is_url, path_kind, require_folder, require_folder_at, require_url_form
 
 
 def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
@@ -27,6 +27,7 @@ def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, re
             require_classes(config.source, (rerun and rerun.only_classes) or (), "--only-classes")
             _require_files("weights file", config.weights, config.teacher_weights)
             _require_files("class list", config.observer_classes, config.teacher_classes)
+            require_url_form(config.out)
             require_apart(config.out, config.source)
             if is_url(config.out):
                 require_folder_at(config.out)

@@ -37,6 +37,9 @@ TRANSIENT_NAMES = frozenset(
 )
 """Classes, or their parents, of clients that need not be installed."""
 
+CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "huggingface_hub"})
+"""Packages whose errors, such as that of missing credentials, are no defects of ours."""
+
 # Its own generator, never seeded: processes that failed together must not come back together.
 _jitter = random.SystemRandom()
 
@@ -125,8 +128,9 @@ def _storage_code(error: BaseException) -> str | None:
 
 
 def _raise_refusal(error: Exception, url: str, doing: str) -> None:
-    """Raises InputError for an HTTP refusal in a client's own class, which no caller could name."""
-    if not isinstance(error, OSError | ValueError) and _http_status(error):
+    """Raises InputError for a refusal in a storage client's own class, which no caller could name."""
+    is_clients = type(error).__module__.partition(".")[0] in CLIENTS
+    if not isinstance(error, OSError | ValueError) and (_http_status(error) or is_clients):
         raise InputError(
             f"cannot {doing} {url}: {_in_one_line(error)}; check the address and your credentials"
         ) from error

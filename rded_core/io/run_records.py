@@ -158,6 +158,7 @@ def require_apart(out: str, source: str) -> None:
     if is_url(out):
         inside = f"{out.rstrip('/')}/".startswith(f"{source.rstrip('/')}/")
     else:
+        kind_of(Path(out))  # says what cannot be a path
         inside = Path(out).resolve().is_relative_to(Path(source).resolve())
     if inside:
         raise InputError(f"--out {out} lies inside the source {source}; choose a folder outside it")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -149,6 +150,9 @@ def stamp_of(path: str) -> int:
         return 0
 
 
+OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "az")
+"""Storages that a run can be written to: they hold what was sent, whole, and say when."""
+
 REMOTE_STAMPS = (
     *("ETag", "etag", "md5Hash", "md5", "blob_id", "Content-MD5", "LastModified", "last_modified", "Last-Modified"),
     *("updated", "modify", "mtime", "created"),
@@ -170,9 +174,21 @@ def join_path(root: str, relative: str) -> str:
 
 
 def require_folder_at(url: str) -> None:
-    """Raises InputError where nothing can be written below a URL: its storage is unknown, or a file is in its place."""
+    """Raises InputError where a run cannot be written to a URL: no object store, no bucket there, or a file."""
+    protocol, _, place = url.partition("://")
+    if protocol not in OBJECT_STORES:
+        raise InputError(f"--out {url}: runs are written to a folder, or to {', '.join(OBJECT_STORES)} URLs; give one")
+    bucket = place.partition("/")[0]
+    if not bucket or path_kind(f"{protocol}://{bucket}") is None:
+        raise InputError(f"--out {url}: no such bucket ({bucket or 'none is named'}); make it first, or name another")
     if path_kind(url) == "file":
         raise InputError(f"--out {url} is a file; choose another name")
+
+
+def require_url_form(path: str) -> None:
+    """Raises InputError for what was to be a URL, with a slash too few."""
+    if (found := re.match(r"(\w+):/(?!/)", path)) and found[1] in OBJECT_STORES:
+        raise InputError(f"{path} is neither a path nor a URL; did you mean {found[1]}://{path[found.end() :]}?")
 
 
 def require_folder(root: Path) -> None:

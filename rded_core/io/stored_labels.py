@@ -145,7 +145,7 @@ class StoredLabels:
         """Returns what the tables say of themselves."""
         self.require_whole([self.table(0)])
         try:
-            with pq.ParquetFile(self.table(0)) as opened:
+            with pq.ParquetFile(self.table(0).absolute()) as opened:
                 return table_metadata(opened)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.table(0)} cannot be read: {first_line(error)}") from error

@@ -136,7 +136,7 @@ def write_tables(
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(
-            temporary,
+            temporary.absolute(),  # pyarrow takes a relative path with a colon for a URI
             full,
             compression="zstd",
             compression_level=3,
@@ -212,7 +212,7 @@ def open_table(path: Path) -> pq.ParquetFile:
     Raises:
         pa.ArrowInvalid: it is damaged, or claims more rows than its bytes can hold: pyarrow would make room for them.
     """
-    opened = pq.ParquetFile(path, page_checksum_verification=True)
+    opened = pq.ParquetFile(path.absolute(), page_checksum_verification=True)
     num_rows = claimed_rows(opened.metadata)
     if num_rows > MAX_ROWS_PER_BYTE * path.stat().st_size:
         opened.close()

@@ -200,7 +200,7 @@ def _check_labels(contents: _Contents, path: Path) -> Iterable[str]:
 
 def _check_head(contents: _Contents, path: Path) -> Iterable[str]:
     """Holds the teacher's last layer to the classes, and notes how many features it takes."""
-    table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    table = pq.ParquetFile(path.absolute(), page_checksum_verification=True).read()
     contents.num_features = table["weight"].type.list_size
     if table["class_index"].to_pylist() != list(range(len(contents.classes))):
         yield "its rows are not the classes in order"

@@ -20,7 +20,7 @@ def check_schema(path: Path, schema: pa.Schema) -> pq.ParquetFile:
         ValueError: they are others.
         pa.ArrowException, OSError: it cannot be read.
     """
-    opened = pq.ParquetFile(path, page_checksum_verification=True)
+    opened = pq.ParquetFile(path.absolute(), page_checksum_verification=True)
     version = table_metadata(opened).get("schema_version")
     if version != SCHEMA_VERSION:
         raise ValueError(f"schema version {version}, this program knows {SCHEMA_VERSION}")

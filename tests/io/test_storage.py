@@ -5,7 +5,15 @@ from collections.abc import Callable
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.storage import is_url, join_path, open_filesystem, read_bytes
+from rded_core.io.storage import (
+    is_url,
+    join_path,
+    open_filesystem,
+    path_kind,
+    read_bytes,
+    require_folder_at,
+    require_url_form,
+)
 
 Put = Callable[[str, bytes], str]
 
@@ -49,3 +57,43 @@ def test_urls_are_told_from_paths() -> None:
 @pytest.mark.parametrize("root", ["/data", "/data/", "s3://bucket", "s3://bucket/"])
 def test_joining_puts_one_slash_between(root: str) -> None:
     assert join_path(root, "a/b.jpg") == root.rstrip("/") + "/a/b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://example.com/run", r"runs are written to a folder, or to s3, gs"),
+        ("memory://run", r"runs are written to a folder"),
+        ("file:///tmp/run", r"runs are written to a folder"),
+        ("s3://", r"no such bucket \(none is named\)"),
+        ("s3://rded-no-such-bucket/run", r"no such bucket \(rded-no-such-bucket\); make it first"),
+    ],
+)
+@pytest.mark.usefixtures("s3_bucket")
+def test_places_that_hold_no_run_are_told_at_once(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        require_folder_at(url)
+
+
+def test_a_place_in_a_bucket_is_one(s3_bucket: str) -> None:
+    require_folder_at(f"{s3_bucket}/runs/new")
+
+
+def test_a_slash_too_few_is_told() -> None:
+    with pytest.raises(InputError, match=r"did you mean s3://bucket/run\?"):
+        require_url_form("s3:/bucket/run")
+    for path in ("s3://bucket/run", "s3", "C:/run", "out:1"):
+        require_url_form(path)
+
+
+def test_missing_credentials_are_told_in_a_line(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3fs = pytest.importorskip("s3fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(
+        InputError, match=r"NoCredentialsError Unable to locate credentials; check the address and your"
+    ):
+        path_kind(f"{s3_bucket}/x")

@@ -17,6 +17,7 @@ from rded_core.io.tables import (
     SELECTED,
     codec_schema,
     iterate_rows,
+    open_table,
     read_rows,
     soft_label_schema,
     write_columns,
@@ -156,3 +157,12 @@ def test_rows_are_handed_out_in_order(tmp_path: Path, together: int) -> None:
     rows = [row_of(INDEX, number) for number in range(11)]
     write_rows(tmp_path / "t.parquet", rows, INDEX)
     assert list(iterate_rows(tmp_path / "t.parquet", INDEX, together=together)) == rows
+
+
+def test_a_relative_path_with_a_colon_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run-10:30").mkdir()
+    table = Path("run-10:30/table.parquet")
+    write_columns(table, {"a": [1, 2]}, pa.schema([("a", pa.int32())]))
+    with open_table(table) as opened:
+        assert opened.read()["a"].to_pylist() == [1, 2]
