@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from rded_core.choices import no_secret
-from rded_core.errors import InputError, RunStopped, first_line
+from rded_core.errors import InputError, RunStopped
 from rded_core.io.dataset_files import default_cache
 from rded_core.io.files import HOST, file_stamp, is_temporary, write_atomically
 from rded_core.io.mirror_state import Here, MirrorState, Row
 from rded_core.io.paths import RunFolder
 from rded_core.io.remote_locks import require_held
-from rded_core.io.retries import retry_transient
+from rded_core.io.retries import ask_storage
 from rded_core.io.sent_files import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside
 from rded_core.io.storage import is_url, join_path, open_filesystem, remote_stamp
 
@@ -256,21 +256,9 @@ class Mirror:
             self._state.note(row for row in moved if row is not None)
 
     def _ask(self, action: Callable[[], Any], doing: str) -> Any:
-        """Asks the storage, again where it is busy.
-
-        Raises:
-            FileNotFoundError: there is nothing at that path; not where it is to be written.
-            InputError: anything else.
-        """
-        try:
-            return retry_transient(action, self.url, doing=doing)
-        except InputError:
-            raise
-        except (OSError, ValueError, NotImplementedError) as error:
-            if isinstance(error, FileNotFoundError) and doing != "write":
-                raise
-            remedy = "check the address and your rights"
-            raise InputError(f"cannot {doing} {self.url}: {first_line(error)}; {remedy}") from error
+        """Asks the storage, again where it is busy; FileNotFoundError is an answer, but not of writing."""
+        answers = () if doing == "write" else (FileNotFoundError,)
+        return ask_storage(action, self.url, doing=doing, answers=answers)
 
 
 @contextmanager

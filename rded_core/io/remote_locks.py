@@ -5,7 +5,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -15,7 +15,7 @@ from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.files import HOST, is_running
 from rded_core.io.locks import who_am_i
 from rded_core.io.paths import LOCK_NAME
-from rded_core.io.retries import retry_transient
+from rded_core.io.retries import ATTEMPTS, ask_storage
 from rded_core.io.storage import join_path, open_filesystem
 
 BEAT_S = 20.0
@@ -179,16 +179,8 @@ class _Lock:
         except FileNotFoundError as error:
             raise InputError(f"cannot write {self.url}: {first_line(error)}; make the bucket first") from error
 
-    def _ask(self, action: Any) -> Any:
-        """Asks the storage; FileNotFoundError and FileExistsError are answers.
-
-        Raises:
-            InputError: it cannot be written.
-        """
-        try:
-            return retry_transient(action, self.url, doing="write")
-        except (FileNotFoundError, FileExistsError):
-            raise
-        except (OSError, NotImplementedError, TypeError) as error:
-            remedy = "check the address and your rights"
-            raise InputError(f"cannot write {self.url}: {first_line(error)}; {remedy}") from error
+    def _ask(self, action: Callable[[], Any]) -> Any:
+        """Asks the storage, again where it is busy, but not to give the lock back: it runs out by itself."""
+        attempts = 1 if self.ended.is_set() else ATTEMPTS
+        answers = (FileNotFoundError, FileExistsError)
+        return ask_storage(action, self.url, doing="write", answers=answers, attempts=attempts)

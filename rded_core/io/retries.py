@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from time import sleep
 from typing import Any, TypeVar
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, first_line
 from rded_core.secrets import mask_secrets
 
 T = TypeVar("T")
@@ -44,7 +44,35 @@ CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "h
 _jitter = random.SystemRandom()
 
 
-def retry_transient(action: Callable[[], T], url: str, *, doing: str = "read") -> T:
+FIRST_ATTEMPTS = 2
+"""Before a run: what has never answered is more likely a wrong address than a storage that is busy."""
+
+
+def ask_storage(
+    action: Callable[[], T], url: str, *, doing: str, answers: tuple[type[OSError], ...], attempts: int = ATTEMPTS
+) -> T:
+    """Runs `action` as `retry_transient` does, and tells every error of the storage in a line.
+
+    Args:
+        action: asks the storage.
+        url: of what, for errors.
+        doing: what the storage is asked to do, for errors: ``list``, ``read``, ``write``.
+        answers: errors that the caller takes for an answer, such as FileNotFoundError; they are raised as they are.
+        attempts: at most.
+
+    Raises:
+        InputError: the storage does not do it.
+    """
+    try:
+        return retry_transient(action, url, doing=doing, attempts=attempts)
+    except (InputError, *answers):
+        raise
+    except (OSError, ValueError, NotImplementedError, TypeError) as error:  # TypeError: a client knows no such option
+        remedy = "check the address and your rights"
+        raise InputError(f"cannot {doing} {url}: {first_line(error)}; {remedy}") from error
+
+
+def retry_transient(action: Callable[[], T], url: str, *, doing: str = "read", attempts: int = ATTEMPTS) -> T:
     """Runs `action`, which asks the storage of `url`; where a fault passes by itself, runs it again after a wait.
 
     Permanent errors (gone, forbidden, wrong) are raised at once, as they are.
@@ -53,6 +81,7 @@ def retry_transient(action: Callable[[], T], url: str, *, doing: str = "read") -
         action: asks the storage.
         url: of what, for errors.
         doing: what the storage is asked to do, for errors: ``read``, ``write``.
+        attempts: at most.
 
     Raises:
         InputError: the fault is still there after the last attempt, or the server refused in a way that has no
@@ -67,18 +96,18 @@ def retry_transient(action: Callable[[], T], url: str, *, doing: str = "read") -
             if not is_transient(error):
                 _raise_refusal(error, url, doing)
                 raise
-            if attempt == ATTEMPTS:
+            if attempt == attempts:
                 raise InputError(
-                    f"cannot {doing} {url}: {_in_one_line(error)}, {ATTEMPTS} times in a row; check the connection and "
+                    f"cannot {doing} {url}: {_in_one_line(error)}, {attempts} times in a row; check the connection and "
                     "the storage, then start again: what is done is kept"
                 ) from error
-            _wait(attempt, error, url)
+            _wait(attempt, attempts, error, url)
 
 
-def _wait(attempt: int, error: Exception, url: str) -> None:
+def _wait(attempt: int, attempts: int, error: Exception, url: str) -> None:
     wait_s = min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * _jitter.uniform(0.5, 1.5)
     logging.getLogger(__name__).warning(
-        "%s: %s; attempt %d of %d in %.1f s", url, _in_one_line(error), attempt + 1, ATTEMPTS, wait_s
+        "%s: %s; attempt %d of %d in %.1f s", url, _in_one_line(error), attempt + 1, attempts, wait_s
     )
     sleep(wait_s)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from enum import Enum
+from itertools import pairwise
 
 from rded_core.io.paths import LOCK_NAME, block_name, stage_and_unit
 
@@ -38,7 +39,7 @@ def is_sent(path: str) -> bool:
     What leads out of the run folder is no file of it.
     """
     parts = path.split("/")
-    is_being_made = "/work/dataset/" in f"/{path}" or "/work/dataset.old/" in f"/{path}"
+    is_being_made = any(pair in (("work", "dataset"), ("work", "dataset.old")) for pair in pairwise(parts))
     return parts[-1] != LOCK_NAME and not is_being_made and not {"", ".", ".."} & {*parts} and "\\" not in path
 
 

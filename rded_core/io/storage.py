@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import fsspec
 
 from rded_core.errors import InputError, first_line
 from rded_core.io.files import file_stamp, kind_of
-from rded_core.io.retries import retry_transient
+from rded_core.io.retries import ATTEMPTS, FIRST_ATTEMPTS, retry_transient
 
 
 def is_url(path: str) -> bool:
@@ -123,15 +124,20 @@ class RemoteFile(io.RawIOBase):
             stream.close()
 
 
-def path_kind(path: str) -> str | None:
+def path_kind(path: str, *, attempts: int = ATTEMPTS) -> str | None:
     """Returns ``file``, ``directory`` or another kind that fsspec knows of a path or URL; None where there is nothing.
+
+    Args:
+        path: local, or a URL.
+        attempts: at most, where the storage of a URL fails for the moment.
 
     Raises:
         InputError: the storage does not say, where fsspec's own ``exists`` and ``isfile`` would say no.
     """
     filesystem, inner = open_filesystem(path)
     try:
-        info = retry_transient(lambda: filesystem.info(inner), path) if is_url(path) else filesystem.info(inner)
+        ask = partial(filesystem.info, inner)
+        info: dict[str, str] = retry_transient(ask, path, attempts=attempts) if is_url(path) else ask()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -179,7 +185,7 @@ def require_folder_at(url: str) -> None:
     if protocol not in OBJECT_STORES:
         raise InputError(f"--out {url}: runs are written to a folder, or to {', '.join(OBJECT_STORES)} URLs; give one")
     bucket = place.partition("/")[0]
-    if not bucket or path_kind(f"{protocol}://{bucket}") is None:
+    if not bucket or path_kind(f"{protocol}://{bucket}", attempts=FIRST_ATTEMPTS) is None:
         raise InputError(f"--out {url}: no such bucket ({bucket or 'none is named'}); make it first, or name another")
     if path_kind(url) == "file":
         raise InputError(f"--out {url} is a file; choose another name")

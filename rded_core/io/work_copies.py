@@ -9,6 +9,7 @@ from pathlib import Path
 from rded_core.errors import InputError
 from rded_core.io.mirrors import Mirror, Wanted, copies, everything, told_with_url
 from rded_core.io.remote_locks import find_writer_at, only_writer_at
+from rded_core.io.retries import FIRST_ATTEMPTS
 from rded_core.io.storage import is_url, join_path, path_kind
 
 RUN_MARKS = ("run.json", "work/run.json")
@@ -29,6 +30,7 @@ def folder_to_read(where: str) -> Generator[str]:
     if not is_url(where):
         yield where
         return
+    path_kind(where, attempts=FIRST_ATTEMPTS)
     copies().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="read-", dir=copies()) as folder, told_with_url():
         mirror = Mirror(where, Path(folder))
@@ -57,6 +59,7 @@ def run_to_change(where: str, wanted: Wanted = everything, *, may_be_new: bool =
     if not is_url(where):
         yield where
         return
+    path_kind(where, attempts=FIRST_ATTEMPTS)
     mirror = Mirror(where)
     require_run(mirror, may_be_new=may_be_new)
     with told_with_url(), only_writer_at(where):

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from prefect import flow, get_client, task
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 
 from tasks import gpu_slot as module
 from tasks.gpu_slot import GPU_LIMIT, LIMIT_VARIABLE, gpu_slot
@@ -37,7 +36,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_slot_is_held_while_a_gpu_is_used_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     with get_client(sync_client=True) as client:
         for name in (GPU_LIMIT, "other"):
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
+            client.upsert_global_concurrency_limit_by_name(name, limit=1)
     assert _run("cuda", GPU_LIMIT) == (1, 0)
     assert _run("cpu", GPU_LIMIT) == (0, 0)
     monkeypatch.setenv(LIMIT_VARIABLE, "other")

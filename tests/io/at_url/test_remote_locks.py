@@ -2,39 +2,27 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import fsspec
 import pytest
 
 from rded_core.errors import InputError, RunStopped
-from rded_core.io import remote_locks
+from rded_core.io import remote_locks, retries
 from rded_core.io.remote_locks import LEASE_S, find_writer_at, only_writer_at, require_held
 
 NO_PROCESS = 2**22 + 1
 
+Hold = Callable[..., None]
+
 storage = fsspec.filesystem("memory")
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    url = f"memory://rded-{uuid4().hex}/run"
-    yield url
-    if storage.exists(url):
-        storage.rm(url, recursive=True)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_locks, "BEAT_S", 0.02)
     monkeypatch.setattr(remote_locks, "SETTLE_S", 0.02)
-
-
-def hold(url: str, **changes: Any) -> None:
-    held = {"token": "t", "who": "process 7 on there", "machine": "elsewhere", "pid": 7, "at": time.time()}
-    storage.pipe_file(f"{url}/.lock", json.dumps({**held, **changes}).encode())
 
 
 def test_a_second_writer_is_refused_and_told_who_the_first_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +53,8 @@ def test_a_lock_whose_writing_was_answered_too_late_is_ones_own(url: str, monkey
         pass
 
 
-def test_a_process_of_the_same_number_on_a_machine_of_the_same_name_is_another(url: str) -> None:
-    hold(url, machine=remote_locks.HOST, pid=NO_PROCESS)
+def test_a_process_of_the_same_number_on_a_machine_of_the_same_name_is_another(url: str, hold_elsewhere: Hold) -> None:
+    hold_elsewhere(url, machine=remote_locks.HOST, pid=NO_PROCESS)
     with pytest.raises(InputError, match="is being written by"):
         only_writer_at(url).__enter__()
 
@@ -101,8 +89,8 @@ def test_it_is_kept_fresh(url: str) -> None:
     [{"at": time.time() - LEASE_S - 60}, {"machine": remote_locks.machine(), "pid": NO_PROCESS}],
     ids=["silent", "ended here"],
 )
-def test_the_lock_of_a_dead_writer_is_taken_over(url: str, dead: dict[str, Any]) -> None:
-    hold(url, **dead)
+def test_the_lock_of_a_dead_writer_is_taken_over(url: str, hold_elsewhere: Hold, dead: dict[str, Any]) -> None:
+    hold_elsewhere(url, **dead)
     with only_writer_at(url):
         assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] != "t"
 
@@ -114,16 +102,16 @@ def test_a_file_that_is_no_lock_is_no_lock(url: str, data: bytes) -> None:
         pass
 
 
-def test_a_writer_elsewhere_is_left_alone(url: str) -> None:
-    hold(url, at=time.time() - 30)
+def test_a_writer_elsewhere_is_left_alone(url: str, hold_elsewhere: Hold) -> None:
+    hold_elsewhere(url, at=time.time() - 30)
     with pytest.raises(InputError, match=r"written by process 7 on there \(seen 3\d s ago\)"):
         only_writer_at(url).__enter__()
     assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] == "t"
 
 
-def test_a_writer_whose_lock_was_taken_over_says_so(url: str) -> None:
+def test_a_writer_whose_lock_was_taken_over_says_so(url: str, hold_elsewhere: Hold) -> None:
     with pytest.raises(RunStopped, match="could not be held against other runs"), only_writer_at(url):
-        hold(url)
+        hold_elsewhere(url)
         time.sleep(0.5)
     assert json.loads(storage.cat_file(f"{url}/.lock"))["token"] == "t", "the other's lock stays"
 
@@ -135,3 +123,17 @@ def test_no_place_to_write_is_told(url: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(type(storage), "pipe_file", refuse)
     with pytest.raises(InputError, match=r"^cannot write memory://[^\n]*: Access Denied; check the address"):
         only_writer_at(url).__enter__()
+
+
+def test_a_storage_that_is_gone_is_not_waited_for_to_give_back_a_lock(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError("nobody listens")
+
+    monkeypatch.setattr(remote_locks, "BEAT_S", 60)
+    monkeypatch.setattr(retries, "sleep", lambda _: pytest.fail("waited"))
+    with monkeypatch.context() as gone:
+        with only_writer_at(url):
+            gone.setattr(type(storage), "cat_file", refuse)
+        assert "could not be given back" in caplog.text

@@ -1,0 +1,56 @@
+"""Fixtures of run folders at URLs: one in fsspec's memory, and machines that write there."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from rded_core.io.mirrors import Mirror
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The URL of a run folder that is not there yet, in fsspec's memory."""
+    url = f"memory://rded-{uuid4().hex}/run"
+    yield url
+    storage = fsspec.filesystem("memory")
+    if storage.exists(url):
+        storage.rm(url, recursive=True)
+
+
+@pytest.fixture
+def files_at() -> Callable[[str], dict[str, str]]:
+    """Returns what lies at a URL in fsspec's memory: texts by their paths."""
+
+    def read(url: str) -> dict[str, str]:
+        inner, storage = url.removeprefix("memory:/"), fsspec.filesystem("memory")
+        return {path.removeprefix(f"{inner}/"): storage.cat_file(path).decode() for path in storage.find(inner)}
+
+    return read
+
+
+@pytest.fixture
+def machine(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Mirror]:
+    """Opens the copy of `url` on a machine, which is named."""
+
+    def open_at(name: str) -> Mirror:
+        monkeypatch.setenv("RDED_CACHE", str(tmp_path / name))
+        return Mirror(url)
+
+    return open_at
+
+
+@pytest.fixture
+def hold_elsewhere() -> Callable[..., None]:
+    """Writes the lock of a process of another machine to a URL; what it says may be changed."""
+
+    def hold(url: str, **changes: Any) -> None:
+        held = {"token": "t", "who": "process 7 on there", "machine": "elsewhere", "pid": 7, "at": time.time()}
+        fsspec.filesystem("memory").pipe_file(f"{url}/.lock", json.dumps({**held, **changes}).encode())
+
+    return hold

@@ -1,0 +1,87 @@
+"""Run folders and datasets at URLs, handed to commands as local folders."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from rded_core.errors import InputError
+from rded_core.io import retries
+from rded_core.io.mirrors import Mirror, as_shown
+from rded_core.io.work_copies import folder_to_read, run_to_change, send_now
+
+OpenAt = Callable[[str], Mirror]
+FilesAt = Callable[[str], dict[str, str]]
+OpenFolder = Callable[[str], AbstractContextManager[str]]
+
+storage = fsspec.filesystem("memory")
+
+
+def test_a_local_folder_is_itself(tmp_path: Path) -> None:
+    for open_folder in (folder_to_read, run_to_change):
+        with open_folder(str(tmp_path)) as folder:
+            assert folder == str(tmp_path)
+
+
+def test_what_holds_no_run_is_told_before_anything_is_fetched_or_written(
+    url: str, files_at: FilesAt, machine: OpenAt
+) -> None:
+    first = machine("first")
+    with pytest.raises(InputError, match=r"^nothing found at memory://[^\n]*; give the URL of a run folder"):
+        folder_to_read(url).__enter__()
+    storage.pipe_file(f"{url}/photo.jpg", b"1")
+    with pytest.raises(InputError, match=r"^no run folder at memory://[^\n]*; give the URL that rded distill had"):
+        run_to_change(url).__enter__()
+    with pytest.raises(InputError, match=r"is not empty and holds no run of rded \(photo.jpg is there\)"):
+        run_to_change(url, may_be_new=True).__enter__()
+    assert files_at(url) == {"photo.jpg": "1"}
+    assert not first.root.exists()
+
+
+@pytest.mark.parametrize("open_folder", [folder_to_read, run_to_change])
+def test_a_storage_that_never_answers_is_told_soon(
+    url: str, open_folder: OpenFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(retries, "sleep", waits.append)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError("nobody listens")
+
+    monkeypatch.setattr(type(storage), "info", refuse)
+    with pytest.raises(InputError, match=r"ConnectionRefusedError nobody listens, 2 times in a row"):
+        open_folder(url).__enter__()
+    assert sum(waits) < 4
+
+
+def test_readers_have_a_copy_of_their_own_and_leave_none(
+    url: str, machine: OpenAt, hold_elsewhere: Callable[[str], None]
+) -> None:
+    first = machine("first")
+    first.root.mkdir(parents=True)
+    (first.root / "a").write_text("1")
+    first.push()
+    (first.root / "a").write_text("being made anew")
+    with folder_to_read(url) as folder:
+        assert Path(folder, "a").read_text() == "1"
+        assert as_shown(f"{folder}/a") == f"{url}/a"
+    assert not Path(folder).exists()
+    assert (first.root / "a").read_text() == "being made anew"
+    hold_elsewhere(url)
+    with pytest.raises(InputError, match="is being written by process 7 on there; wait until it is done"):
+        folder_to_read(url).__enter__()
+
+
+def test_changes_are_sent_after_a_block_or_at_once(url: str, files_at: FilesAt, machine: OpenAt) -> None:
+    machine("first")
+    storage.pipe_file(f"{url}/run.json", b"{}")
+    with run_to_change(url) as folder:
+        assert ".lock" in files_at(url)
+        Path(folder, "b").write_text("2")
+        send_now(Path(folder, "work"))
+        assert files_at(url)["b"] == "2"
+        Path(folder, "c").write_text("3")
+    assert files_at(url) == {"run.json": "{}", "b": "2", "c": "3"}
+    send_now(Path(folder))
