@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rded_core.errors import InputError
+from rded_core.io.checksums import read_sums
 from rded_core.io.dataset_files import open_files
 from rded_core.io.device import find_device
 from rded_core.io.files import file_digest
 from rded_core.io.label_loader import LabelLoader
+from rded_core.io.manifest import DamagedRecord
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, EpochLabels, LabelReader, find_table, split_batches
 from rded_core.io.sources import SourceClass
@@ -61,6 +64,7 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
         """The stored images, decoded once and kept."""
         stored = read_images([self._files.fetch(tar) for tar in self._files.image_tars()])
         if len(stored.keys) != len(self):
+            self._require_whole_tars()
             raise InputError(f"{self._files.where} holds {len(stored.keys)} images of {len(self)}; {REMEDY}")
         return stored
 
@@ -119,7 +123,11 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
             InputError: that epoch was not recorded, or its table is missing or damaged.
         """
         table = self.fetch_labels(epoch)
-        labels = self._reader.read_epoch(table, epoch % EPOCHS_PER_FILE)
+        try:
+            labels = self._reader.read_epoch(table, epoch % EPOCHS_PER_FILE)
+        except InputError:
+            self._require_whole_tars()  # other images than the labels' may be damaged ones
+            raise
         if len(labels.rows) != len(self):
             raise InputError(f"{table} has {len(labels.rows)} views in epoch {epoch}, not {len(self)}; {REMEDY}")
         return labels
@@ -197,9 +205,19 @@ class DistilledDataset(Dataset[tuple[Any, int]]):
             num_ranks=num_ranks,
         )
 
+    def _require_whole_tars(self) -> None:
+        """Raises InputError where an image shard is missing, or is not what SHA256SUMS says."""
+        with suppress(OSError, DamagedRecord):
+            sums = read_sums(self.folder)
+            for name in sorted(name for name in sums if name.endswith(".tar")):
+                tar = self.folder.root / name
+                if not tar.is_file() or file_digest(tar) != sums[name]:
+                    fault = "not what SHA256SUMS says" if tar.is_file() else "missing"
+                    raise InputError(f"{tar} is {fault}; {REMEDY}")
+
     @cached_property
     def _reader(self) -> LabelReader:
-        return LabelReader(self.images.keys, self.codec, self.pixel_digest)
+        return LabelReader(self.images.keys, self.codec, self.pixel_digest, size=self.images.images.shape[-1])
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

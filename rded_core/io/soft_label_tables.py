@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from rded_core.io.tables import (
     table_metadata,
     write_tables,
 )
+from rded_core.io.verify_tables import label_faults, view_faults
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 
@@ -67,10 +68,11 @@ class LabelReader:
         keys: of the dataset's images, in its order.
         codec: in which the labels are stored.
         images: digest of the pixels that the labels must belong to; None where that is not known.
+        size: of the images in px; views must lie inside. None where that is not known.
     """
 
-    def __init__(self, keys: Sequence[str], codec: Codec, images: str | None = None) -> None:
-        self.codec, self.images = codec, images
+    def __init__(self, keys: Sequence[str], codec: Codec, images: str | None = None, size: int | None = None) -> None:
+        self.codec, self.images, self.size = codec, images, size
         self._keys = pa.array(list(keys), type=pa.string())
         self._columns = columns_of(codec)
 
@@ -90,6 +92,7 @@ class LabelReader:
                 raise InputError(
                     f"{path} does not belong to these images: it names {strange!r}; fetch both from one dataset"
                 )
+            self._require_sound(table)
             encoded = read_columns(table, self._columns.names)
             batch = torch.from_numpy(table["batch"].to_numpy().astype(np.int64))
             views = _views_of(table, batch)
@@ -97,7 +100,7 @@ class LabelReader:
             raise
         except KeyError as error:
             raise InputError(f"{path} lacks a column: {error.args[0]}; {REMEDY}") from error
-        except (pa.ArrowException, OSError, IndexError, ValueError, RuntimeError) as error:
+        except (pa.ArrowException, OSError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise InputError(f"{path} cannot be read: {first_line(error)}; {REMEDY}") from error
         return EpochLabels(torch.from_numpy(rows.to_numpy().astype(np.int64)), batch, views, encoded)
 
@@ -105,6 +108,12 @@ class LabelReader:
         """Raises InputError where a table says of itself that it is another's."""
         said = table_metadata(opened)
         version = said.get("schema_version")
+        if version is None:
+            raise InputError(
+                f"{path} does not say what it holds (Parquet metadata 'rded'): not written by rded, or by "
+                "another program anew; "
+                f"{REMEDY}"
+            )
         if version != SCHEMA_VERSION:
             raise InputError(
                 f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}; use a newer rded"
@@ -123,6 +132,15 @@ class LabelReader:
                     f"{path} holds {field.name} as {found}, not {field.type} as {self.codec.num_classes} classes ask "
                     "for; fetch both from one dataset"
                 )
+
+    def _require_sound(self, table: pa.Table) -> None:
+        """Raises ValueError where labels are no numbers, or views none of these images."""
+        faults = label_faults(table, self._columns)
+        if self.size is not None and table.num_rows:
+            cells = table["column_order"].combine_chunks().flatten()
+            faults = chain(faults, view_faults(table, factor=len(cells) // table.num_rows, size=self.size))
+        if fault := next(faults, ""):
+            raise ValueError(f"it holds {fault}")
 
 
 def columns_of(codec: Codec) -> pa.Schema:

@@ -90,7 +90,9 @@ class StoredLabels:
 
     @property
     def temperature(self) -> float:
-        """At which students compare."""
+        """At which students compare; raises InputError where the recipe names none."""
+        if "temperature" not in self.recipe:
+            raise InputError(f"{self.folder.recipe} names no temperature; {REMEDY}")
         return float(self.recipe["temperature"])
 
     @property

@@ -63,8 +63,8 @@ def check_label_table(
     keys = sorted(class_of)
     for group, epoch in enumerate(block):
         table = opened.read_row_group(group)
-        if not all(np.isfinite(_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
-            yield f"epoch {epoch}: labels that are not finite"
+        for what in label_faults(table, own):
+            yield f"epoch {epoch}: {what}"
         for what in _check_epoch(table, epoch, keys=keys, class_of=class_of, recipe=recipe):
             yield f"epoch {epoch}: {what}"
 
@@ -80,11 +80,17 @@ def _check_epoch(
         yield "rows of other epochs"
     if _numbers(table, "class_index").tolist() != [class_of[key] for key in named]:
         yield "rows of another class than their image"
-    yield from _check_views(table, recipe)
+    yield from view_faults(table, factor=recipe["views"]["factor"], size=recipe["size"])
 
 
-def _check_views(table: pa.Table, recipe: dict[str, Any]) -> Iterator[str]:
-    """Says which parameters of views no view can have."""
+def label_faults(table: pa.Table, own: pa.Schema) -> Iterator[str]:
+    """Says so where labels, stored in the columns of `own`, are not finite."""
+    if not all(np.isfinite(_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
+        yield "labels that are not finite"
+
+
+def view_faults(table: pa.Table, *, factor: int, size: int) -> Iterator[str]:
+    """Says which parameters of views no view of images of `factor` squared cells and `size` px can have."""
     batch, position = _numbers(table, "batch"), _numbers(table, "position")
     _, first, sizes = np.unique(batch, return_index=True, return_counts=True)
     if (np.diff(batch) < 0).any() or (position != np.arange(len(batch)) - np.repeat(first, sizes)).any():
@@ -93,7 +99,6 @@ def _check_views(table: pa.Table, recipe: dict[str, Any]) -> Iterator[str]:
     mix = _numbers(table, "mix_position")
     if (mix < 0).any() or (mix >= np.repeat(sizes, sizes)).any():
         yield "a partner outside its batch"
-    factor, size = recipe["views"]["factor"], recipe["size"]
     for name in ("column_order", "row_order"):
         order = _numbers(table, name).reshape(-1, factor)
         if len(order) != table.num_rows or (np.sort(order, axis=1) != np.arange(factor)).any():

@@ -97,7 +97,7 @@ def test_a_newer_schema_version(copied: DatasetFolder) -> None:
 
 def test_a_table_that_says_nothing_of_itself(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: table.replace_schema_metadata(None))
-    expect(copied, rf"{TABLE} has schema version None")
+    expect(copied, rf"{TABLE} does not say what it holds \(Parquet metadata 'rded'\): [^;]+; {END}")
 
 
 def test_another_codec_than_the_recipe_names(copied: DatasetFolder) -> None:
@@ -120,6 +120,8 @@ def test_labels_of_other_images_of_the_same_names(copied: DatasetFolder) -> None
     (key, files), *rest = read_shard(tar)
     inverted = encode_image(255 - decode_image(files["png"]), "png", 90)
     write_shard(tar, [(key, {**files, "png": inverted}), *rest])
+    expect(copied, rf"{tar.name} is not what SHA256SUMS says; {END}")
+    copied.sums.unlink()
     expect(copied, rf"{TABLE} holds labels of other images of the same names; fetch both from one dataset")
 
 
@@ -127,6 +129,7 @@ def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
     tar = copied.image_tars()[0]
     (_, files), *rest = read_shard(tar)
     write_shard(tar, [("c00000_i00009", files), *rest])
+    copied.sums.unlink()
     expect(copied, rf"{TABLE} does not belong to these images: it names 'c00000_i00000'; fetch both from one dataset")
 
 
@@ -147,7 +150,36 @@ def test_epochs_that_are_missing(copied: DatasetFolder) -> None:
 def test_a_missing_image_tar(copied: DatasetFolder) -> None:
     tars = copied.image_tars()
     tars[-1].unlink()
+    expect(copied, rf"({tars[-1].name} is missing|holds no images); {END}")
+    copied.sums.unlink()
     expect(copied, rf"holds (no|\d) images.*; {END}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("crop_left", 30_000, "a crop box outside the image"),
+        ("mix_width", -1, "a mix box outside the image"),
+        ("logits", float("nan"), "labels that are not finite"),
+        ("crop_top", "top", ""),
+    ],
+)
+def test_values_that_no_view_and_no_label_has(copied: DatasetFolder, name: str, value: Any, fault: str) -> None:
+    """The checksums of a table may agree, and what it holds be wrong all the same."""
+
+    def spoil(table: pa.Table) -> pa.Table:
+        field = table.schema.field(name)
+        if pa.types.is_fixed_size_list(field.type):
+            flat = table[name].combine_chunks().flatten().to_numpy().copy()
+            flat[0] = value
+            column: Any = pa.FixedSizeListArray.from_arrays(pa.array(flat, field.type.value_type), type=field.type)
+        else:
+            values = [value, *table[name].to_pylist()[1:]]
+            column = pa.array(map(str, values)) if isinstance(value, str) else pa.array(values, pa.int32())
+        return table.set_column(table.schema.get_field_index(name), name, column)
+
+    edit_tables(copied, spoil)
+    expect(copied, rf"{TABLE} cannot be read: .*{fault}; {END}")
 
 
 def test_a_class_that_classes_json_does_not_name(copied: DatasetFolder) -> None:
