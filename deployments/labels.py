@@ -7,8 +7,12 @@ from typing import Annotated
 import typer
 
 from rded_core.errors import InputError
+from rded_core.io.files import require_new
+from rded_core.io.paths import find_dataset
 from rded_core.io.storage import is_url
 from rded_core.io.work_copies import folder_to_read
+from rded_core.sizes import parse_size
+from rded_core.summaries import describe_kept, format_size
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 CODEC = Annotated[
@@ -54,9 +58,10 @@ def labels(
     if picture and not describe:
         raise InputError("--picture goes with --describe")
     if describe:
-        from deployments.label_reports import print_labels
-
         with folder_to_read(directory) as directory:
+            find_dataset(directory)  # before torch is imported
+            from deployments.label_reports import print_labels
+
             print_labels(directory, picture)
         return
     if all(value is None for value in asked):
@@ -71,12 +76,12 @@ def labels(
 
 
 def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | None, budget: str | None) -> None:
-    from rded_core.io.reencode import describe_new, reencode
-    from rded_core.sizes import parse_size
-    from rded_core.summaries import describe_kept, format_size
-
     size = parse_size(budget) if budget is not None else None
+    require_new(out)
     with folder_to_read(directory) as directory:
+        find_dataset(directory)  # before torch is imported
+        from rded_core.io.reencode import describe_new, reencode
+
         record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
     before = record["before"]
     typer.echo(f"dataset     {record['dataset']}")
