@@ -54,7 +54,7 @@ def test_disk_fills_up_again_and_again(make_command: MakeCommand, expected: Outc
     command = make_command(small_disk / "run")
     full: set[str] = set()
     remains: list[Remains] = []
-    for size in range(96, 4096, 96):
+    for size in range(96, 4096, 160):
         subprocess.run(["mount", "-o", f"remount,size={size}k", str(small_disk)], check=True)
         child = command.start()
         if (code := child.wait()) == 0:

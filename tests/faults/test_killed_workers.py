@@ -209,7 +209,7 @@ def test_workers_end_with_the_run(start_trial: StartTrial, runner: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runner", ["process", "dask"])
+@pytest.mark.parametrize("runner", ["process", pytest.param("dask", marks=pytest.mark.soak)])
 def test_a_run_that_loses_a_worker_gives_the_same_dataset(start_trial: StartTrial, expected: str, runner: str) -> None:
     trial = start_trial(runner, 1)
     trial.run(_kill_once)
