@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from deployments.server_setup import current_server
-from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.run_records import find_run
 from rded_core.io.storage import is_url
-from rded_core.io.work_copies import folder_to_read
+from rded_core.io.work_copies import run_as_asked
 from tasks.run_configs import config_of
 
 DEPLOYMENT = "refresh/refresh"
@@ -53,7 +52,8 @@ def set_schedule(out: str, schedule: Any) -> str:
         InputError: there is no run in the folder, no server, or no access to it.
         RunStopped: the server does not answer.
     """
-    out, config = _find_config(out)
+    out = out.rstrip("/") if is_url(out) else str(Path(out).resolve())
+    parameters = None if schedule is None else _parameters_of(out)
     slug = f"out-{hashlib.sha256(out.encode()).hexdigest()[:12]}"
     with current_server() as client:
         deployment = _find_deployment(client)
@@ -61,19 +61,18 @@ def set_schedule(out: str, schedule: Any) -> str:
             if before.slug == slug:
                 client.delete_deployment_schedule(deployment.id, before.id)
         if schedule is not None:
-            parameters = {"config": json.loads(json.dumps(asdict(config)))}
             client.create_deployment_schedules(deployment.id, [(schedule, True)], parameters=parameters, slug=slug)
     return out
 
 
-def _find_config(out: str) -> tuple[str, DistillConfig]:
-    """Returns a run folder, or its URL, as any process finds it, and what it was last asked to do."""
-    if not is_url(out):
-        run = find_run(str(Path(out).resolve()))
-        return str(run.root), config_of(run)
-    with folder_to_read(out) as folder:
-        config = config_of(find_run(folder))
-    return out.rstrip("/"), replace(config, out=out.rstrip("/"))
+def _parameters_of(out: str) -> dict[str, Any]:
+    """Returns the parameters that bring a run up to date: what it was last asked to do."""
+    if is_url(out):
+        with run_as_asked(out) as folder:
+            config = replace(config_of(find_run(folder)), out=out)
+    else:
+        config = config_of(find_run(out))
+    return {"config": json.loads(json.dumps(asdict(config)))}
 
 
 def _find_deployment(client: Any) -> Any:

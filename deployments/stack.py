@@ -46,6 +46,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_S = 300.0
 """A server's first start makes its database; a worker's imports Prefect."""
 
+BUSY_S = 60.0
 STOP_S = 15.0
 POLL_S = 0.5
 TAIL_LINES = 12
@@ -136,9 +137,17 @@ def choose_port(host: str, port: int | None) -> int:
 
 
 def _runs(stack: Stack) -> bool:
-    """Tells whether both processes are there, and the server answers."""
+    """Tells whether both processes are there, and the server answers; a busy one is given a minute."""
     parts = (stack.server, stack.worker)
-    return all(part and part.find() for part in parts) and is_healthy(stack.api_url, server_auth(os.environ))
+    return all(part and part.find() for part in parts) and _answers(stack)
+
+
+def _answers(stack: Stack) -> bool:
+    """Tells whether the server answers within a minute: it may be busy, or its database locked."""
+    auth, ends = server_auth(os.environ), time.monotonic() + BUSY_S
+    while not (healthy := is_healthy(stack.api_url, auth)) and _find(stack.server) and time.monotonic() < ends:
+        time.sleep(POLL_S)
+    return healthy
 
 
 def _start(stack: Stack, database: str | None, tell: Tell, before: Stack | None) -> Stack:
@@ -223,7 +232,7 @@ def _stop_part(name: str, part: Started | None, tell: Tell) -> None:
 def _ask(stack: Stack, ask: Callable[[Any], Any]) -> Any:
     """Asks a stack's server, through a client, and returns its answer; nothing where it does not answer."""
     auth = server_auth(os.environ)
-    if not (_find(stack.server) and is_healthy(stack.api_url, auth)):
+    if not (_find(stack.server) and _answers(stack)):
         return None
     try:
         with client_of(stack.api_url, auth) as client:

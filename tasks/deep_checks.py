@@ -219,7 +219,7 @@ def _compare_scores(again: Reopened, index: int) -> str:
     group = [row for row in candidates if row["position"] // CANDIDATES_PER_FORWARD == number]
     kept, patches, _ = cut_group(plan, index, group)
     if patches:
-        score_group(plan, load_scorer(plan.config, plan.classes), index, kept, patches)
+        score_group(plan, load_scorer(plan), index, kept, patches)
     stored = {row["position"]: row for row in _rows(again, "realism", index, SCORES)}
     there = [row["position"] for row in group if row["position"] in stored]
     if [row["position"] for row in kept] != there:

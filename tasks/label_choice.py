@@ -22,7 +22,7 @@ from rded_core.sizes import parse_size
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher
-from tasks.networks import fast_form, load_teacher
+from tasks.networks import fast_form, load_planned
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
@@ -101,7 +101,7 @@ class _Outputs:
 def _label_sample(plan: RunPlan, stored: ImagesToLabel, split: SplitNetwork | None) -> list[LabelledBatch]:
     """Labels the first epochs: with features where the teacher has a last layer, else with logits."""
     config = plan.config
-    network: nn.Module = split.trunk if split else load_teacher(config, plan.classes).classifier
+    network: nn.Module = split.trunk if split else load_planned(plan, "teacher").classifier
     codec: Any = _Outputs()
     labeller = Labeller(fast_form(network, patch_px=config.size, size=config.size), codec)
     epochs = range(sample_epochs(len(stored.keys)))

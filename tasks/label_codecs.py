@@ -15,7 +15,7 @@ from rded_core.last_layer import SplitNetwork, split_last_layer
 from rded_core.protocols import TEMPERATURES
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import Codec, find_codec
-from tasks.networks import fast_form, load_teacher
+from tasks.networks import fast_form, load_planned
 from tasks.prepare import RunPlan
 
 MOST_CLASSES_IN_HALF = 200
@@ -90,13 +90,13 @@ def load_labeller(plan: RunPlan, codec: str) -> Labeller:
     """
     own = label_codec(plan, codec)
     split = split_teacher(plan) if codec == "features" else None
-    network = split.trunk if split else load_teacher(plan.config, plan.classes).classifier
+    network = split.trunk if split else load_planned(plan, "teacher").classifier
     return Labeller(fast_form(network, patch_px=plan.config.size, size=plan.config.size), own)
 
 
 def split_teacher(plan: RunPlan) -> SplitNetwork | None:
     """Returns the teacher cut at its last layer, with the source's classes; None where it has no such layer."""
-    teacher = load_teacher(plan.config, plan.classes)
+    teacher = load_planned(plan, "teacher")
     return _split(teacher.network, teacher.outputs, plan.config.size, str(resolve_device(plan.config.device)))
 
 

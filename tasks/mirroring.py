@@ -25,7 +25,7 @@ def in_mirror(function: Callable[P, R]) -> Callable[P, R]:
         out = _out_of(given)
         if out is None:
             return function(*args, **kwargs)
-        with Mirror(out).level(files_of(given)):
+        with Mirror(out, token=getattr(given.get("plan"), "lock_token", "")).level(files_of(given)):
             return function(*args, **kwargs)
 
     return call

@@ -3,12 +3,14 @@
 from copy import deepcopy
 from functools import lru_cache
 from threading import Lock
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from rded_core.canvas import CanvasNetwork
 from rded_core.config import DistillConfig
+from rded_core.errors import RunStopped
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
 from rded_core.io.device_scoring import DeviceScorer
 from rded_core.io.fetched import local_copy
@@ -18,6 +20,9 @@ from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.sources import SourceClass
 from rded_core.io.weights import Preprocessing
 from tasks.module_guard import require_may_import
+
+if TYPE_CHECKING:
+    from tasks.prepare import RunPlan
 
 _MAKING = Lock()
 
@@ -47,15 +52,28 @@ def _open(
     return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
 
 
-def load_scorer(config: DistillConfig, classes: tuple[SourceClass, ...]) -> CanvasNetwork:
-    """Returns the config's observer as a network of patches on their canvas, on the config's device."""
-    network = load_observer(config, classes).network
+def load_planned(plan: "RunPlan", role: Literal["observer", "teacher"]) -> Observer:
+    """Returns the run's observer or teacher on the config's device.
+
+    Raises:
+        RunStopped: it is another than the run began with, by which what it makes would be recorded.
+    """
+    load, expected = (load_observer, plan.observer) if role == "observer" else (load_teacher, plan.teacher)
+    network = load(plan.config, plan.classes)
+    if network.digest != expected:
+        raise RunStopped(f"the {role}'s weights were replaced while the run was at work; run the same command again")
+    return network
+
+
+def load_scorer(plan: "RunPlan") -> CanvasNetwork:
+    """Returns the run's observer as a network of patches on their canvas, on the config's device."""
+    config, network = plan.config, load_planned(plan, "observer").network
     return fast_form(network, patch_px=config.size // config.factor, size=config.size)
 
 
-def load_device_scorers(config: DistillConfig, classes: tuple[SourceClass, ...]) -> tuple[DeviceScorer, ...]:
-    """Returns the config's observer as scorers of whole images, one for each device that takes part."""
-    observer = load_observer(config, classes)
+def load_device_scorers(plan: "RunPlan") -> tuple[DeviceScorer, ...]:
+    """Returns the run's observer as scorers of whole images, one for each device that takes part."""
+    config, observer = plan.config, load_planned(plan, "observer")
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     shape = (config.size // config.factor, config.size, config.num_crops, config.candidates_per_class)

@@ -21,7 +21,7 @@ from rded_core.realism import classify
 from rded_core.wording import counted
 from tasks.candidates import read_candidate
 from tasks.gpu_slot import gpu_slot
-from tasks.networks import device_of, fast_form, load_observer, load_teacher, num_workers
+from tasks.networks import device_of, fast_form, load_planned, num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
@@ -111,7 +111,7 @@ def sample_per_class(num_candidates: int, num_classes: int) -> int:
 
 @told_if_full("the check of a network, a few images at a time,")
 def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> dict[str, Any]:
-    network = (load_observer if role == "observer" else load_teacher)(plan.config, plan.classes)
+    network = load_planned(plan, role)
     device = device_of(network)
     given = network.preprocessing
     classifier = fast_form(network.classifier, patch_px=plan.config.size, size=plan.config.size)

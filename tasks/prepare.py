@@ -17,6 +17,7 @@ from rded_core.io.locks import only_writer
 from rded_core.io.mirrors import as_shown, run_at
 from rded_core.io.observers import Observer
 from rded_core.io.paths import RunFolder, class_shards
+from rded_core.io.remote_locks import held_token
 from rded_core.io.run_records import (
     clear_leftovers,
     identity_digest,
@@ -26,6 +27,7 @@ from rded_core.io.run_records import (
 from rded_core.io.sent_files import all_but_candidates
 from rded_core.io.sources import Source, absolute_spec, open_source
 from rded_core.io.sources.base import find_class
+from rded_core.io.storage import is_url
 from rded_core.io.work_copies import run_to_change
 from rded_core.wording import counted
 from tasks.claim import check_control, claim_run
@@ -60,6 +62,7 @@ class RunPlan:
         observer: digest of the scoring network.
         outputs: its output for each class.
         teacher: digest of the labelling network.
+        lock_token: of the lock that is held where OUT is a URL.
     """
 
     index: StageResult
@@ -76,6 +79,7 @@ class RunPlan:
         teacher: Observer,
     ) -> None:
         self.config, self.rerun, self.identity, self.forgotten = config, rerun, identity, forgotten
+        self.lock_token = held_token(config.out) if is_url(config.out) else ""
         self.classes = source.classes
         self.num_source = tuple(len(items) for items in source.items)
         self.shards = tuple(class_shards(len(source.classes), config.classes_per_shard))

@@ -29,7 +29,7 @@ from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, label_codec
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
-from tasks.networks import load_observer, load_teacher
+from tasks.networks import load_planned
 from tasks.observe import chance_notes
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, describe_network
@@ -119,7 +119,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
 def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> Unit:
     """Returns the unit whose output is the dataset folder, of which the record names the checksums' checksum."""
     looked_at = _records([*results.candidates, *results.scores, *results.images])
-    networks = (load_observer(plan.config, plan.classes), load_teacher(plan.config, plan.classes))
+    networks = (load_planned(plan, "observer"), load_planned(plan, "teacher"))
     return Unit(
         plan.run,
         STAGE,

@@ -24,7 +24,7 @@ from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, count_missing, read_candidate
 from tasks.gpu_slot import gpu_slot
-from tasks.networks import load_device_scorers, load_observer, load_scorer, num_workers
+from tasks.networks import load_device_scorers, load_planned, load_scorer, num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import track
@@ -108,7 +108,7 @@ def _rounding(plan: RunPlan) -> dict[str, Any]:
 def network_form(plan: RunPlan) -> str:
     """Says whether the observer runs in its fast form."""
     on_device = _uses_devices(plan)
-    scorer = load_device_scorers(plan.config, plan.classes)[0] if on_device else load_scorer(plan.config, plan.classes)
+    scorer = load_device_scorers(plan)[0] if on_device else load_scorer(plan)
     return "traced by torch.fx" if scorer.shortcut else "as it is (torch.fx cannot follow it)"
 
 
@@ -120,7 +120,7 @@ def _uses_devices(plan: RunPlan) -> bool:
 
 def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Row]]) -> Iterator[Scored]:
     """Scores whole classes, shared out over the devices; yields them as they are done."""
-    scorers = load_device_scorers(plan.config, plan.classes)
+    scorers = load_device_scorers(plan)
     workers = max(num_workers(plan.config) // len(scorers), 1)
     by_output = {plan.outputs[index]: (index, rows) for index, rows in listed.items()}
     classes = [(output, [{**row, "class_index": index} for row in rows]) for output, (index, rows) in by_output.items()]
@@ -154,7 +154,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
         for index, rows in listed.items()
         for _, group in groupby(rows, key=lambda row: row["position"] // CANDIDATES_PER_FORWARD)
     ]
-    scorer = load_scorer(plan.config, plan.classes) if plan.config.selection == "realism" else None
+    scorer = load_scorer(plan) if plan.config.selection == "realism" else None
     yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
     def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
@@ -223,7 +223,7 @@ def score_group(plan: RunPlan, scorer: CanvasNetwork, index: int, rows: list[Row
     The pass has always the same shape, and a candidate always its own place in it, so that a score does not depend on
     which others of the group are there.
     """
-    given = load_observer(plan.config, plan.classes).preprocessing
+    given = load_planned(plan, "observer").preprocessing
     num_crops = len(patches[0])
     filled = patches[0].new_zeros(CANDIDATES_PER_FORWARD, *patches[0].shape)
     slots = [row["position"] % CANDIDATES_PER_FORWARD for row in rows]

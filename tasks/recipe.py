@@ -8,7 +8,7 @@ from rded_core.io.images import image_suffix
 from rded_core.protocols import LEARNING_RATES, WEIGHT_DECAY, find_protocol, peak_learning_rate
 from rded_core.views import CROP_RATIO
 from tasks.label_codecs import LabelPlan, label_temperature
-from tasks.networks import load_observer, load_teacher
+from tasks.networks import load_planned
 from tasks.prepare import RunPlan, describe_network
 from tasks.soft_labels import label_batch_size, view_recipe
 
@@ -24,7 +24,7 @@ SELECTION_NOTES = {
 def describe_recipe(plan: RunPlan, chosen: LabelPlan, *, num_images: int, observer_top1: float) -> dict[str, Any]:
     """Returns the recipe of a dataset: images, views, labels, training, and how the set was made."""
     config = plan.config
-    teacher = load_teacher(config, plan.classes)
+    teacher = load_planned(plan, "teacher")
     protocol = find_protocol(config.protocol)
     student = config.observer.partition(":")[2] if config.observer.startswith(("rded:", "torchvision:")) else "resnet18"
     batch = label_batch_size(config, num_classes=len(plan.classes), num_images=num_images)
@@ -63,7 +63,7 @@ def describe_recipe(plan: RunPlan, chosen: LabelPlan, *, num_images: int, observ
         "num_candidates": config.num_candidates,
         "num_crops": config.num_crops,
         "seed": config.seed,
-        "observer": {**describe_network(load_observer(config, plan.classes)), "top1": observer_top1},
+        "observer": {**describe_network(load_planned(plan, "observer")), "top1": observer_top1},
         "teacher": describe_network(teacher),
         "algorithm_version": ALGORITHM_VERSION,
         "rded_version": __version__,

@@ -65,7 +65,7 @@ def _is_needless(run: RunFolder, path: Path, fault: Fault) -> bool:
 
 def _remove_staged(run: RunFolder) -> None:
     """Removes the folders, by now empty, of datasets that were not finished."""
-    for folder in (run.staged_dataset, run.staged_dataset.with_name(f"{run.staged_dataset.name}.old")):
+    for folder in (run.staged_dataset, run.replaced_dataset):
         if folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
             shutil.rmtree(folder)
 

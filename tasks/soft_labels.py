@@ -26,7 +26,7 @@ from rded_core.views import ViewRecipe, draw_views
 from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, label_temperature, load_labeller
 from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images
-from tasks.networks import device_of, load_teacher, num_workers
+from tasks.networks import device_of, load_planned, num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import track
@@ -154,7 +154,7 @@ def rows_of_passes(batch_size: int, device: torch.device) -> int:
 def find_images(plan: RunPlan, squeezed: dict[int, Record]) -> "ImagesToLabel":
     """Returns the distilled images of all classes, for the teacher's device."""
     tars = tuple((index, plan.run.tar("squeeze", record.unit)) for index, record in squeezed.items())
-    return images_to_label(tars, images_digest(plan, squeezed), device_of(load_teacher(plan.config, plan.classes)))
+    return images_to_label(tars, images_digest(plan, squeezed), device_of(load_planned(plan, "teacher")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ def label_passes(
     Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
     others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
     """
-    config, teacher = plan.config, load_teacher(plan.config, plan.classes)
+    config, teacher = plan.config, load_planned(plan, "teacher")
     device, recipe = device_of(teacher), view_recipe(config)
     mean, std = teacher.preprocessing.mean, teacher.preprocessing.std
     size = label_batch_size(config, num_classes=len(plan.classes), num_images=len(stored.keys))

@@ -5,10 +5,10 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from rded_core.errors import InputError, first_line
+from rded_core.errors import InputError
 from rded_core.io.dataset_files import default_cache
 from rded_core.io.files import write_atomically
-from rded_core.io.retries import retry_transient
+from rded_core.io.retries import ask_storage
 from rded_core.io.storage import is_url, open_filesystem, path_kind, stamp_of
 
 LOOK_EVERY_S = 60.0
@@ -34,13 +34,9 @@ def _fetched(url: str, look: int) -> str:
     copy = default_cache() / "files" / key / Path(url).name
     if not stamp or not copy.is_file():  # without a stamp, nothing tells whether it is still the same
         filesystem, inner = open_filesystem(url)
-        try:
-            write_atomically(
-                copy,
-                lambda temporary: retry_transient(lambda: filesystem.get_file(inner, str(temporary)), url),
-            )
-        except (FileNotFoundError, EOFError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"cannot read {url}: {first_line(error)}; check the address and your rights") from error
+
+        def fetch(temporary: Path) -> None:
+            ask_storage(lambda: filesystem.get_file(inner, str(temporary)), url, doing="read", answers=())
+
+        write_atomically(copy, fetch)
     return str(copy)

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from rded_core.choices import no_secret
-from rded_core.errors import InputError, RunStopped
+from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.dataset_files import default_cache
 from rded_core.io.files import HOST, file_stamp, is_temporary, write_atomically
 from rded_core.io.mirror_state import Here, MirrorState, Row
@@ -80,6 +80,7 @@ class Mirror:
     Args:
         url: of the run folder, in any form that fsspec can write.
         folder: where to keep the copy; by default where runs on this machine have theirs.
+        token: of the lock of the run that this process works for, where it holds none itself.
 
     Raises:
         InputError: the URL holds a secret, or its storage is unknown, or not installed.
@@ -89,9 +90,9 @@ class Mirror:
         root: the copy.
     """
 
-    def __init__(self, url: str, folder: Path | None = None) -> None:
+    def __init__(self, url: str, folder: Path | None = None, *, token: str = "") -> None:
         no_secret(out=url)
-        self.url = url.rstrip("/")
+        self.url, self._token = url.rstrip("/"), token
         self.root = (folder or copies()) / copy_name(url)
         self._filesystem, self._inner = open_filesystem(self.url)
         self._state = MirrorState(self.root.with_name(f"{self.root.name}.sqlite"))
@@ -99,6 +100,11 @@ class Mirror:
     def names(self) -> list[str]:
         """Lists the files at the URL by their paths below it."""
         return sorted(self._list())
+
+    def is_level(self) -> bool:
+        """Tells whether what lies at the URL is what was there when all of it was fetched."""
+        there = {path: stamp for path, (stamp, _) in self._list().items()}
+        return there == {path: stamp for path, (stamp, _) in self._state.read().items()}
 
     def pull(self, wanted: Wanted = everything) -> None:
         """Fetches what has been written at the URL, and removes what has been removed there.
@@ -133,7 +139,7 @@ class Mirror:
             InputError: the storage cannot be written.
             RunStopped: somebody else has taken over the run folder.
         """
-        require_held(self.url)
+        require_held(self.url, self._token)
         known = {path: row for path, row in self._state.read().items() if wanted(path)}
         here = {path: stamp for path, stamp in self._files() if wanted(path)}
         changed = [path for path, stamp in here.items() if path not in known or known[path][1] != stamp]
@@ -152,6 +158,7 @@ class Mirror:
     def level(self, wanted: Wanted = everything) -> Generator[None]:
         """Fetches before a block, and sends what it wrote after it, also where it fails: what is done is kept."""
         with told_with_url():
+            require_held(self.url, self._token)
             self.pull(wanted)
             with self.pushing(wanted):
                 yield
@@ -182,9 +189,17 @@ class Mirror:
             yield
 
     def _start_anew(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
-        self._state.clear()
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Has nothing here any more: moved away first, so that what cannot be removed is not sent again."""
+        try:
+            with tempfile.TemporaryDirectory(prefix=".old-", dir=self.root.parent) as away:
+                self.root.rename(Path(away, "copy"))
+                self._state.clear()
+                self.root.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot remove {self.root}, which shows images that have been forgotten: {first_line(error)}; delete "
+                "it by hand, then run again"
+            ) from error
 
     def _list(self) -> dict[str, tuple[str, int]]:
         """Returns stamp and size of each file at the URL, by its path."""

@@ -116,6 +116,15 @@ class RunFolder:
         """Where the dataset is put together before it takes the old one's place."""
         return self.root / "work" / "dataset"
 
+    @property
+    def replaced_dataset(self) -> Path:
+        """Where the old dataset lies while it is being removed."""
+        return self.staged_dataset.with_name(f"{self.staged_dataset.name}.old")
+
+    def marks(self) -> tuple[Path, Path]:
+        """Returns the files of which one at least tells that a run is here."""
+        return self.run_json, self.run_json_copy
+
     def record(self, stage: str, unit: str) -> Path:
         return self.stage(stage) / f"{unit}.json"
 

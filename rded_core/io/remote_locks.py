@@ -15,7 +15,7 @@ from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.files import HOST, is_running
 from rded_core.io.locks import who_am_i
 from rded_core.io.paths import LOCK_NAME
-from rded_core.io.retries import ATTEMPTS, ask_storage
+from rded_core.io.retries import ATTEMPTS, ask_storage, http_status
 from rded_core.io.storage import join_path, open_filesystem
 
 BEAT_S = 20.0
@@ -26,8 +26,14 @@ SETTLE_S = 1.0
 
 logger = logging.getLogger(__name__)
 
+TAKEN = frozenset({409, 412})
+"""HTTP statuses of a storage that refuses to create what somebody else has just created."""
+
 _held: dict[str, "_Lock"] = {}
 """Locks of this process, by URL."""
+
+_tokens: set[str] = set()
+"""Of the locks that this process holds, or is about to: others of its number are those of a try that failed."""
 
 
 @contextmanager
@@ -60,10 +66,29 @@ def only_writer_at(url: str) -> Generator[None]:
     lock.require()
 
 
-def require_held(url: str) -> None:
-    """Raises RunStopped where this process held the lock at a URL, and somebody else has taken it over."""
-    if lock := _held.get(url):
+def held_token(url: str) -> str:
+    """Returns the token of this process's lock at a URL, by which its workers know it; empty where it holds none."""
+    lock = _held.get(url.rstrip("/"))
+    return lock.token if lock else ""
+
+
+def require_held(url: str, token: str = "") -> None:
+    """Raises RunStopped where the lock at a URL is no more that of this process, or of the run that it works for.
+
+    Args:
+        url: of the run folder.
+        token: of the run's lock, where this is a worker of its.
+    """
+    if lock := _held.get(url.rstrip("/")):
         lock.require()
+    elif token and not _Lock(url.rstrip("/"), token).is_mine():
+        raise _taken_over(url)
+
+
+def _taken_over(url: str) -> RunStopped:
+    return RunStopped(
+        f"{url} could not be held against other runs, which may have taken it over; run again when they are done"
+    )
 
 
 def find_writer_at(url: str) -> str:
@@ -84,13 +109,13 @@ def machine() -> str:
 class _Lock:
     """A lock file at a URL, with who holds it and when that was last true."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, token: str = "") -> None:
+        self.url, self.token = url, token or uuid.uuid4().hex
         self.ended = Event()
         self.lost = False
         self._filesystem, inner = open_filesystem(url)
         self._path = join_path(inner, LOCK_NAME)
-        self._mine = {"token": uuid.uuid4().hex, "who": who_am_i(), "machine": machine(), "pid": os.getpid()}
+        self._mine = {"token": self.token, "who": who_am_i(), "machine": machine(), "pid": os.getpid()}
         self._fresh = time.monotonic()
 
     def take(self) -> None:
@@ -99,7 +124,8 @@ class _Lock:
         It is read first: not every storage keeps the promise to create only what is not there.
         """
         taken_over = False
-        while not self._is_mine():
+        _tokens.add(self.token)
+        while not self.is_mine():
             if (held := self.read()) is not None:
                 self._require_stale(held)
                 self._remove()
@@ -112,22 +138,21 @@ class _Lock:
 
     def is_stale(self, held: dict[str, Any]) -> bool:
         """Tells whether the holder of a lock is no more."""
-        is_dead = held["machine"] == machine() and not is_running(held["pid"])
+        is_here = held["machine"] == machine()
+        is_left = held["pid"] == os.getpid() and held["token"] not in _tokens  # it could not be given back
+        is_dead = is_here and (is_left or not is_running(held["pid"]))
         return is_dead or time.time() - held["at"] >= LEASE_S
 
     def require(self) -> None:
         """Raises RunStopped where the lock is this process's no more, or may be somebody else's by now."""
         if self.lost or time.monotonic() - self._fresh > LEASE_S:
-            raise RunStopped(
-                f"{self.url} could not be held against other runs, which may have taken it over; run again when they "
-                "are done"
-            )
+            raise _taken_over(self.url)
 
     def keep_fresh(self) -> None:
         """Tells every few seconds that the lock is held, until `ended`."""
         while not self.ended.wait(BEAT_S):
             try:
-                self.lost = not self._is_mine()
+                self.lost = not self.is_mine()
                 if self.lost:
                     return
                 self._write()
@@ -137,8 +162,9 @@ class _Lock:
 
     def give_back(self) -> None:
         """Removes the lock file, if it is still this process's."""
+        _tokens.discard(self.token)
         try:
-            if self._is_mine():
+            if self.is_mine():
                 self._remove()
         except (InputError, OSError) as error:
             logger.warning("the lock at %s could not be given back: %s", self.url, first_line(error))
@@ -146,7 +172,7 @@ class _Lock:
     def read(self) -> dict[str, Any] | None:
         """Returns what the lock file says; None where there is none. What is no lock of ours counts as a stale one."""
         try:
-            data = self._ask(lambda: self._filesystem.cat_file(self._path))
+            data = self._ask(lambda: self._filesystem.cat_file(self._path), "read")
         except FileNotFoundError:
             return None
         try:
@@ -164,23 +190,28 @@ class _Lock:
                 f"ago); wait until it is done ({LEASE_S:.0f} s if it died), or choose another --out"
             )
 
-    def _is_mine(self) -> bool:
+    def is_mine(self) -> bool:
+        """Tells whether the lock file there says that this lock is held."""
         held = self.read()
-        return held is not None and held["token"] == self._mine["token"]
+        return held is not None and held["token"] == self.token
 
     def _remove(self) -> None:
         with suppress(FileNotFoundError):
-            self._ask(lambda: self._filesystem.rm_file(self._path))
+            self._ask(lambda: self._filesystem.rm_file(self._path), "write")
 
     def _write(self, **how: str) -> None:
         content = json.dumps({**self._mine, "at": time.time()}).encode()
         try:
-            self._ask(lambda: self._filesystem.pipe_file(self._path, content, **how))
+            self._ask(lambda: self._filesystem.pipe_file(self._path, content, **how), "write")
         except FileNotFoundError as error:
             raise InputError(f"cannot write {self.url}: {first_line(error)}; make the bucket first") from error
+        except InputError as error:
+            if how and error.__cause__ and http_status(error.__cause__) in TAKEN:
+                raise FileExistsError(self._path) from error
+            raise
 
-    def _ask(self, action: Callable[[], Any]) -> Any:
+    def _ask(self, action: Callable[[], Any], doing: str) -> Any:
         """Asks the storage, again where it is busy, but not to give the lock back: it runs out by itself."""
         attempts = 1 if self.ended.is_set() else ATTEMPTS
         answers = (FileNotFoundError, FileExistsError)
-        return ask_storage(action, self.url, doing="write", answers=answers, attempts=attempts)
+        return ask_storage(action, self.url, doing=doing, answers=answers, attempts=attempts)

@@ -123,7 +123,7 @@ def is_transient(error: BaseException) -> bool:
         return False
     if any(_storage_code(cause) in TRANSIENT_CODES for cause in chain):
         return True
-    statuses = [status for cause in chain if (status := _http_status(cause)) is not None]
+    statuses = [status for cause in chain if (status := http_status(cause)) is not None]
     return statuses[0] in TRANSIENT_STATUSES if statuses else any(map(_is_transient_alone, chain))
 
 
@@ -140,7 +140,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _http_status(error: BaseException) -> int | None:
+def http_status(error: BaseException) -> int | None:
     """Finds the HTTP status in an error of aiohttp, gcsfs, requests, httpx or botocore."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
@@ -159,7 +159,7 @@ def _storage_code(error: BaseException) -> str | None:
 def _raise_refusal(error: Exception, url: str, doing: str) -> None:
     """Raises InputError for a refusal in a storage client's own class, which no caller could name."""
     is_clients = type(error).__module__.partition(".")[0] in CLIENTS
-    if not isinstance(error, OSError | ValueError) and (_http_status(error) or is_clients):
+    if not isinstance(error, OSError | ValueError) and (http_status(error) or is_clients):
         raise InputError(
             f"cannot {doing} {url}: {_in_one_line(error)}; check the address and your credentials"
         ) from error

@@ -89,5 +89,5 @@ def beside_record(path: Path) -> list[Path]:
 
 def is_leftover(run: RunFolder, path: Path) -> bool:
     """Tells whether a file is what an interrupted run left behind: half written, or half put together."""
-    staged = (run.staged_dataset, run.staged_dataset.with_name(f"{run.staged_dataset.name}.old"))
+    staged = (run.staged_dataset, run.replaced_dataset)
     return is_temporary(path) or any(path.is_relative_to(folder) for folder in staged)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection
 from enum import Enum
 from itertools import pairwise
+from pathlib import Path
 
-from rded_core.io.paths import LOCK_NAME, block_name, stage_and_unit
+from rded_core.io.paths import LOCK_NAME, DatasetFolder, RunFolder, block_name, stage_and_unit
 
 
 class SendOrder(Enum):
@@ -13,8 +14,14 @@ class SendOrder(Enum):
     NOTES, OUTPUTS, RECORDS, SUMS = range(4)
 
 
-NOTES_TO_FORGET = ("forgotten.json", "work/forgotten.json", "work/forgetting.json")
+_RUN = RunFolder(Path())
+
+NOTES_TO_FORGET = tuple(path.as_posix() for path in (_RUN.forgotten, _RUN.forgotten_copy, _RUN.forgetting))
 """Paths of the notes of what must never be used again: they go before all else."""
+
+SUMS_NAME = DatasetFolder(Path()).sums.name
+
+BEING_MADE = tuple(path.parts for path in (_RUN.staged_dataset, _RUN.replaced_dataset))
 
 
 def send_order(path: str) -> SendOrder:
@@ -23,14 +30,15 @@ def send_order(path: str) -> SendOrder:
         return SendOrder.NOTES
     if path.endswith(".json"):
         return SendOrder.RECORDS
-    return SendOrder.SUMS if path.rpartition("/")[2] == "SHA256SUMS" else SendOrder.OUTPUTS
+    return SendOrder.SUMS if path.rpartition("/")[2] == SUMS_NAME else SendOrder.OUTPUTS
 
 
 def sums_beside(path: str) -> str:
     """Returns the checksums of the dataset that a file of a run is part of; nothing for others, and the checksums."""
-    above, found, _ = f"/{path}".partition("/dataset/")
+    dataset = f"/{_RUN.dataset.name}/"
+    above, found, _ = f"/{path}".partition(dataset)
     is_other = not found or send_order(path) is SendOrder.SUMS
-    return "" if is_other else f"{above}/dataset/SHA256SUMS".lstrip("/")
+    return "" if is_other else f"{above}{dataset}{SUMS_NAME}".lstrip("/")
 
 
 def is_sent(path: str) -> bool:
@@ -39,7 +47,7 @@ def is_sent(path: str) -> bool:
     What leads out of the run folder is no file of it.
     """
     parts = path.split("/")
-    is_being_made = any(pair in (("work", "dataset"), ("work", "dataset.old")) for pair in pairwise(parts))
+    is_being_made = any(pair in BEING_MADE for pair in pairwise(parts))
     return parts[-1] != LOCK_NAME and not is_being_made and not {"", ".", ".."} & {*parts} and "\\" not in path
 
 

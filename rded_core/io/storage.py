@@ -185,10 +185,20 @@ def require_folder_at(url: str) -> None:
     if protocol not in OBJECT_STORES:
         raise InputError(f"--out {url}: runs are written to a folder, or to {', '.join(OBJECT_STORES)} URLs; give one")
     bucket = place.partition("/")[0]
-    if not bucket or path_kind(f"{protocol}://{bucket}", attempts=FIRST_ATTEMPTS) is None:
+    if not bucket or not _may_be_there(f"{protocol}://{bucket}"):
         raise InputError(f"--out {url}: no such bucket ({bucket or 'none is named'}); make it first, or name another")
     if path_kind(url) == "file":
         raise InputError(f"--out {url} is a file; choose another name")
+
+
+def _may_be_there(bucket: str) -> bool:
+    """Tells whether a bucket is there; who may not look at it may still be allowed to write below a prefix."""
+    try:
+        return path_kind(bucket, attempts=FIRST_ATTEMPTS) is not None
+    except InputError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return True
+        raise
 
 
 def require_url_form(path: str) -> None:

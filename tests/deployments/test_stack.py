@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,16 @@ def test_what_outlives_sigterm_is_killed(
     assert find_marked("mark") == []
     assert told == ["worker stopped"]
     assert not (home / "rded" / "stack.json").exists()
+
+
+def test_a_busy_server_is_waited_for(stubborn: Started, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter((False, False, True))
+    monkeypatch.setattr(stack, "is_healthy", lambda *_: next(answers))
+    monkeypatch.setattr(stack, "POLL_S", 0.01)
+    write_stack(Stack("mark", "127.0.0.1", 1, "pool", server=stubborn, worker=stubborn))
+    assert stack.up(stack.Wanted(), told.append).worker == stubborn
+    assert told == ["runs already at http://127.0.0.1:1; rded down stops it"]
+    assert stubborn.find()
 
 
 def test_runs_stopped_by_hand_are_killed_before_they_can_say_that_they_crashed(
@@ -262,7 +273,8 @@ def test_from_nothing_to_a_scheduled_refresh_and_back(rded: Rded, make_config: M
     while not _fired(started.api_url) and time.monotonic() < deadline:
         time.sleep(2)
     assert _fired(started.api_url)[0] == "nothing changed"
-    assert "not refreshed by itself any more" in rded("schedule", "run", "--off")
+    shutil.rmtree(tmp_path / "run")
+    assert "not refreshed by itself any more" in rded("schedule", "run", "--off"), "whose run folder is gone"
 
     assert "worker stopped" in rded("down")
     assert find_marked(started.mark) == []

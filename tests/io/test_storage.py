@@ -1,10 +1,13 @@
 """Paths and fsspec URLs alike: opening and reading."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from rded_core.errors import InputError
+from rded_core.io.fetched import local_copy
 from rded_core.io.storage import (
     is_url,
     join_path,
@@ -77,6 +80,38 @@ def test_places_that_hold_no_run_are_told_at_once(url: str, message: str) -> Non
 
 def test_a_place_in_a_bucket_is_one(s3_bucket: str) -> None:
     require_folder_at(f"{s3_bucket}/runs/new")
+
+
+def test_who_may_write_below_a_prefix_alone_is_let_through(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, asked = S3FileSystem._info, []
+
+    async def refuse(self: S3FileSystem, path: str, *args: object, **how: object) -> object:
+        asked.append(path.removeprefix("s3://"))
+        if "/" not in asked[-1]:
+            raise PermissionError("Forbidden")
+        return await plain(self, path, *args, **how)
+
+    monkeypatch.setattr(S3FileSystem, "_info", refuse)
+    S3FileSystem.clear_instance_cache()  # each instance binds its methods when it is made
+    require_folder_at(f"{s3_bucket}/runs/new")
+    assert s3_bucket.removeprefix("s3://") in asked
+
+
+def test_a_file_that_may_not_be_fetched_is_told_as_such(
+    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RDED_CACHE", str(tmp_path))
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    S3FileSystem().pipe_file(f"{s3_bucket}/weights.safetensors", b"1")
+    monkeypatch.setattr(S3FileSystem, "_get_file", refuse)
+    S3FileSystem.clear_instance_cache()  # each instance binds its methods when it is made
+    with pytest.raises(
+        InputError, match=r"^cannot read s3://[^\n]*weights.safetensors: Access Denied; check the address"
+    ):
+        local_copy(f"{s3_bucket}/weights.safetensors")
 
 
 def test_a_slash_too_few_is_told() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from prefect.utilities.collections import visit_collection
 
 from rded_core.config import DistillConfig
-from rded_core.errors import InputError
+from rded_core.errors import InputError, RunStopped
 from rded_core.io.weights import read_weights
+from tasks.label_codecs import load_labeller
+from tasks.networks import load_device_scorers, load_scorer
 from tasks.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
@@ -84,6 +87,20 @@ def test_retrained_weights_in_the_same_file_are_another_observer(
     first = prepare.fn(config).observer
     weights.write_bytes(save_untrained().read_bytes())
     assert prepare.fn(config).observer != first
+
+
+def test_weights_that_are_replaced_while_a_run_is_at_work_stop_it(
+    make_config: MakeConfig, save_untrained: Callable[..., Path], trained_weights: Path, tmp_path: Path
+) -> None:
+    """What the new ones make would be recorded as made by those that the run began with."""
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(trained_weights.read_bytes())
+    plan = prepare.fn(make_config(tmp_path / "run", weights=str(weights)))
+    load_scorer(plan)
+    weights.write_bytes(save_untrained().read_bytes())
+    for load in (load_scorer, load_device_scorers, partial(load_labeller, codec="float16")):
+        with pytest.raises(RunStopped, match=r"^the (observer|teacher)'s weights were replaced while the run was at"):
+            load(plan)
 
 
 def test_damaged_run_json_is_restored_from_its_copy(make_config: MakeConfig, tmp_path: Path) -> None:

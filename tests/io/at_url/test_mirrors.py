@@ -276,3 +276,23 @@ def test_a_storage_that_fails_is_told(machine: OpenAt, monkeypatch: pytest.Monke
     monkeypatch.setattr(type(storage), "find", refuse)
     with pytest.raises(InputError, match=r"^cannot list memory://[^\n]*: Access Denied; check the address and your"):
         first.pull()
+
+
+def test_what_cannot_be_removed_is_not_sent_again(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = machine("first"), machine("second")
+    write(first, a="shows it")
+    first.push()
+    second.pull()
+    write(second, forgotten_json="it")
+    (second.root / "a").unlink()
+    second.push()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as held:
+        held.setattr(Path, "rename", refuse)
+        with pytest.raises(InputError, match=r"^cannot remove [^\n]* been forgotten: not yours; delete"):
+            first.pull()
+    first.pull()
+    assert files_of(first) == {"forgotten.json": "it"}

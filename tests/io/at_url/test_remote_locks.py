@@ -10,7 +10,8 @@ import pytest
 
 from rded_core.errors import InputError, RunStopped
 from rded_core.io import remote_locks, retries
-from rded_core.io.remote_locks import LEASE_S, find_writer_at, only_writer_at, require_held
+from rded_core.io.mirrors import Mirror
+from rded_core.io.remote_locks import LEASE_S, find_writer_at, held_token, only_writer_at, require_held
 
 NO_PROCESS = 2**22 + 1
 
@@ -137,3 +138,64 @@ def test_a_storage_that_is_gone_is_not_waited_for_to_give_back_a_lock(
         with only_writer_at(url):
             gone.setattr(type(storage), "cat_file", refuse)
         assert "could not be given back" in caplog.text
+
+
+def test_a_lock_that_could_not_be_given_back_does_not_hold_up_its_own_process(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError("nobody listens")
+
+    with monkeypatch.context() as gone:
+        with only_writer_at(url):
+            gone.setattr(type(storage), "rm_file", refuse)
+        assert storage.exists(f"{url}/.lock")
+    with only_writer_at(url):
+        pass
+    assert not storage.exists(f"{url}/.lock")
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_storage_that_says_in_its_own_way_that_a_lock_was_taken(
+    url: str, hold_elsewhere: Hold, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    plain = type(storage).pipe_file
+
+    def refuse(self: object, path: str, value: bytes, **how: str) -> None:
+        if not how:
+            plain(self, path, value)
+            return
+        hold_elsewhere(url)
+        error = OSError("taken")
+        error.status = status  # pyright: ignore[reportAttributeAccessIssue]
+        raise error
+
+    monkeypatch.setattr(type(storage), "pipe_file", refuse)
+    with pytest.raises(InputError, match="is being written by process 7 on there"):
+        only_writer_at(url).__enter__()
+
+
+def test_a_worker_of_a_run_that_lost_its_lock_sends_nothing(
+    url: str, files_at: Callable[[str], dict[str, str]], machine: Callable[[str], Mirror],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The run's own process holds the lock; a worker elsewhere knows it by its token."""
+    machine("worker")
+    lock = f"{url}/.lock"
+    monkeypatch.setattr(remote_locks, "BEAT_S", 60)
+    with only_writer_at(url), monkeypatch.context() as elsewhere:
+        worker = Mirror(url, token=held_token(url))
+        elsewhere.setattr(remote_locks, "_held", {})
+        with worker.level():
+            (worker.root / "a").write_text("1")
+        assert files_at(url)["a"] == "1"
+        mine = storage.cat_file(lock)
+        storage.pipe_file(lock, mine.replace(b'"token": "', b'"token": "x'))
+        for is_there in (True, False):
+            if not is_there:
+                storage.rm(lock)
+            for act in (worker.push, worker.level().__enter__):
+                (worker.root / "a").write_text("22")
+                with pytest.raises(RunStopped, match="could not be held against other runs"):
+                    act()
+        assert files_at(url) == {"a": "1"}

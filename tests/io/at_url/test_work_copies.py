@@ -1,5 +1,6 @@
 """Run folders and datasets at URLs, handed to commands as local folders."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 
 from rded_core.errors import InputError
 from rded_core.io import retries
-from rded_core.io.mirrors import Mirror, as_shown
-from rded_core.io.work_copies import folder_to_read, run_to_change, send_now
+from rded_core.io.mirrors import Mirror, as_shown, copies
+from rded_core.io.work_copies import folder_to_read, run_as_asked, run_to_change, send_now
 
 OpenAt = Callable[[str], Mirror]
 FilesAt = Callable[[str], dict[str, str]]
@@ -85,3 +86,46 @@ def test_changes_are_sent_after_a_block_or_at_once(url: str, files_at: FilesAt, 
         Path(folder, "c").write_text("3")
     assert files_at(url) == {"run.json": "{}", "b": "2", "c": "3"}
     send_now(Path(folder))
+
+
+def test_what_was_written_while_it_was_fetched_is_not_read(
+    url: str, machine: OpenAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("first")
+    storage.pipe_file(f"{url}/run.json", b"{}")
+    plain = Mirror.pull
+
+    def slow(self: Mirror) -> None:
+        plain(self)
+        storage.pipe_file(f"{url}/b", b"2")
+
+    monkeypatch.setattr(Mirror, "pull", slow)
+    with pytest.raises(InputError, match="was written while it was fetched; run the same command again"):
+        folder_to_read(url).__enter__()
+
+
+def test_a_dataset_is_not_read_while_its_run_is_written(
+    url: str, machine: OpenAt, hold_elsewhere: Callable[[str], None]
+) -> None:
+    machine("first")
+    storage.pipe_file(f"{url}/run.json", b"{}")
+    storage.pipe_file(f"{url}/dataset/SHA256SUMS", b"")
+    hold_elsewhere(url)
+    with pytest.raises(InputError, match="is being written by process 7 on there; wait until it is done"):
+        folder_to_read(f"{url}/dataset").__enter__()
+    with run_as_asked(url) as folder:
+        assert [path.name for path in Path(folder).iterdir()] == ["run.json"]
+    storage.rm(f"{url}/.lock")
+    with run_to_change(f"{url}/dataset") as folder:
+        assert (Path(folder) / "run.json").read_text() == "{}", "the run is meant, whose dataset it is"
+
+
+def test_what_a_killed_reader_left_is_removed_by_the_next(url: str, machine: OpenAt) -> None:
+    machine("first")
+    storage.pipe_file(f"{url}/run.json", b"{}")
+    dead, alive = (copies() / f"read-{pid}-x" for pid in (2**22 + 1, os.getpid()))
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+    with folder_to_read(url):
+        assert alive.is_dir()
+        assert not dead.exists()
