@@ -1,6 +1,8 @@
 """Two runs on one folder: one writes, the other says who does, and takes over as soon as that one is gone."""
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,7 @@ def test_killed_holder_gives_way_at_once(make_command: MakeCommand, expected: Ou
     while not (command.out / "work" / "candidates").exists():
         assert holder.poll() is None, holder.text
         time.sleep(0.01)
+    os.killpg(holder.pid, signal.SIGSTOP)  # else it may be done before the other has begun
     refused = command.start()
     assert refused.wait() == 2
     assert re.search(REFUSED, refused.text)
