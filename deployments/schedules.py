@@ -49,7 +49,7 @@ def set_schedule(out: str, schedule: Any) -> str:
         schedule: Prefect's schedule; None to have none.
 
     Raises:
-        InputError: there is no run in the folder, no server, or no access to it.
+        InputError: there is no run in the folder, nothing to end, no server, or no access to it.
         RunStopped: the server does not answer.
     """
     out = out.rstrip("/") if is_url(out) else str(Path(out).resolve())
@@ -57,9 +57,13 @@ def set_schedule(out: str, schedule: Any) -> str:
     slug = f"out-{hashlib.sha256(out.encode()).hexdigest()[:12]}"
     with current_server() as client:
         deployment = _find_deployment(client)
-        for before in client.read_deployment_schedules(deployment.id):
-            if before.slug == slug:
-                client.delete_deployment_schedule(deployment.id, before.id)
+        own = [each for each in client.read_deployment_schedules(deployment.id) if each.slug == slug]
+        if schedule is None and not own:
+            raise InputError(
+                f"{out} has no schedule; prefect deployment schedule ls {DEPLOYMENT} lists those there are"
+            )
+        for before in own:
+            client.delete_deployment_schedule(deployment.id, before.id)
         if schedule is not None:
             client.create_deployment_schedules(deployment.id, [(schedule, True)], parameters=parameters, slug=slug)
     return out

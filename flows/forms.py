@@ -25,6 +25,7 @@ class Form:
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core)
         described = handler.resolve_ref_schema(schema)
+        described["additionalProperties"] = False  # a setting that is misspelt is refused before it is queued
         described["description"] = (self.config_class.__doc__ or "").partition("\n")[0]
         for position, (name, field) in enumerate(describe_fields(self.config_class).items()):
             _describe(described["properties"][name], field)

@@ -5,6 +5,7 @@ from collections import Counter
 import torch
 
 from rded_core.seeds import counter_generator
+from rded_core.wording import counted
 
 
 def stored_epoch(epoch: int, *, num_stored: int, seed: int) -> int:
@@ -25,7 +26,8 @@ def describe_uses(num_epochs: int, *, num_stored: int, seed: int) -> str:
     least, most = min(uses), max(uses)
     times = "once" if most == 1 else f"{most} times"
     shown = times if least == most else f"{least} or {times}"
-    return f"{num_epochs} epochs of training from {num_stored} stored epochs of labels, each used {shown}"
+    stored = f"{counted(num_stored, 'stored epoch')} of labels, each used {shown}"
+    return f"{counted(num_epochs, 'epoch')} of training from {stored}"
 
 
 def count_uses(num_epochs: int, *, num_stored: int, seed: int) -> list[int]:

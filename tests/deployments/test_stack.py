@@ -275,6 +275,8 @@ def test_from_nothing_to_a_scheduled_refresh_and_back(rded: Rded, make_config: M
     assert _fired(started.api_url)[0] == "nothing changed"
     shutil.rmtree(tmp_path / "run")
     assert "not refreshed by itself any more" in rded("schedule", "run", "--off"), "whose run folder is gone"
+    with pytest.raises(AssertionError, match=r"rded: error: .*/run has no schedule; prefect deployment schedule ls"):
+        rded("schedule", "run", "--off")
 
     assert "worker stopped" in rded("down")
     assert find_marked(started.mark) == []

@@ -6,6 +6,7 @@ import pytest
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
 
 from flows.distill import distill
 from flows.evaluate import evaluate
@@ -63,3 +64,11 @@ def test_json_becomes_a_checked_config() -> None:
         distill.validate_parameters({"config": given | {"num_crops": 0}})
     with pytest.raises(ParameterTypeError, match="ipcs"):
         distill.validate_parameters({"config": given | {"ipcs": 3}})
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_what_is_misspelt_is_refused_before_it_is_queued(flow: Flow[Any, Any]) -> None:
+    """The server holds runs of a deployment to this schema when they are created."""
+    schema = parameter_schema(flow).model_dump()
+    told = [error.message for error in validate({"config": {"num_crop": 3}}, schema, ignore_required=True)]
+    assert any("'num_crop' was unexpected" in line for line in told), told
