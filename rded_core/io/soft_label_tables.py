@@ -110,9 +110,8 @@ class LabelReader:
         version = said.get("schema_version")
         if version is None:
             raise InputError(
-                f"{path} does not say what it holds (Parquet metadata 'rded'): not written by rded, or by "
-                "another program anew; "
-                f"{REMEDY}"
+                f"{path} does not say what it holds (Parquet metadata 'rded'): rded has not written it, or another "
+                f"program has since; {REMEDY}"
             )
         if version != SCHEMA_VERSION:
             raise InputError(

@@ -66,8 +66,9 @@ def run_as_asked(url: str) -> Generator[str]:
 
 def _require_no_writer(where: str) -> None:
     """Raises InputError where somebody writes to a URL, or to the run whose dataset it is."""
-    for url in (where.rstrip("/"), where.rstrip("/").rpartition("/")[0]):
-        if not url.endswith("/") and (writer := find_writer_at(url)):
+    above, _, name = where.rstrip("/").rpartition("/")
+    for url in (where, above) if name == RunFolder(Path()).dataset.name else (where,):
+        if writer := find_writer_at(url):
             raise InputError(f"{where} is being written by {writer}; wait until it is done")
 
 
