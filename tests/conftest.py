@@ -260,9 +260,9 @@ RunCli = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[RunCli]:
     """Runs ``rded ARGUMENTS`` in this process; returns exit code, stdout, and stderr with all that Prefect logs."""
-    from deployments.cli import main
+    from deployments.cli.main import main
 
-    monkeypatch.setattr("deployments.cli.prepare_environment", lambda: None)
+    monkeypatch.setattr("deployments.cli.main.prepare_environment", lambda: None)
     monkeypatch.setenv("COLUMNS", "80")
     loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")]
     handlers: list[logging.Handler] = []

@@ -5,7 +5,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -257,26 +256,3 @@ def _describe(labels: StoredLabels, staged: DatasetFolder, recipe: dict[str, Any
         text = report.read_text(encoding="utf-8")
         write_text(staged.report, text.replace(describe_labels(labels.recipe), describe_labels(recipe)))
     write_sums(staged)
-
-
-def _describe_loss(record: dict[str, Any], what: str, name: str) -> str:
-    share = 100 * record[name] / max(record["signal_nats"], 1e-30)
-    return f"{what:<12}loses {record[name]:.2g} nats a view, {share:.3g} % of what the labels say"
-
-
-def describe_new(record: dict[str, Any]) -> list[str]:
-    """Returns what `reencode` did, line by line."""
-    before = record["before"]
-    lines = [_describe_loss(record, "rounding", "loss_nats")]
-    if record["epochs"] < before["epochs"]:
-        lines.append(_describe_loss(record, "reuse", "reuse_nats"))
-    if _keeps_more(record["codec"], before["codec"]):
-        told = f"{record['codec']} keeps no more than the {before['codec']} labels that it was made of"
-        lines.append(f"note        {told}: what those had lost stays lost")
-    elif record["bytes"] > before["bytes"]:
-        lines.append("note        that is more than before")
-    lines += [f"note        {line}" for line in record["excess"]]
-    lines.append(
-        f"next        rded evaluate {quote(record['dataset'])} --val VALIDATION_IMAGES --student NAME --controls none"
-    )
-    return lines

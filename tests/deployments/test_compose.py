@@ -12,7 +12,7 @@ from prefect.cli._app import _app as prefect_cli
 from prefect.settings import Settings
 from prefect.settings.legacy import _get_valid_setting_names
 
-from deployments.cli import app
+from deployments.cli.main import app
 from deployments.environment import PROJECT_ROOT, prepare_environment
 
 FOLDER = PROJECT_ROOT / "deployments"

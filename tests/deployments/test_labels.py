@@ -85,7 +85,7 @@ def test_classes_that_the_teacher_never_takes_for_themselves_are_told(
     code, out, _ = run_cli("labels", dataset, "--describe")
     assert code == 0
     assert "class order" not in out, "of so few views, nothing is told"
-    monkeypatch.setattr("deployments.label_reports.ENOUGH_VIEWS", 4)
+    monkeypatch.setattr("deployments.cli.label_reports.ENOUGH_VIEWS", 4)
     out = run_cli("labels", dataset, "--describe")[1]
     assert "1 more classes for what it is: is its class order this one?" in out
 
@@ -134,7 +134,7 @@ def test_no_dataset_and_a_damaged_one_are_one_line(finished: Path, tmp_path: Pat
 
 def test_prefect_is_not_started() -> None:
     code = (
-        "import sys; import deployments.cli, deployments.label_reports, rded_core.io.reencode;"
+        "import sys; import deployments.cli.main, deployments.cli.label_reports, rded_core.io.reencode;"
         "assert 'prefect' not in sys.modules, 'slow to start'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -225,7 +225,7 @@ def test_forget_needs_a_run_folder(run_cli: RunCli, run: Path, tmp_path: Path) -
 
 def test_picture_of_another_format_is_told_at_once(run: Path) -> None:
     code = (
-        "import sys; from deployments.cli import app; from rded_core.errors import InputError\n"
+        "import sys; from deployments.cli.main import app; from rded_core.errors import InputError\n"
         f"try: app(['trace', {str(run)!r}, 'c00000_i00000', '--picture', 'why.gif'], standalone_mode=False)\n"
         "except InputError as error: assert 'must end in .jpg or .jpeg or .png' in str(error)\n"
         "else: raise AssertionError\n"

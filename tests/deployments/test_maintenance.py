@@ -42,7 +42,7 @@ def test_sound_run_in_one_line(run: Path, run_cli: RunCli) -> None:
 def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
     code = (
         "import sys; from rded_core.io.verify_run import find_checked; from tasks.checks import check_files;"
-        f"import deployments.cli; assert not check_files(find_checked({str(short_run)!r})).faults;"
+        f"import deployments.cli.main; assert not check_files(find_checked({str(short_run)!r})).faults;"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

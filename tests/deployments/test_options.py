@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from deployments.options import coerce_fields
+from deployments.cli.options import coerce_fields
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.fields import field_help
 

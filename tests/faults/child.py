@@ -154,7 +154,7 @@ def take_decorators_off() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from deployments.cli import run_as_script
+    from deployments.cli.main import run_as_script
 
     sys.argv = ["rded", *arguments]
     run_as_script()

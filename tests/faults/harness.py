@@ -20,7 +20,9 @@ TIME_LIMIT_S = 240.0
 POLL_S = 0.004
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.faults.child", "deployments.cli", "deployments.reports", "flows.evaluate"])
+FORKS.set_forkserver_preload(
+    ["tests.faults.child", "deployments.cli.main", "deployments.cli.reports", "flows.evaluate"]
+)
 
 
 @dataclass(slots=True)

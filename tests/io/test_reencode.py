@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from deployments.cli.label_reports import describe_new
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io import reencode as reencode_module
@@ -17,7 +18,7 @@ from rded_core.io.distilled import DistilledDataset
 from rded_core.io.label_choices import describe_excess
 from rded_core.io.label_description import OVERHEAD, count_bytes, describe, show_views
 from rded_core.io.paths import DatasetFolder
-from rded_core.io.reencode import describe_new, reencode
+from rded_core.io.reencode import reencode
 from rded_core.io.stored_labels import StoredLabels
 from tasks.checks import check_files
 

@@ -1,6 +1,8 @@
 """What ``rded labels`` prints of the labels at hand."""
 
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 import typer
 
@@ -8,6 +10,7 @@ from rded_core.io.label_description import LabelDescription, describe, show_view
 from rded_core.io.label_pictures import draw_labels
 from rded_core.io.lineage_pictures import require_picture_place, write_picture
 from rded_core.io.paths import find_dataset
+from rded_core.io.reencode import _keeps_more
 from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_summary import ClassSums
 from rded_core.stored_epochs import count_uses
@@ -88,3 +91,26 @@ def _cells(sums: ClassSums, part: slice) -> str:
     if not views:
         return f"{0:>8}"
     return f"{views:>8.0f}{sharp / views:>14.3f}{soft / views:>10.4f}{agree / views:>11.1%}"
+
+
+def _describe_loss(record: dict[str, Any], what: str, name: str) -> str:
+    share = 100 * record[name] / max(record["signal_nats"], 1e-30)
+    return f"{what:<12}loses {record[name]:.2g} nats a view, {share:.3g} % of what the labels say"
+
+
+def describe_new(record: dict[str, Any]) -> list[str]:
+    """Returns what `reencode` did, line by line."""
+    before = record["before"]
+    lines = [_describe_loss(record, "rounding", "loss_nats")]
+    if record["epochs"] < before["epochs"]:
+        lines.append(_describe_loss(record, "reuse", "reuse_nats"))
+    if _keeps_more(record["codec"], before["codec"]):
+        told = f"{record['codec']} keeps no more than the {before['codec']} labels that it was made of"
+        lines.append(f"note        {told}: what those had lost stays lost")
+    elif record["bytes"] > before["bytes"]:
+        lines.append("note        that is more than before")
+    lines += [f"note        {line}" for line in record["excess"]]
+    lines.append(
+        f"next        rded evaluate {quote(record['dataset'])} --val VALIDATION_IMAGES --student NAME --controls none"
+    )
+    return lines

@@ -67,7 +67,7 @@ def _trace(
         require_picture_ending(Path(picture))
     with folder_to_read(directory) as directory:
         find_dataset(directory)
-        from deployments.lineage_reports import print_traces, print_uses
+        from deployments.cli.lineage_reports import print_traces, print_uses
         from tasks.trace import trace_images, trace_sources
 
         if keys:
@@ -79,7 +79,7 @@ def _trace(
 def _forget(directory: RUN, source: FORGET = None) -> None:
     with run_to_change(directory) as directory:
         done = _forget_in(directory, source)
-    from deployments.lineage_reports import print_forgotten
+    from deployments.cli.lineage_reports import print_forgotten
 
     print_forgotten(done)
 

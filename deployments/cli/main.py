@@ -8,7 +8,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deployments import lineage, operate
+from deployments.cli import lineage, operate
+from deployments.cli.labels import labels
+from deployments.cli.maintenance import repair, verify
+from deployments.cli.options import coerce_fields, with_options
 from deployments.environment import (
     prepare_environment,
     server_for_workers,
@@ -16,9 +19,6 @@ from deployments.environment import (
     tell_start,
     tidy_logs,
 )
-from deployments.labels import labels
-from deployments.maintenance import repair, verify
-from deployments.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError, RunStopped
 
@@ -50,7 +50,7 @@ def root(
 
 
 def _distill(given: dict[str, Any]) -> None:
-    from deployments.reports import print_distilled, print_next
+    from deployments.cli.reports import print_distilled, print_next
 
     asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
     rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
@@ -71,7 +71,7 @@ def _distill(given: dict[str, Any]) -> None:
 
 
 def _evaluate(given: dict[str, Any]) -> None:
-    from deployments.reports import print_evaluation
+    from deployments.cli.reports import print_evaluation
 
     config = _checked(EvaluateConfig, given, needed=("dataset", "val", "student"))
     from flows.evaluate import evaluate
@@ -80,7 +80,7 @@ def _evaluate(given: dict[str, Any]) -> None:
 
 
 def _train_observer(given: dict[str, Any]) -> None:
-    from deployments.reports import print_observer
+    from deployments.cli.reports import print_observer
 
     config = _checked(TrainObserverConfig, given, needed=("source", "arch", "out"))
     from flows.train_observer import train_observer
@@ -154,8 +154,8 @@ def demo(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",
 ) -> None:
     """Run it all on real digits, in a few minutes."""
-    from deployments.demo import run_demo
-    from deployments.reports import print_demo
+    from deployments.cli.demo import run_demo
+    from deployments.cli.reports import print_demo
 
     tell_start()
     print_demo(*run_demo(Path(out)))

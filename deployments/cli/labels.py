@@ -60,7 +60,7 @@ def labels(
     if describe:
         with folder_to_read(directory) as directory:
             find_dataset(directory)  # before torch is imported
-            from deployments.label_reports import print_labels
+            from deployments.cli.label_reports import print_labels
 
             print_labels(directory, picture)
         return
@@ -80,7 +80,8 @@ def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | Non
     require_new(out)
     with folder_to_read(directory) as directory:
         find_dataset(directory)  # before torch is imported
-        from rded_core.io.reencode import describe_new, reencode
+        from deployments.cli.label_reports import describe_new
+        from rded_core.io.reencode import reencode
 
         record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
     before = record["before"]
