@@ -58,7 +58,7 @@ def _distill(given: dict[str, Any]) -> None:
         raise InputError("--only-classes names no class; name some, or leave the flag out to work on all")
     kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"), rerun=rerun)
-    from deployments.runners import make_runner
+    from deployments.runners.choose import make_runner
     from flows.distill import distill
 
     runner = make_runner(kind, num_processes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from deployments.runners import WorkerProcesses, make_runner
+from deployments.runners.choose import WorkerProcesses, make_runner
 from flows.distill import distill
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
@@ -66,19 +66,19 @@ def test_what_cannot_run_is_told(kind: str, num_processes: int | None, message: 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "deployments.dask_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "deployments.runners.dask_workers", raising=False)
     with pytest.raises(InputError, match="--runner dask needs rded's extra 'dask'"):
         make_runner("dask")
 
 
 def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.dask_workers.CONNECT_S", 0.5)
+    monkeypatch.setattr("deployments.runners.dask_workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:1 "):
         make_runner("tcp://127.0.0.1:1")
 
 
 def test_a_ray_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.ray_workers.CONNECT_S", 0.5)
+    monkeypatch.setattr("deployments.runners.ray_workers.CONNECT_S", 0.5)
     for address in ("ray://127.0.0.1:1", "ray://127.0.0.1:x"):
         with pytest.raises(
             InputError, match=rf"^no Ray cluster at {address} \([^\n]*; start one with: ray start --head"

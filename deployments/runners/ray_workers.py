@@ -15,7 +15,7 @@ from prefect_ray.context import remote_options
 from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, OwnerDiedError, WorkerCrashedError
 
-from deployments.cluster_workers import ClusterWorkers
+from deployments.runners.cluster_workers import ClusterWorkers
 from rded_core.errors import InputError, RunStopped, first_line
 from tasks.policies import takes_gpu
 

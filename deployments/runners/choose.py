@@ -45,11 +45,11 @@ def make_runner(kind: str, num_processes: int | None = None) -> TaskRunner[Any]:
     engine = "ray" if kind.startswith("ray") else "dask"
     try:
         if engine == "ray":
-            from deployments.ray_workers import RayWorkers as Workers
-            from deployments.ray_workers import require_cluster
+            from deployments.runners.ray_workers import RayWorkers as Workers
+            from deployments.runners.ray_workers import require_cluster
         else:
-            from deployments.dask_workers import DaskWorkers as Workers
-            from deployments.dask_workers import require_cluster
+            from deployments.runners.dask_workers import DaskWorkers as Workers
+            from deployments.runners.dask_workers import require_cluster
     except ImportError as error:
         extra = f"rded's extra {engine!r} (pip install -e '.[{engine}]')"
         raise InputError(f"--runner {kind} needs {extra}: {error}") from error

@@ -9,8 +9,8 @@ from distributed.client import FutureCancelledError
 from prefect_dask.client import PrefectDaskClient
 from prefect_dask.task_runners import DaskTaskRunner
 
-from deployments.cluster_workers import ClusterWorkers
 from deployments.environment import tidy_logs
+from deployments.runners.cluster_workers import ClusterWorkers
 from rded_core.errors import InputError
 
 CONNECT_S = 20.0

@@ -1,0 +1,1 @@
+"""Where task runs execute: threads, processes, Dask or Ray."""
