@@ -143,7 +143,7 @@ def automations(
     ] = None,
 ) -> None:
     """Let the server end silent runs, go on with crashed ones, and notify."""
-    from deployments.automations import apply_automations
+    from deployments.server.automations import apply_automations
 
     for line in apply_automations(notify):
         typer.echo(line)

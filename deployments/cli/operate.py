@@ -28,8 +28,8 @@ def up(
     database: Annotated[str | None, DATABASE] = None,
 ) -> None:
     """Start a Prefect server and a worker here, with the flows as deployments."""
-    from deployments.stack import Wanted
-    from deployments.stack import up as start
+    from deployments.server.stack import Wanted
+    from deployments.server.stack import up as start
 
     stack = start(Wanted(host=host, port=port, pool=pool, database=database), typer.echo)
     typer.echo(
@@ -44,14 +44,14 @@ def up(
 
 def down() -> None:
     """Stop what rded up has started, and nothing else."""
-    from deployments.stack import down as stop
+    from deployments.server.stack import down as stop
 
     stop(typer.echo)
 
 
 def deploy(pool: Annotated[str, POOL] = "rded", folder: Annotated[str, FOLDER] = ".") -> None:
     """Set up the server of PREFECT_API_URL: work pool, limit on GPUs, deployments; again changes nothing."""
-    from deployments.server_setup import deploy as set_up
+    from deployments.server.setup import deploy as set_up
 
     for name in set_up(pool, Path(folder).resolve()):
         typer.echo(f"deployed: {name}")
@@ -64,7 +64,7 @@ def schedule(
     off: Annotated[bool, OFF] = False,
 ) -> None:
     """Have a run folder brought up to date by itself, with the config of its run.json; again, to change when."""
-    from deployments.schedules import schedule_of, set_schedule
+    from deployments.server.schedules import schedule_of, set_schedule
 
     folder = set_schedule(out, None if off else schedule_of(every, cron))
     when = f"every {every}" if every else f"at {cron} (UTC)"

@@ -12,7 +12,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.server.events.schemas.automations import AutomationCore as ServerAutomation
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from deployments.automations import DEFINITIONS, apply_automations, read_automations
+from deployments.server.automations import DEFINITIONS, apply_automations, read_automations
 from rded_core.errors import InputError
 
 

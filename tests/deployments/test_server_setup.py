@@ -7,8 +7,8 @@ import pytest
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
-from deployments import server_setup
-from deployments.server_setup import client_of, current_server
+from deployments.server import setup as server_setup
+from deployments.server.setup import client_of, current_server
 from rded_core.errors import InputError, RunStopped
 
 RunCli = Callable[..., tuple[int, str, str]]

@@ -16,12 +16,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Running
 
-from deployments import stack
 from deployments.environment import PROJECT_ROOT
-from deployments.processes import MARK, Started, find_marked, start
-from deployments.schedules import schedule_of
-from deployments.server_setup import WORKER_LABEL, client_of, create_pool, end_runs, is_healthy
-from deployments.stack_state import Stack, environment_of, read_stack, with_driver, write_stack
+from deployments.server import stack
+from deployments.server.processes import MARK, Started, find_marked, start
+from deployments.server.schedules import schedule_of
+from deployments.server.setup import WORKER_LABEL, client_of, create_pool, end_runs, is_healthy
+from deployments.server.state import Stack, environment_of, read_stack, with_driver, write_stack
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError, RunStopped
 

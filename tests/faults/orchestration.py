@@ -18,9 +18,9 @@ from uuid import UUID
 import psutil
 
 from deployments.environment import PROJECT_ROOT
-from deployments.processes import Started
-from deployments.server_setup import client_of, is_healthy
-from deployments.stack_state import Stack, read_stack, write_stack
+from deployments.server.processes import Started
+from deployments.server.setup import client_of, is_healthy
+from deployments.server.state import Stack, read_stack, write_stack
 
 LIMIT_S = 600.0
 ROWS_WITHIN_S = 60.0

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from deployments.environment import PROJECT_ROOT
-from deployments.stack_state import read_stack, server_auth
+from deployments.server.state import read_stack, server_auth
 from rded_core.errors import InputError, RunStopped
 from tasks.gpu_slot import GPU_LIMIT
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.processes import MARK, Started
+from deployments.server.processes import MARK, Started
 from rded_core.errors import InputError
 from rded_core.io.files import write_text
 

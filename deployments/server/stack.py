@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import psutil
 
-from deployments.processes import Started, find_marked, kill, start, stop
-from deployments.server_setup import (
+from deployments.server.processes import Started, find_marked, kill, start, stop
+from deployments.server.setup import (
     apply_deployments,
     client_of,
     create_pool,
@@ -25,7 +25,7 @@ from deployments.server_setup import (
     is_online,
     runs_under_way,
 )
-from deployments.stack_state import (
+from deployments.server.state import (
     SERVER_AUTH,
     Stack,
     environment_of,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from deployments.server_setup import current_server
+from deployments.server.setup import current_server
 from rded_core.errors import InputError
 from rded_core.io.run_records import find_run
 from rded_core.io.storage import is_url

@@ -1,0 +1,1 @@
+"""The local stack of `rded up`: server, worker, schedules and automations."""
