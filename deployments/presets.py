@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.config.distill import DistillConfig
+from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config.train_observer import TrainObserverConfig
 
 DEMO_NETWORK = "convnet3"
 

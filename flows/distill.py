@@ -6,8 +6,8 @@ from prefect import flow
 
 from flows.fan_out import each, once
 from flows.forms import DistillForm
-from rded_core.choices import RedoWord
-from rded_core.config import Rerun
+from rded_core.config.choices import RedoWord
+from rded_core.config.distill import Rerun
 from tasks.candidates import check_rejected, draw_candidates
 from tasks.label_choice import choose_labels
 from tasks.label_codecs import require_codec

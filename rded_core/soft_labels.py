@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.choices import LABEL_CODECS
+from rded_core.config.choices import LABEL_CODECS
 from rded_core.errors import InputError
 from rded_core.quantisation import (
     NOT_HELD,

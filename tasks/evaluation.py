@@ -4,7 +4,8 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.config.distill import DistillConfig
+from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import require_writable

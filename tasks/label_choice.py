@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rded_core.config.sizes import parse_size
 from rded_core.io.label_choices import (
     LabelSample,
     choose_labels_within,
@@ -18,7 +19,6 @@ from rded_core.io.manifest import Record
 from rded_core.io.parallel import one_torch_thread
 from rded_core.io.soft_label_tables import LabelledBatch
 from rded_core.last_layer import SplitNetwork
-from rded_core.sizes import parse_size
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher

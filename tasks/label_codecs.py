@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device import resolve_device
 from rded_core.last_layer import SplitNetwork, split_last_layer

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rded_core.canvas import CanvasNetwork
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.errors import RunStopped
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
 from rded_core.io.device_scoring import DeviceScorer

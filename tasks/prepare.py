@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.choices import Redo
-from rded_core.config import DistillConfig, Rerun
+from rded_core.config.choices import Redo
+from rded_core.config.distill import DistillConfig, Rerun
 from rded_core.errors import InputError
 from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device_jpegs import require_jpeg_decoder

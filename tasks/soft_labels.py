@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.files import file_stamp
 from rded_core.io.labelling import TeacherPasses
 from rded_core.io.manifest import Record, digest_of

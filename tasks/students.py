@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rded_core.config import EvaluateConfig
+from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items
 from rded_core.io.device import num_available_cores, resolve_device

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.config import TrainObserverConfig
+from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items, training_batches
 from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rded_core.config.fields import field_help
 from rded_core.errors import InputError
-from rded_core.fields import field_help
 
 ALIASES: dict[str, list[str]] = {"out": ["-o"], "config": ["-c"]}
 

@@ -5,7 +5,9 @@ The stages check in full.
 
 from pathlib import Path
 
-from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
+from rded_core.config.distill import DistillConfig, Rerun
+from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.class_folders import require_classes
 from rded_core.io.dataset_files import find_sums

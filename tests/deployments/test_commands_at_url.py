@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.mirrors import copies
 from rded_core.io.remote_locks import only_writer_at
 

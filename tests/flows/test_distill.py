@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn import functional
 
 from rded_core.canvas import CanvasNetwork
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.observers import open_observer
 from rded_core.io.paths import DatasetFolder

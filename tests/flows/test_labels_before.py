@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.manifest import read_record, write_record
 from rded_core.io.paths import RunFolder
 

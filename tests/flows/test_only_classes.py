@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from rded_core.config import DistillConfig, EvaluateConfig, Rerun
+from rded_core.config.distill import DistillConfig, Rerun
+from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.findings import Findings
 from rded_core.io.paths import RunFolder, class_unit

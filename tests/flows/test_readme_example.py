@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.paths import DatasetFolder
 from rded_core.losses import kl_at_temperature

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.config.distill import DistillConfig
+from rded_core.config.evaluate import EvaluateConfig
 from rded_core.io.findings import Findings
 from rded_core.io.forgotten import Forgotten, write_forgotten
 from rded_core.io.paths import RunFolder

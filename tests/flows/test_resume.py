@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flows.distill import distill
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.forgotten import Forgotten, write_forgotten
 from rded_core.io.images import RejectedImage

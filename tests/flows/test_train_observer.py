@@ -9,7 +9,7 @@ import torch
 
 import tasks.train_observer as train_module
 from flows.train_observer import train_observer
-from rded_core.config import TrainObserverConfig
+from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io import checkpoints
 from rded_core.io.observers import open_observer

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset_card import write_sums
 from rded_core.io.findings import Fault
 from rded_core.io.paths import DatasetFolder

@@ -2,8 +2,8 @@
 
 import pytest
 
+from rded_core.config.sizes import parse_size
 from rded_core.errors import InputError
-from rded_core.sizes import parse_size
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.choices import LABEL_CODECS
+from rded_core.config.choices import LABEL_CODECS
 from rded_core.errors import InputError
 from rded_core.quantisation import pack_halves, quantise_rows, restore_rows, unpack_halves
 from rded_core.seeds import counter_generator

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.manifest import Record
 from rded_core.io.paths import class_unit
 from rded_core.io.sources import SourceItem

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rded_core.config import DistillConfig
+from rded_core.config.distill import DistillConfig
 from rded_core.io.files import file_digest
 from rded_core.io.findings import Findings
 from rded_core.io.manifest import read_record, seal, write_record

@@ -9,7 +9,9 @@ import torch
 import tasks.observe
 import tasks.students
 import tasks.train_observer
-from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
+from rded_core.config.distill import DistillConfig
+from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.distilled import DistilledDataset
 from rded_core.io.paths import DatasetFolder, RunFolder

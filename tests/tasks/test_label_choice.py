@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rded_core.config import DistillConfig, EvaluateConfig
+from rded_core.config.distill import DistillConfig
+from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.manifest import read_record
 from rded_core.io.paths import DatasetFolder, RunFolder

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from torch import nn
 
-from rded_core.choices import Redo
+from rded_core.config.choices import Redo
 from rded_core.io import manifest
 from rded_core.networks import build_network
 from tests.flows.reuse.changes import (

@@ -6,33 +6,24 @@ The ``Attributes`` section of each class is the help text of its flag and of its
 from dataclasses import dataclass
 from typing import Annotated, get_args
 
-from rded_core.choices import (
-    Control,
+from rded_core.config.bounds import ABOVE_ZERO, AreaShare, MaybePositive, Positive, Seed, Side
+from rded_core.config.choices import (
     Decoder,
     ImageFormat,
     LabelProtocolName,
     Mix,
     Precision,
-    ProtocolName,
     Redo,
     RedoWord,
     Selection,
-    StudentLoss,
     no_secret,
     one_of,
     require_codec,
 )
+from rded_core.config.fields import Bounds, check_fields
+from rded_core.config.sizes import parse_size
 from rded_core.errors import InputError
-from rded_core.fields import Bounds, check_fields
-from rded_core.sizes import parse_size
 from rded_core.wording import ShortNamed
-
-ABOVE_ZERO = Bounds(0, above=True)
-Positive = Annotated[int, Bounds(1)]
-MaybePositive = Annotated[int | None, Bounds(1)]
-Seed = Annotated[int, Bounds(0)]
-Side = Annotated[int, Bounds(8)]
-AreaShare = Annotated[float, Bounds(0, 1, above=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,98 +173,3 @@ class Rerun:
         object.__setattr__(self, "redo", tuple("label" if name == "relabel" else name for name in self.redo))
         for name in self.redo:
             one_of(get_args(Redo), redo=name)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig(ShortNamed):
-    """What one evaluation does.
-
-    Attributes:
-        dataset: a run folder of `rded distill`, or the dataset folder inside it
-        val: source of real validation images, with the same classes
-        student: the network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
-        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default the labels'
-        epochs: epochs to train; by default all recorded ones
-        seeds: students trained on each set, with seeds from 0 on
-        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without
-            scores), or none
-        looks: how often the student is measured in the last fifth of training, the last epoch among them
-        loss: what a student minimises: kl (the method's), or gift (cosine to teacher logits plus a tenth of the
-            smoothed hard label)
-        lr: peak learning rate; by default the protocol's for this student
-        extra_forward: run each batch through the student once more in training mode, as the authors' code does: it
-            moves BatchNorm's statistics
-        compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
-        workers: threads that prepare views; by default one per core
-        device: where networks run: auto, cpu, cuda, cuda:N or mps
-    """
-
-    dataset: str
-    val: str
-    student: str
-    protocol: ProtocolName | None = None
-    epochs: MaybePositive = None
-    seeds: Positive = 3
-    controls: tuple[Control, ...] = ("random",)
-    looks: Positive = 6
-    loss: StudentLoss = "kl"
-    lr: Annotated[float | None, ABOVE_ZERO] = None
-    extra_forward: bool = False
-    compile: bool = False
-    workers: MaybePositive = None
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        no_secret(dataset=self.dataset, val=self.val)
-        if unknown := sorted(set(self.controls) - {"random", "mosaic"}):
-            raise InputError(f"controls must be random, mosaic, both (random,mosaic) or none; got {unknown[0]!r}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainObserverConfig(ShortNamed):
-    """How one observer is trained.
-
-    Attributes:
-        source: labelled images to train on, in the form of `rded distill`'s source
-        arch: the network: convnet3 to convnet6, resnet18_small, or any torchvision classifier
-        val: source of validation images; by default the accuracy is not measured
-        out: file to write, ending in .safetensors
-        init: weights file to start from, of the same network; a head of another width is trained anew
-        epochs: passes over the source
-        size: side of the training images in pixels
-        batch_size: images per step
-        lr: peak learning rate of SGD with momentum
-        weight_decay: L2 penalty on matrices and kernels
-        crop_scale_min: smallest share of an image's area that a training crop may cover (sizes above 64 px)
-        flip: mirror half of the images; off for digits, text and the like
-        classes: keep only these classes (names, WordNet ids or folders, comma-separated)
-        seed: root of every random draw
-        compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
-        workers: threads that decode; by default one per core
-        device: where networks run: auto, cpu, cuda, cuda:N or mps
-    """
-
-    source: str
-    arch: str
-    out: str
-    val: str | None = None
-    init: str | None = None
-    epochs: Positive = 30
-    size: Side = 224
-    batch_size: Annotated[int, Bounds(2)] = 128
-    lr: Annotated[float, ABOVE_ZERO] = 0.1
-    weight_decay: Annotated[float, Bounds(0)] = 5e-4
-    crop_scale_min: AreaShare = 0.08
-    flip: bool = True
-    classes: tuple[str, ...] | None = None
-    seed: Seed = 0
-    compile: bool = False
-    workers: MaybePositive = None
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        no_secret(source=self.source, val=self.val, init=self.init)
-        if not self.out.endswith(".safetensors"):
-            raise InputError(f"out must end in .safetensors, got {self.out!r}")
