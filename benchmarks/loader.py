@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.losses import kl_at_temperature
 from rded_core.networks import build_network
 from rded_core.seeds import seeded_init

@@ -10,7 +10,7 @@ import timm
 import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.losses import kl_at_temperature
 
 parser = argparse.ArgumentParser(description=__doc__)

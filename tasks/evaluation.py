@@ -7,7 +7,7 @@ from typing import Any
 from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.files import require_writable
 from rded_core.io.manifest import Record, write_twins
 from rded_core.io.mirrors import as_shown

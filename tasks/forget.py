@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
 from rded_core.io.known_images import Uris, find_candidates, find_images_named, tables_of
 from rded_core.io.leftovers import units_of

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from rded_core import __version__
 from rded_core.errors import InputError
 from rded_core.io.checksums import keep_foreign, sum_checks
+from rded_core.io.dataset.images import encode_sample, read_images, read_samples
 from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
-from rded_core.io.distilled_samples import encode_sample
 from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, told_plainly
 from rded_core.io.findings import Findings
 from rded_core.io.label_choices import describe_excess
@@ -22,7 +22,6 @@ from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit,
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
 from rded_core.io.shards import Sample, write_shard
-from rded_core.io.stored_images import read_images, read_samples
 from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
 from rded_core.io.teacher_heads import write_head
 from rded_core.soft_labels import FeatureCodec

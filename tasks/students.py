@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.device import num_available_cores, resolve_device
-from rded_core.io.distilled import DistilledDataset
 from rded_core.io.files import file_digest, write_text
 from rded_core.io.manifest import (
     DamagedRecord,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.forgotten import is_forgetting, read_forgotten
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.known_images import Uris, example_uri, find_images_named

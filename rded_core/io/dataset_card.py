@@ -122,7 +122,7 @@ def loss(student_logits, teacher_logits, temperature=recipe["temperature"]):
     teacher = functional.softmax(teacher_logits / temperature, dim=1)
     return functional.kl_div(student, teacher, reduction="batchmean")
 """
-"""What README.md shows: a reader of its own, which a test holds to the one in `rded_core.io.distilled`.
+"""What README.md shows: a reader of its own, which a test holds to the one in `rded_core.io.dataset.distilled`.
 
 ``LOGITS_OF`` stands for what the dataset's codec needs.
 """

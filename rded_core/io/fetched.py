@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.dataset_files import default_cache
+from rded_core.io.dataset.files import default_cache
 from rded_core.io.files import write_atomically
 from rded_core.io.retries import ask_storage
 from rded_core.io.storage import is_url, open_filesystem, path_kind, stamp_of

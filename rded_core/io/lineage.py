@@ -14,10 +14,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from rded_core.errors import InputError
+from rded_core.io.dataset.images import REMEDY
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.shards import read_shard
-from rded_core.io.stored_images import REMEDY
 from rded_core.io.tables import LINEAGE, find_rows, read_rows
 
 NUM_NEAREST = 3

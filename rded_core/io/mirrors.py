@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from rded_core.config.choices import no_secret
 from rded_core.errors import InputError, RunStopped, first_line
-from rded_core.io.dataset_files import default_cache
+from rded_core.io.dataset.files import default_cache
 from rded_core.io.files import HOST, file_stamp, is_temporary, write_atomically
 from rded_core.io.mirror_state import Here, MirrorState, Row
 from rded_core.io.paths import RunFolder

@@ -10,7 +10,7 @@ from rded_core.config.evaluate import EvaluateConfig
 from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.class_folders import require_classes
-from rded_core.io.dataset_files import find_sums
+from rded_core.io.dataset.files import find_sums
 from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.observer_specs import require_observer_spec
 from rded_core.io.paths import RunFolder, find_dataset

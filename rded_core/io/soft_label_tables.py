@@ -16,9 +16,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rded_core.errors import InputError, first_line
+from rded_core.io.dataset.images import REMEDY
 from rded_core.io.label_columns import is_alike, read_columns, to_array
 from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
-from rded_core.io.stored_images import REMEDY
 from rded_core.io.tables import (
     SCHEMA_VERSION,
     codec_schema,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.io.distilled import DistilledDataset, RecordedBatch
+from rded_core.io.dataset.distilled import DistilledDataset, RecordedBatch
 from rded_core.io.parallel import map_ordered
 from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.label_batches import plan_batches

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
+from rded_core.io.dataset.images import REMEDY
 from rded_core.io.label_columns import read_columns, to_array
-from rded_core.io.stored_images import REMEDY
 from rded_core.io.tables import open_table, write_tables
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 
 ROOT = Path(__file__).resolve().parents[2]
 

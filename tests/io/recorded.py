@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.views import apply_views
 
 Batches = list[tuple[Tensor, Tensor]]

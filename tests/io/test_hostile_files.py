@@ -17,7 +17,7 @@ from PIL import Image
 
 from rded_core.errors import InputError
 from rded_core.io import tables
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.shards import read_shard

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
-from rded_core.io.batch_plans import require_counts
-from rded_core.io.distilled import DistilledDataset
-from rded_core.io.label_loader import LabelLoader
+from rded_core.io.dataset.batch_plan import require_counts
+from rded_core.io.dataset.distilled import DistilledDataset
+from rded_core.io.dataset.loader import LabelLoader
 from rded_core.io.weights import read_weights
 from rded_core.networks import build_network
 from tests.io.recorded import as_recorded, assert_same, whole

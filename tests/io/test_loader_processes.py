@@ -11,8 +11,8 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
-from rded_core.io.distilled import DistilledDataset
-from rded_core.io.recorded_views import RecordedViews
+from rded_core.io.dataset.distilled import DistilledDataset
+from rded_core.io.dataset.recorded_views import RecordedViews
 from tests.io.recorded import as_recorded, assert_same, whole
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io import tables
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.images import RejectedImage
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.shards import read_shard, write_shard

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rded_core.io.distilled import DistilledDataset
+from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.paths import DatasetFolder
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.protocols import find_protocol

@@ -14,7 +14,7 @@ from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.views import apply_views
 
 if TYPE_CHECKING:
-    from rded_core.io.distilled import DistilledDataset
+    from rded_core.io.dataset.distilled import DistilledDataset
 
 CPU = torch.device("cpu")
 

@@ -1,5 +1,6 @@
 """Distilled images read back from their shards."""
 
+import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.images import RejectedImage, decode_image
 from rded_core.io.paths import image_key
-from rded_core.io.shards import read_shard
+from rded_core.io.shards import Sample, read_shard
+from rded_core.io.sources import SourceClass
 
 REMEDY = "repair its run (rded repair), or fetch it again"
 
@@ -90,3 +92,13 @@ def read_class_images(tars: Mapping[int, Path]) -> StoredImages:
         for index, tar in tars.items()
         for number, (_, _, files) in enumerate(read_samples([tar]))
     )
+
+
+def encode_sample(key: str, image: dict[str, bytes], *, label: SourceClass, source_uris: list[str]) -> Sample:
+    """Adds ``.cls`` (the class index) and ``.json`` (key, class, source of each quadrant) to an encoded image."""
+    described = {"key": key, "class_index": label.index, "class_name": label.name, "source_uris": source_uris}
+    return key, {
+        **image,
+        "cls": str(label.index).encode(),
+        "json": json.dumps(described, sort_keys=True, ensure_ascii=False).encode(),
+    }

@@ -9,13 +9,13 @@ from torch import Tensor, distributed
 from torch.utils.data import Sampler
 
 from rded_core.errors import InputError
-from rded_core.io.recorded_views import RecordedViews
+from rded_core.io.dataset.recorded_views import RecordedViews
 from rded_core.seeds import counter_generator
 from rded_core.stored_epochs import stored_epoch
 from rded_core.wording import counted
 
 if TYPE_CHECKING:
-    from rded_core.io.distilled import DistilledDataset
+    from rded_core.io.dataset.distilled import DistilledDataset
 
 
 class BatchPlan(Sampler[tuple[int, Tensor]]):

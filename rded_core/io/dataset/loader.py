@@ -8,13 +8,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
-from rded_core.io.batch_plans import BatchPlan, find_rank, require_batches, require_counts
-from rded_core.io.recorded_views import CPU, Batch, RecordedViews
+from rded_core.io.dataset.batch_plan import BatchPlan, find_rank, require_batches, require_counts
+from rded_core.io.dataset.recorded_views import CPU, Batch, RecordedViews
 from rded_core.io.uploads import upload
 from rded_core.stored_epochs import count_uses, describe_uses
 
 if TYPE_CHECKING:
-    from rded_core.io.distilled import DistilledDataset
+    from rded_core.io.dataset.distilled import DistilledDataset
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The distilled dataset as users train with it: files, images, label loader."""
