@@ -29,8 +29,8 @@ from benchmarks.reference import CropEach, score_class
 from benchmarks.workload import PHOTO_PX, write_class
 from rded_core.canvas import CanvasNetwork
 from rded_core.crops import draw_crop_boxes
-from rded_core.io.device import num_available_cores, resolve_device
-from rded_core.io.device_scoring import DeviceScorer, ScoredClass
+from rded_core.io.device.devices import num_available_cores, resolve_device
+from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.images import decode_image
 from rded_core.io.parallel import one_torch_thread
 from rded_core.io.weights import Preprocessing

@@ -23,7 +23,7 @@ import torch
 from benchmarks.floors import measure_floors
 from benchmarks.job import Job
 from benchmarks.workload import PHOTO_PX, write_observer, write_workload
-from rded_core.io.device import num_available_cores
+from rded_core.io.device.devices import num_available_cores
 
 NUM_CLASSES = 10
 IMAGENET_CANDIDATES = 1000 * 300

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 
-from rded_core.io.device import find_device
+from rded_core.io.device.devices import find_device
 
 GPU_LIMIT = "gpu"
 """Prefect's global concurrency limit, which ``rded up`` creates with one slot."""

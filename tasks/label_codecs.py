@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io.device import resolve_device
+from rded_core.io.device.devices import resolve_device
 from rded_core.last_layer import SplitNetwork, split_last_layer
 from rded_core.protocols import TEMPERATURES
 from rded_core.seeds import counter_generator

@@ -11,12 +11,12 @@ from torch import nn
 from rded_core.canvas import CanvasNetwork
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import RunStopped
-from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
-from rded_core.io.device_scoring import DeviceScorer
+from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision, same_kind
+from rded_core.io.device.memory import told_if_full
+from rded_core.io.device.scoring import DeviceScorer
 from rded_core.io.fetched import local_copy
 from rded_core.io.files import file_stamp
 from rded_core.io.observers import Observer, open_observer
-from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.sources import SourceClass
 from rded_core.io.weights import Preprocessing
 from tasks.module_guard import require_may_import

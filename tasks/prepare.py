@@ -10,8 +10,8 @@ from rded_core import ALGORITHM_VERSION
 from rded_core.config.choices import Redo
 from rded_core.config.distill import DistillConfig, Rerun
 from rded_core.errors import InputError
-from rded_core.io.device import num_available_cores, resolve_device, resolve_precision
-from rded_core.io.device_jpegs import require_jpeg_decoder
+from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision
+from rded_core.io.device.jpegs import require_jpeg_decoder
 from rded_core.io.forgotten import Forgotten, read_forgotten
 from rded_core.io.locks import only_writer
 from rded_core.io.mirrors import as_shown, run_at

@@ -1,7 +1,7 @@
 """Score crops: decode each candidate, draw its boxes, score its patches with the observer.
 
 On the CPU every core takes a group of candidates from decoding to scores; on a device of its own, and in bfloat16, the
-cores decode for it (`rded_core.io.device_scoring`).
+cores decode for it (`rded_core.io.device.scoring`).
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rded_core.canvas import CanvasNetwork
 from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
-from rded_core.io.device import resolve_device, resolve_precision
-from rded_core.io.device_scoring import ScoredClass
+from rded_core.io.device.devices import resolve_device, resolve_precision
+from rded_core.io.device.scoring import ScoredClass
 from rded_core.io.images import RejectedImage, decode_image, jpeg_size
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread

@@ -7,7 +7,7 @@ from typing import Any
 
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io.device import resolve_device
+from rded_core.io.device.devices import resolve_device
 from rded_core.io.findings import Fault, Findings
 from rded_core.io.manifest import find_record
 from rded_core.io.paths import RunFolder, class_unit

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset.images import read_class_images
+from rded_core.io.device.labelling import TeacherPasses
 from rded_core.io.files import file_stamp
-from rded_core.io.labelling import TeacherPasses
 from rded_core.io.manifest import Record, digest_of
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import block_name, epoch_blocks

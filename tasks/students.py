@@ -15,7 +15,8 @@ from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.device.devices import num_available_cores, resolve_device
+from rded_core.io.device.memory import told_if_full
 from rded_core.io.files import file_digest, write_text
 from rded_core.io.manifest import (
     DamagedRecord,
@@ -27,7 +28,6 @@ from rded_core.io.manifest import (
     unit_settings,
     write_record,
 )
-from rded_core.io.out_of_memory import told_if_full
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs

@@ -15,10 +15,10 @@ from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.batches import EvaluationViews, labelled_items, training_batches
 from rded_core.io.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
-from rded_core.io.device import num_available_cores, resolve_device
+from rded_core.io.device.devices import num_available_cores, resolve_device
+from rded_core.io.device.memory import ELSEWHERE, told_if_full
 from rded_core.io.fetched import local_copy
 from rded_core.io.files import file_digest, require_new, require_writable
-from rded_core.io.out_of_memory import ELSEWHERE, told_if_full
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.weights import Preprocessing, load_matching, save_network
 from rded_core.networks import build_network

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rded_core import __version__
-from rded_core.io.device import cpu_model
+from rded_core.io.device.devices import cpu_model
 from rded_core.io.manifest import Record
 
 VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")

@@ -11,7 +11,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from deployments.environment import tidy_logs
 from rded_core.errors import InputError
-from rded_core.io.device import num_available_cores
+from rded_core.io.device.devices import num_available_cores
 
 CORES_PER_PROCESS = 4
 """Beyond so many threads of one process the interpreter's lock binds."""

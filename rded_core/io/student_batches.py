@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rded_core.io.dataset.distilled import DistilledDataset, RecordedBatch
+from rded_core.io.device.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.io.parallel import map_ordered
-from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.label_batches import plan_batches
 from rded_core.protocols import Protocol
 from rded_core.seeds import counter_generator

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rded_core.errors import InputError
-from rded_core.io import device
-from rded_core.io.device import num_available_cores, resolve_device, resolve_precision, same_kind
+from rded_core.io.device import devices as device
+from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision, same_kind
 
 
 def without_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from rded_core.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.errors import InputError
-from rded_core.io import device_decoding
-from rded_core.io.device_decoding import Packed
-from rded_core.io.device_scoring import DeviceScorer, ScoredClass
+from rded_core.io.device import decoding as device_decoding
+from rded_core.io.device.decoding import Packed
+from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.images import RejectedImage, encode_image
 from rded_core.io.weights import Preprocessing
 from rded_core.networks import build_network

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io import uploads
-from rded_core.io.labelling import Batch, TeacherPasses
+from rded_core.io.device import uploads
+from rded_core.io.device.labelling import Batch, TeacherPasses
 from rded_core.label_batches import classify_in_passes, rows_per_pass
 from rded_core.views import ViewRecipe, apply_views, draw_views, join_views
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io import out_of_memory
-from rded_core.io.fixed_shapes import RECORDING
-from rded_core.io.out_of_memory import FittingPasses, Full, attempt, release, told_if_full
+from rded_core.io.device import memory as out_of_memory
+from rded_core.io.device.graphs import RECORDING
+from rded_core.io.device.memory import FittingPasses, Full, attempt, release, told_if_full
 
 CPU = torch.device("cpu")
 TORCH_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 4.00 GiB of which 1.00 GiB"

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from rded_core.class_scores import ClassScores
 from rded_core.crops import draw_crop_boxes
 from rded_core.errors import InputError
-from rded_core.io import device_scoring
-from rded_core.io.device_scoring import DeviceScorer, ScoredClass
-from rded_core.io.fixed_shapes import FixedShape
-from rded_core.io.out_of_memory import release
+from rded_core.io.device import scoring as device_scoring
+from rded_core.io.device.graphs import FixedShape
+from rded_core.io.device.memory import release
+from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.weights import Preprocessing
 from rded_core.networks import build_network
 from rded_core.seeds import seeded_init

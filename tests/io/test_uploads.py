@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rded_core.io import uploads
-from rded_core.io.uploads import keep_on_device, take_rows, upload_views
+from rded_core.io.device import uploads
+from rded_core.io.device.uploads import keep_on_device, take_rows, upload_views
 from rded_core.views import ViewRecipe, Views, apply_views, draw_views
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from rded_core.io.checksums import read_sums
 from rded_core.io.dataset.files import open_files
 from rded_core.io.dataset.images import REMEDY, StoredImages, read_images
 from rded_core.io.dataset.loader import LabelLoader
-from rded_core.io.device import find_device
+from rded_core.io.device.devices import find_device
 from rded_core.io.files import file_digest
 from rded_core.io.manifest import DamagedRecord
 from rded_core.io.paths import DatasetFolder

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rded_core.chosen_views import choose_views
+from rded_core.io.device.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.io.soft_label_tables import EpochLabels
-from rded_core.io.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.views import apply_views
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rded_core.crops import cut_patches
-from rded_core.io.device_jpegs import decode_jpegs
+from rded_core.io.device.jpegs import decode_jpegs
 from rded_core.io.images import RejectedImage
 
 Row = TypeVar("Row")

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from rded_core.errors import InputError
-from rded_core.io.fixed_shapes import RECORDING
+from rded_core.io.device.graphs import RECORDING
 
 logger = logging.getLogger(__name__)
 

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from rded_core.canvas import CanvasNetwork
 from rded_core.class_scores import ClassScores, Network
 from rded_core.crop_batches import cut_patch_batches
-from rded_core.io.device_decoding import DECODED_TOGETHER, NOTHING, Load, Packed, Row, list_jobs, pack
-from rded_core.io.fixed_shapes import FixedShape
+from rded_core.io.device.decoding import DECODED_TOGETHER, NOTHING, Load, Packed, Row, list_jobs, pack
+from rded_core.io.device.graphs import FixedShape
+from rded_core.io.device.memory import ELSEWHERE, FittingPasses
+from rded_core.io.device.uploads import upload
 from rded_core.io.images import RejectedImage
-from rded_core.io.out_of_memory import ELSEWHERE, FittingPasses
 from rded_core.io.parallel import map_ordered
-from rded_core.io.uploads import upload
 from rded_core.io.weights import Preprocessing
 
 logger = logging.getLogger(__name__)

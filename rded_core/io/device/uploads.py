@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rded_core.io.out_of_memory import Full, attempt, release
+from rded_core.io.device.memory import Full, attempt, release
 from rded_core.views import Views
 
 logger = logging.getLogger(__name__)

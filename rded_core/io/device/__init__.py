@@ -1,0 +1,1 @@
+"""What a processor is given: memory, uploads, graphs, decoding, scoring and labelling."""
