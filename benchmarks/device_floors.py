@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from rded_core.io.images import decode_image
+from rded_core.io.formats.images import decode_image
 from rded_core.io.parallel import map_ordered
 
 MATRIX = 4096

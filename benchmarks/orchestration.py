@@ -32,7 +32,7 @@ import psutil
 from benchmarks.orchestrated_run import NUM_CLASSES
 from benchmarks.workload import photo_like
 from deployments.environment import prepare_environment
-from rded_core.io.shards import write_shard
+from rded_core.io.formats.shards import write_shard
 
 PUBLISHED_S = 420.0
 MOST_S = 0.05 * PUBLISHED_S

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from rded_core.errors import InputError
 from rded_core.io.files import REMEDY
-from rded_core.io.images import RejectedImage, read_header
-from rded_core.io.manifest import Record, digest_of
+from rded_core.io.formats.images import RejectedImage, read_header
+from rded_core.io.formats.schemas import CANDIDATES, INDEX
+from rded_core.io.formats.sealed import digest_of
+from rded_core.io.formats.shards import Sample, write_shard
+from rded_core.io.formats.tables import iterate_rows, write_rows
+from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import ClassShard, RunFolder, class_unit
-from rded_core.io.shards import Sample, write_shard
 from rded_core.io.sources import read_item
-from rded_core.io.tables import CANDIDATES, INDEX, iterate_rows, write_rows
 from rded_core.wording import counted
 from tasks.index import item_of
 from tasks.networks import num_workers

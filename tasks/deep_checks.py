@@ -17,13 +17,14 @@ import torch
 
 from rded_core.errors import InputError
 from rded_core.io.findings import Findings
-from rded_core.io.images import RejectedImage, decode_image
+from rded_core.io.formats.images import RejectedImage, decode_image
+from rded_core.io.formats.schemas import CANDIDATES, INDEX, SCORES, SELECTED
+from rded_core.io.formats.shards import read_shard
+from rded_core.io.formats.tables import read_rows
 from rded_core.io.manifest import Record, find_record
 from rded_core.io.parallel import one_torch_thread
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
-from rded_core.io.shards import read_shard
 from rded_core.io.sources import read_item
-from rded_core.io.tables import CANDIDATES, INDEX, SCORES, SELECTED, read_rows
 from rded_core.near_ties import largest_error
 from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels

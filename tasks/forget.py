@@ -6,13 +6,14 @@ from typing import Any
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
+from rded_core.io.formats.schemas import CANDIDATES, LINEAGE, SCORES
+from rded_core.io.formats.tables import read_rows
 from rded_core.io.known_images import Uris, find_candidates, find_images_named, tables_of
 from rded_core.io.leftovers import units_of
 from rded_core.io.lineage import Row
 from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.run_records import clear_traces
-from rded_core.io.tables import CANDIDATES, LINEAGE, SCORES, read_rows
 from rded_core.io.work_copies import send_now
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rded_core.config.sizes import parse_size
+from rded_core.io.formats.soft_labels import LabelledBatch
 from rded_core.io.label_choices import (
     LabelSample,
     choose_labels_within,
@@ -17,7 +18,6 @@ from rded_core.io.label_choices import (
 )
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import one_torch_thread
-from rded_core.io.soft_label_tables import LabelledBatch
 from rded_core.last_layer import SplitNetwork
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 from tasks.gpu_slot import gpu_slot

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_text
+from rded_core.io.formats.sealed import DamagedRecord, read_sealed, seal
+from rded_core.io.formats.soft_labels import LabelReader, split_batches
 from rded_core.io.leftovers import drop_unit, units_of
-from rded_core.io.manifest import DamagedRecord, Record, damaged_outputs, find_record, read_sealed, seal, what_changed
+from rded_core.io.manifest import Record, damaged_outputs, find_record, what_changed
 from rded_core.io.paths import RunFolder, image_key
 from rded_core.io.run_files import label_notes
-from rded_core.io.soft_label_tables import LabelReader, split_batches
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 from tasks.units import Unit, unit_settings

@@ -12,18 +12,21 @@ from rded_core import __version__
 from rded_core.errors import InputError
 from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset.images import encode_sample, read_images, read_samples
-from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
+from rded_core.io.dataset_card import write_croissant, write_json, write_readme
 from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, told_plainly
 from rded_core.io.findings import Findings
+from rded_core.io.formats.schemas import LINEAGE, SELECTED
+from rded_core.io.formats.sealed import digest_of
+from rded_core.io.formats.shards import Sample, write_shard
+from rded_core.io.formats.sums import write_sums
+from rded_core.io.formats.tables import read_rows, write_rows
+from rded_core.io.formats.teacher_head import write_head
 from rded_core.io.label_choices import describe_excess
-from rded_core.io.manifest import Record, digest_of
+from rded_core.io.manifest import Record
 from rded_core.io.mirrors import as_shown
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
-from rded_core.io.shards import Sample, write_shard
-from rded_core.io.tables import LINEAGE, SELECTED, read_rows, write_rows
-from rded_core.io.teacher_heads import write_head
 from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, label_codec

@@ -15,11 +15,12 @@ from rded_core.canvas import CanvasNetwork
 from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.io.device.devices import resolve_device, resolve_precision
 from rded_core.io.device.scoring import ScoredClass
-from rded_core.io.images import RejectedImage, decode_image, jpeg_size
+from rded_core.io.formats.images import RejectedImage, decode_image, jpeg_size
+from rded_core.io.formats.schemas import CANDIDATES, SCORES
+from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.paths import ClassShard, class_unit
-from rded_core.io.tables import CANDIDATES, SCORES, read_rows, write_rows
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, count_missing, read_candidate

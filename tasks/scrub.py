@@ -8,6 +8,9 @@ from typing import Any
 from rded_core.errors import InputError
 from rded_core.io.files import file_digest
 from rded_core.io.forgotten import Forgotten
+from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
+from rded_core.io.formats.shards import Sample, read_shard, write_shard
+from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.known_images import tables_of
 from rded_core.io.leftovers import drop_folder, drop_unit, units_of
 from rded_core.io.lineage import find_sources, find_uses
@@ -16,8 +19,6 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES
 from rded_core.io.run_records import clear_traces
-from rded_core.io.shards import Sample, read_shard, write_shard
-from rded_core.io.tables import CANDIDATES, SCORES, SELECTED, read_rows, write_rows
 from tasks.candidates import content_of, into_tar, member_name
 from tasks.networks import num_workers
 from tasks.prepare import RunPlan

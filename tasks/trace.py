@@ -11,7 +11,8 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.forgotten import is_forgetting, read_forgotten
-from rded_core.io.images import RejectedImage, decode_image
+from rded_core.io.formats.images import RejectedImage, decode_image
+from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.known_images import Uris, example_uri, find_images_named
 from rded_core.io.lineage import (
     TracedImage,
@@ -26,7 +27,6 @@ from rded_core.io.lineage_pictures import TracedPatch, draw_lineage, require_pic
 from rded_core.io.paths import DatasetFolder, RunFolder, class_unit, find_dataset
 from rded_core.io.run_records import read_run
 from rded_core.io.sources import SourceClass, SourceItem, open_source, read_item
-from rded_core.io.tables import CANDIDATES
 from tasks.candidates import read_candidate
 
 Row = dict[str, Any]

@@ -9,7 +9,8 @@ from prefect.states import Completed
 from rded_core import __version__
 from rded_core.config.distill import DistillConfig
 from rded_core.io.forgotten import Forgotten, is_forgetting, read_forgotten
-from rded_core.io.manifest import Record, digest_of, find_record, unit_settings, what_changed
+from rded_core.io.formats.sealed import digest_of
+from rded_core.io.manifest import Record, find_record, unit_settings, what_changed
 from rded_core.io.mirrors import as_shown, run_at
 from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES

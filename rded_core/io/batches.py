@@ -11,7 +11,7 @@ from torch import Tensor
 from rded_core.augmentation import augment_image
 from rded_core.crops import fit_centre, normalise
 from rded_core.io.device.uploads import upload
-from rded_core.io.images import RejectedImage, decode_image
+from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
 from rded_core.io.sources import Source, SourceItem, read_item
 from rded_core.io.weights import Preprocessing

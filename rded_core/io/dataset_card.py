@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rded_core.io.checksums import format_sums
 from rded_core.io.files import file_digest, write_text
+from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.label_readers import READERS, STORED, kind_of_codec
 from rded_core.io.paths import DatasetFolder
-from rded_core.io.tables import LINEAGE
 
 README = """---
 pretty_name: Distilled image classification dataset
@@ -133,11 +132,6 @@ HEAD_ROW = "\n| `teacher_head.parquet` | weight and bias of the teacher's last l
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON in the order given."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_sums(folder: DatasetFolder) -> None:
-    """Writes SHA256SUMS over every other file, in the form that ``sha256sum -c`` reads."""
-    write_text(folder.sums, format_sums({_relative(folder, path): file_digest(path) for path in folder.files()}))
 
 
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:

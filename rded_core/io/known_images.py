@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.forgotten import is_forgetting, read_begun, read_forgotten
-from rded_core.io.images import RejectedImage
+from rded_core.io.formats.images import RejectedImage
+from rded_core.io.formats.schemas import CANDIDATES, INDEX, LINEAGE
+from rded_core.io.formats.tables import find_rows, iterate_rows
 from rded_core.io.lineage import Row, find_sources, find_uses, is_sha256
 from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.run_files import unit_of
 from rded_core.io.sources import SourceItem, read_item
-from rded_core.io.tables import CANDIDATES, INDEX, LINEAGE, find_rows, iterate_rows
 
 Uris = dict[str, set[str]]
 """SHA-256 of images to the URIs under which they are known."""

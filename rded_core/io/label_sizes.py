@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
-from rded_core.io.teacher_heads import write_head
+from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
+from rded_core.io.formats.teacher_head import write_head
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 
 METADATA_BYTES = 1000

@@ -1,6 +1,5 @@
 """Manifest records: what a stage made of which inputs, so that work that is still true is not done again."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from rded_core import ALGORITHM_VERSION
 from rded_core.io.files import file_digest, write_text
+from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.wording import setting_words
 
 SHA256_CHARS = 64
@@ -41,47 +41,9 @@ class Record:
         return digest_of(self.outputs)
 
 
-class DamagedRecord(ValueError):
-    """A record, run.json or the like whose bytes are not those that were written."""
-
-
-def digest_of(value: Any) -> str:
-    """Returns the SHA-256 of a JSON value, keys sorted."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def unit_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns a unit's settings as its record holds them: as JSON reads them back, with the algorithm's version."""
     return json.loads(json.dumps({**settings, "algorithm_version": ALGORITHM_VERSION}))
-
-
-def seal(content: dict[str, Any]) -> str:
-    """Returns JSON text that holds the digest of its own content, so that any changed byte shows."""
-    return json.dumps({**content, "digest": digest_of(content)}, indent=1, ensure_ascii=False) + "\n"
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `seal` wrote, without its digest.
-
-    Raises:
-        OSError: it cannot be read.
-        DamagedRecord: a byte has changed.
-    """
-    data = path.read_bytes()
-    try:
-        content = json.loads(data.decode("utf-8"))
-        content.pop("digest")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedRecord(f"{path} is no sealed JSON: {error}") from error
-    if seal(content).encode() != data:
-        raise DamagedRecord(f"{path} has changed since it was written")
-    return content
-
-
-def write_twins(first: Path, copy: Path, content: dict[str, Any]) -> None:
-    """Writes sealed JSON and a copy of it, the copy first, so that one can be mended from the other."""
-    for path in (copy, first):
-        write_text(path, seal(content))
 
 
 def write_record(path: Path, record: Record) -> None:

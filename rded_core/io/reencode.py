@@ -11,7 +11,7 @@ import torch
 
 from rded_core import __version__
 from rded_core.errors import InputError
-from rded_core.io.dataset_card import write_croissant, write_json, write_readme, write_sums
+from rded_core.io.dataset_card import write_croissant, write_json, write_readme
 from rded_core.io.files import (
     link_or_copy,
     remove_abandoned,
@@ -21,6 +21,8 @@ from rded_core.io.files import (
     told_plainly,
     write_text,
 )
+from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
+from rded_core.io.formats.sums import write_sums
 from rded_core.io.label_choices import (
     LabelSample,
     choose_labels_within,
@@ -32,7 +34,6 @@ from rded_core.io.label_choices import (
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, epoch_blocks
 from rded_core.io.report import describe_labels
 from rded_core.io.run_records import holds_run
-from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes

@@ -15,7 +15,8 @@ from rded_core.io.files import (
     told_plainly,
     write_text,
 )
-from rded_core.io.manifest import DamagedRecord, Record, digest_of, find_record, read_sealed, seal
+from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
+from rded_core.io.manifest import Record, find_record
 from rded_core.io.paths import STAGES, RunFolder
 from rded_core.io.storage import is_url
 

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.checksums import read_sums
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.images import REMEDY, read_samples
 from rded_core.io.findings import Findings
-from rded_core.io.manifest import DamagedRecord
-from rded_core.io.paths import find_dataset
-from rded_core.io.soft_label_tables import (
+from rded_core.io.formats.sealed import DamagedRecord
+from rded_core.io.formats.soft_labels import (
     EPOCHS_PER_FILE,
     EpochLabels,
     LabelledBatch,
@@ -26,7 +24,9 @@ from rded_core.io.soft_label_tables import (
     find_table,
     split_batches,
 )
-from rded_core.io.tables import table_metadata
+from rded_core.io.formats.sums import read_sums
+from rded_core.io.formats.tables import table_metadata
+from rded_core.io.paths import find_dataset
 from rded_core.soft_labels import FeatureCodec
 
 

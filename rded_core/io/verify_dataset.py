@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from rded_core.errors import InputError
-from rded_core.io.checksums import read_sums, sum_checks
+from rded_core.io.checksums import sum_checks
 from rded_core.io.findings import Check, Findings
+from rded_core.io.formats.schemas import LINEAGE
+from rded_core.io.formats.shards import read_shard
+from rded_core.io.formats.sums import read_sums
 from rded_core.io.paths import DatasetFolder
-from rded_core.io.shards import read_shard
-from rded_core.io.tables import LINEAGE
 from rded_core.io.verify_tables import check_label_table, check_schema, missing_epochs
 
 UNREADABLE = (

@@ -10,8 +10,9 @@ from rded_core.errors import InputError
 from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
 from rded_core.io.forgotten import how_to_forget_again, is_forgetting, read_begun
+from rded_core.io.formats.sealed import DamagedRecord, read_sealed
 from rded_core.io.locks import holds
-from rded_core.io.manifest import DamagedRecord, Record, find_record, read_record, read_sealed
+from rded_core.io.manifest import Record, find_record, read_record
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
 from rded_core.io.run_files import (
     CLASS_STAGES,

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rded_core.io.manifest import digest_of
+from rded_core.io.formats.label_faults import _numbers, label_faults, view_faults
+from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_label_schema
+from rded_core.io.formats.sealed import digest_of
+from rded_core.io.formats.tables import table_metadata
 from rded_core.io.paths import block_name, block_of
-from rded_core.io.tables import SCHEMA_VERSION, codec_schema, soft_label_schema, table_metadata
 
 
 def check_schema(path: Path, schema: pa.Schema) -> pq.ParquetFile:
@@ -81,42 +82,3 @@ def _check_epoch(
     if _numbers(table, "class_index").tolist() != [class_of[key] for key in named]:
         yield "rows of another class than their image"
     yield from view_faults(table, factor=recipe["views"]["factor"], size=recipe["size"])
-
-
-def label_faults(table: pa.Table, own: pa.Schema) -> Iterator[str]:
-    """Says so where labels, stored in the columns of `own`, are not finite."""
-    if not all(np.isfinite(_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
-        yield "labels that are not finite"
-
-
-def view_faults(table: pa.Table, *, factor: int, size: int) -> Iterator[str]:
-    """Says which parameters of views no view of images of `factor` squared cells and `size` px can have."""
-    batch, position = _numbers(table, "batch"), _numbers(table, "position")
-    _, first, sizes = np.unique(batch, return_index=True, return_counts=True)
-    if (np.diff(batch) < 0).any() or (position != np.arange(len(batch)) - np.repeat(first, sizes)).any():
-        yield "rows that are not in the order of batch and position"
-        return
-    mix = _numbers(table, "mix_position")
-    if (mix < 0).any() or (mix >= np.repeat(sizes, sizes)).any():
-        yield "a partner outside its batch"
-    for name in ("column_order", "row_order"):
-        order = _numbers(table, name).reshape(-1, factor)
-        if len(order) != table.num_rows or (np.sort(order, axis=1) != np.arange(factor)).any():
-            yield f"a {name} that is no permutation of {factor} cells"
-    for box in ("crop", "mix"):
-        for start, length in (("top", "height"), ("left", "width")):
-            low, extent = _numbers(table, f"{box}_{start}"), _numbers(table, f"{box}_{length}")
-            if (low < 0).any() or (extent < (box == "crop")).any() or (low + extent > size).any():
-                yield f"a {box} box outside the image"
-
-
-def _is_float(kind: pa.DataType) -> bool:
-    """Tells whether a column holds floats, or lists of them."""
-    return pa.types.is_floating(kind.value_type if pa.types.is_fixed_size_list(kind) else kind)
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """Returns a column, or the elements of a column of lists, as an array."""
-    column = table[name].combine_chunks()
-    is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
-    return np.asarray((column.flatten() if is_list else column).to_numpy(zero_copy_only=False))

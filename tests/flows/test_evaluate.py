@@ -12,7 +12,7 @@ from flows.evaluate import evaluate
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.files import swap_folder
-from rded_core.io.manifest import read_sealed
+from rded_core.io.formats.sealed import read_sealed
 from rded_core.io.paths import class_unit
 from tasks import students
 

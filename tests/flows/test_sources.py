@@ -14,7 +14,7 @@ from flows.distill import distill
 from rded_core.config.distill import DistillConfig
 from rded_core.crops import centre_box
 from rded_core.errors import InputError
-from rded_core.io.shards import read_shard, write_shard
+from rded_core.io.formats.shards import read_shard, write_shard
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]

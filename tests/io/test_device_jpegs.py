@@ -11,7 +11,7 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.device import jpegs as device_jpegs
 from rded_core.io.device.jpegs import decode_jpegs, require_jpeg_decoder
-from rded_core.io.images import RejectedImage, decode_image, jpeg_size
+from rded_core.io.formats.images import RejectedImage, decode_image, jpeg_size
 
 CPU = torch.device("cpu")
 

@@ -11,10 +11,10 @@ from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.images import encode_sample, read_images
 from rded_core.io.dataset_card import write_json
-from rded_core.io.images import encode_image
+from rded_core.io.formats.images import encode_image
+from rded_core.io.formats.shards import Sample, read_shard, write_shard
+from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
-from rded_core.io.shards import Sample, read_shard, write_shard
-from rded_core.io.soft_label_tables import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.sources.base import name_classes
 from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, draw_views

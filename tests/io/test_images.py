@@ -14,8 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rded_core.io import images
-from rded_core.io.images import IMAGE_FORMATS, RejectedImage, decode_image, encode_image, image_suffix, read_header
+from rded_core.io.formats import images
+from rded_core.io.formats.images import (
+    IMAGE_FORMATS,
+    RejectedImage,
+    decode_image,
+    encode_image,
+    image_suffix,
+    read_header,
+)
 
 REASONS = {"empty", "not_an_image", "truncated", "too_many_pixels", "missing"}
 

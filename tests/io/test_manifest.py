@@ -9,16 +9,13 @@ import pytest
 from rded_core import ALGORITHM_VERSION
 from rded_core.io import manifest
 from rded_core.io.files import file_digest
+from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.manifest import (
     NEW,
-    DamagedRecord,
     Record,
     damaged_outputs,
-    digest_of,
     find_record,
     read_record,
-    read_sealed,
-    seal,
     unit_settings,
     what_changed,
     write_record,

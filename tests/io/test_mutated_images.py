@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rded_core.io.images import READ_FORMATS, RejectedImage, decode_image, jpeg_size, read_header
+from rded_core.io.formats.images import READ_FORMATS, RejectedImage, decode_image, jpeg_size, read_header
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 

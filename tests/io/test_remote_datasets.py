@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from rded_core.errors import InputError
-from rded_core.io.checksums import format_sums
 from rded_core.io.dataset import files as dataset_files
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.loader import LabelLoader
-from rded_core.io.dataset_card import write_sums
+from rded_core.io.formats.sums import format_sums, write_sums
 from rded_core.io.paths import DatasetFolder
 
 TABLES = ["soft_labels/epochs-000000-000009.parquet", "soft_labels/epochs-000010-000011.parquet"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from rded_core.io.shards import Sample, read_shard, write_shard
+from rded_core.io.formats.shards import Sample, read_shard, write_shard
 
 SAMPLES: list[Sample] = [
     ("c00000_i00000", {"jpg": b"\xff\xd8 one", "cls": b"0", "json": b'{"a": 1}'}),

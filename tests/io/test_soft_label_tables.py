@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.soft_label_tables import LabelledBatch, LabelReader, split_batches, write_soft_labels
+from rded_core.io.formats.soft_labels import LabelledBatch, LabelReader, split_batches, write_soft_labels
 from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, Views, draw_views
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage
+from rded_core.io.formats.images import RejectedImage
 from rded_core.io.sources import Source, open_source, read_item
 
 

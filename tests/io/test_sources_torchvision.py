@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 
 from rded_core.errors import InputError
-from rded_core.io.images import decode_image
+from rded_core.io.formats.images import decode_image
 from rded_core.io.sources import open_source, read_item
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage
-from rded_core.io.shards import write_shard
+from rded_core.io.formats.images import RejectedImage
+from rded_core.io.formats.shards import write_shard
 from rded_core.io.sources import Source, open_source, read_item
 
 

@@ -9,21 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.tables import (
-    CANDIDATES,
-    INDEX,
-    LINEAGE,
-    SCORES,
-    SELECTED,
-    codec_schema,
-    iterate_rows,
-    open_table,
-    read_rows,
-    soft_label_schema,
-    write_columns,
-    write_rows,
-    write_tables,
-)
+from rded_core.io.formats.schemas import CANDIDATES, INDEX, LINEAGE, SCORES, SELECTED, codec_schema, soft_label_schema
+from rded_core.io.formats.tables import iterate_rows, open_table, read_rows, write_columns, write_rows, write_tables
 
 _BOX = ("top", "left", "height", "width")
 LINEAGE_COLUMNS = {

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.dataset_card import write_sums
 from rded_core.io.findings import Fault
+from rded_core.io.formats.shards import Sample, read_shard, write_shard
+from rded_core.io.formats.sums import write_sums
 from rded_core.io.paths import DatasetFolder
-from rded_core.io.shards import Sample, read_shard, write_shard
 from tasks.checks import check_files
 
 LABELS = "soft_labels/epochs-000000-000001.parquet"

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from rded_core.chosen_views import choose_views
 from rded_core.io.device.uploads import keep_on_device, take_rows, upload, upload_views
-from rded_core.io.soft_label_tables import EpochLabels
+from rded_core.io.formats.soft_labels import EpochLabels
 from rded_core.views import apply_views
 
 if TYPE_CHECKING:

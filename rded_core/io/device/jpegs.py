@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage, decode_image, encode_image
+from rded_core.io.formats.images import RejectedImage, decode_image, encode_image
 
 logger = logging.getLogger(__name__)
 

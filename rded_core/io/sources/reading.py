@@ -1,7 +1,7 @@
 """Read one item of any source: what it needs to know is in the item."""
 
 from rded_core.errors import InputError
-from rded_core.io.images import RejectedImage
+from rded_core.io.formats.images import RejectedImage
 from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.parquet_files import read_parquet_row
 from rded_core.io.sources.torchvision_sets import read_torchvision_row

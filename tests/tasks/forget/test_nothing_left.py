@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rded_core.io.forgotten import read_forgotten
-from rded_core.io.images import RejectedImage
+from rded_core.io.formats.images import RejectedImage
 from rded_core.io.paths import RunFolder
 from tasks.candidates import read_candidate
 from tests.tasks.forget.runs import (

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.images import REMEDY
-from rded_core.io.label_columns import read_columns, to_array
-from rded_core.io.tables import open_table, write_tables
+from rded_core.io.formats.label_columns import read_columns, to_array
+from rded_core.io.formats.tables import open_table, write_tables
 
 
 def write_head(path: Path, weight: Tensor, bias: Tensor) -> None:

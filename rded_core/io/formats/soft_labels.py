@@ -17,17 +17,11 @@ from torch import Tensor
 
 from rded_core.errors import InputError, first_line
 from rded_core.io.dataset.images import REMEDY
-from rded_core.io.label_columns import is_alike, read_columns, to_array
+from rded_core.io.formats.label_columns import is_alike, read_columns, to_array
+from rded_core.io.formats.label_faults import label_faults, view_faults
+from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_label_schema
+from rded_core.io.formats.tables import open_table, table_metadata, write_tables
 from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
-from rded_core.io.tables import (
-    SCHEMA_VERSION,
-    codec_schema,
-    open_table,
-    soft_label_schema,
-    table_metadata,
-    write_tables,
-)
-from rded_core.io.verify_tables import label_faults, view_faults
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 

@@ -1,0 +1,1 @@
+"""One file per encoding: images, tar shards, Parquet tables, sealed JSON, checksums."""
