@@ -9,13 +9,7 @@ from torch.nn import functional
 
 from rded_core.config.sizes import parse_size
 from rded_core.io.formats.soft_labels import LabelledBatch
-from rded_core.io.label_choices import (
-    LabelSample,
-    choose_labels_within,
-    describe_choices,
-    list_codecs,
-    sample_epochs,
-)
+from rded_core.io.labels.choices import LabelSample, choose_labels_within, describe_choices, list_codecs, sample_epochs
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import one_torch_thread
 from rded_core.last_layer import SplitNetwork

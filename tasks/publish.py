@@ -21,7 +21,7 @@ from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.formats.teacher_head import write_head
-from rded_core.io.label_choices import describe_excess
+from rded_core.io.labels.choices import describe_excess
 from rded_core.io.manifest import Record
 from rded_core.io.mirrors import as_shown
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key

@@ -81,7 +81,7 @@ def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | Non
     with folder_to_read(directory) as directory:
         find_dataset(directory)  # before torch is imported
         from deployments.cli.label_reports import describe_new
-        from rded_core.io.reencode import reencode
+        from rded_core.io.labels.reencode import reencode
 
         record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
     before = record["before"]

@@ -134,7 +134,7 @@ def test_no_dataset_and_a_damaged_one_are_one_line(finished: Path, tmp_path: Pat
 
 def test_prefect_is_not_started() -> None:
     code = (
-        "import sys; import deployments.cli.main, deployments.cli.label_reports, rded_core.io.reencode;"
+        "import sys; import deployments.cli.main, deployments.cli.label_reports, rded_core.io.labels.reencode;"
         "assert 'prefect' not in sys.modules, 'slow to start'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -13,13 +13,13 @@ import torch
 from deployments.cli.label_reports import describe_new
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io import reencode as reencode_module
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.label_choices import describe_excess
-from rded_core.io.label_description import OVERHEAD, count_bytes, describe, show_views
+from rded_core.io.labels import reencode as reencode_module
+from rded_core.io.labels.choices import describe_excess
+from rded_core.io.labels.description import OVERHEAD, count_bytes, describe, show_views
+from rded_core.io.labels.reencode import reencode
+from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.paths import DatasetFolder
-from rded_core.io.reencode import reencode
-from rded_core.io.stored_labels import StoredLabels
 from tasks.checks import check_files
 
 Published = dict[str, Path]

@@ -26,7 +26,7 @@ BUDGET = "15kB"
 
 @pytest.fixture(autouse=True)
 def _small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rded_core.io.label_choices.SAMPLE_VIEWS", 60)
+    monkeypatch.setattr("rded_core.io.labels.choices.SAMPLE_VIEWS", 60)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch
-from rded_core.io.label_sizes import measure_bytes
+from rded_core.io.labels.sizes import measure_bytes
 from rded_core.label_budget import CodecMeasure, best_choice, divergence, list_choices, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded
 

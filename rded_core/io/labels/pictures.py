@@ -5,7 +5,7 @@ from math import log
 
 from PIL import Image, ImageDraw, ImageFont
 
-from rded_core.io.label_description import LabelDescription, ShownView
+from rded_core.io.labels.description import LabelDescription, ShownView
 
 MAX_CLASSES = 20
 TOP = 3

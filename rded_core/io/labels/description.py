@@ -11,7 +11,7 @@ from torch import Tensor
 from rded_core.chosen_views import choose_views
 from rded_core.io.dataset.images import StoredImages, read_samples, sample_image, stack_images
 from rded_core.io.formats.soft_labels import EpochLabels, columns_of
-from rded_core.io.stored_labels import StoredLabels
+from rded_core.io.labels.stored import StoredLabels
 from rded_core.label_summary import ClassSums, shown_class, sum_by_class
 from rded_core.views import apply_views, partner_share
 

@@ -23,7 +23,7 @@ from rded_core.io.files import (
 )
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.formats.sums import write_sums
-from rded_core.io.label_choices import (
+from rded_core.io.labels.choices import (
     LabelSample,
     choose_labels_within,
     describe_choices,
@@ -31,10 +31,10 @@ from rded_core.io.label_choices import (
     list_codecs,
     sample_epochs,
 )
+from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.paths import DatasetFolder, RunFolder, block_name, epoch_blocks
 from rded_core.io.report import describe_labels
 from rded_core.io.run_records import holds_run
-from rded_core.io.stored_labels import StoredLabels
 from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes
 

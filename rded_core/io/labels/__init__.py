@@ -1,0 +1,1 @@
+"""The `rded labels` command's work: describe, choose and re-encode stored labels."""
