@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import torch
 
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, LabelReader, write_soft_labels
+from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.parallel import one_torch_thread
-from rded_core.io.paths import block_name, epoch_blocks
 from rded_core.label_batches import plan_batches
 from rded_core.seeds import counter_generator
 from rded_core.soft_labels import Codec, find_codec

@@ -14,9 +14,10 @@ from rded_core.io.formats.schemas import CANDIDATES, INDEX
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import iterate_rows, write_rows
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered
-from rded_core.io.paths import ClassShard, RunFolder, class_unit
 from rded_core.io.sources import read_item
 from rded_core.wording import counted
 from tasks.index import item_of

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 from rded_core.errors import InputError
 from rded_core.io.findings import Findings
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.locks import find_writer
 from rded_core.io.marks import Mark, mark_of
-from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.run_records import holds_run
 from rded_core.io.verify_dataset import dataset_checks
 from rded_core.io.verify_run import run_checks

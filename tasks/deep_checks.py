@@ -21,9 +21,11 @@ from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.schemas import CANDIDATES, INDEX, SCORES, SELECTED
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.formats.tables import read_rows
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import class_unit
 from rded_core.io.manifest import Record, find_record
 from rded_core.io.parallel import one_torch_thread
-from rded_core.io.paths import DatasetFolder, RunFolder, class_unit
 from rded_core.io.sources import read_item
 from rded_core.near_ties import largest_error
 from tasks.checks import unwritten

@@ -7,8 +7,9 @@ from rded_core.errors import InputError
 from rded_core.io.formats.schemas import INDEX
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import read_rows, write_columns
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import class_unit
 from rded_core.io.manifest import find_record
-from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.run_files import stage_records
 from rded_core.io.sources import Source, SourceItem
 from rded_core.seeds import counter_seeds

@@ -13,10 +13,11 @@ from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device.jpegs import require_jpeg_decoder
 from rded_core.io.forgotten import Forgotten, read_forgotten
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import class_shards
 from rded_core.io.locks import only_writer
 from rded_core.io.mirrors import as_shown, run_at
 from rded_core.io.observers import Observer
-from rded_core.io.paths import RunFolder, class_shards
 from rded_core.io.remote_locks import held_token
 from rded_core.io.run_records import (
     clear_leftovers,

@@ -22,9 +22,11 @@ from rded_core.io.formats.sums import write_sums
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.formats.teacher_head import write_head
 from rded_core.io.labels.choices import describe_excess
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import block_name, class_unit, image_key
 from rded_core.io.manifest import Record
 from rded_core.io.mirrors import as_shown
-from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit, image_key
 from rded_core.io.pictures import MAX_ROWS
 from rded_core.io.report import write_report
 from rded_core.soft_labels import FeatureCodec

@@ -9,8 +9,9 @@ from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import resolve_device
 from rded_core.io.findings import Fault, Findings
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import class_unit
 from rded_core.io.manifest import find_record
-from rded_core.io.paths import RunFolder, class_unit
 from rded_core.io.run_files import CLASS_STAGES, record_beside, twins
 from rded_core.io.run_records import is_published_as, read_run, run_identity
 from rded_core.io.sources import Source, SourceClass, open_source

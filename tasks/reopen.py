@@ -10,9 +10,10 @@ from torch import nn
 
 from rded_core.errors import InputError
 from rded_core.io.forgotten import Forgotten
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.manifest import find_record
 from rded_core.io.observers import Observer
-from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.run_records import is_published_as, read_run
 from rded_core.io.sources import Source, SourceClass
 from rded_core.io.weights import Preprocessing

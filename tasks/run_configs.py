@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.run_records import read_run
 
 

@@ -15,9 +15,9 @@ from rded_core.io.formats.images import RejectedImage, decode_image, encode_imag
 from rded_core.io.formats.schemas import CANDIDATES, SELECTED
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import read_rows
+from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
-from rded_core.io.paths import ClassShard, class_unit
 from rded_core.squeeze import cell_shapes, tile_patches
 from tasks.candidates import Rejected, read_candidate
 from tasks.networks import num_workers

@@ -19,8 +19,9 @@ from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.memory import told_if_full
 from rded_core.io.files import file_digest, write_text
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.manifest import Record, find_record, unit_settings, write_record
-from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.io.weights import Preprocessing

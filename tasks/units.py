@@ -11,6 +11,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 
 from rded_core.io.files import file_digest, told_plainly
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.manifest import (
     NEW,
     Record,
@@ -22,7 +23,6 @@ from rded_core.io.manifest import (
 )
 from rded_core.io.mirrors import as_shown
 from rded_core.io.parallel import map_ordered
-from rded_core.io.paths import RunFolder
 from tasks.progress import run_logger
 
 STAGE_WORDS = {

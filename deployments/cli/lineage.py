@@ -7,7 +7,7 @@ import typer
 
 from deployments.environment import tell_start
 from rded_core.errors import InputError
-from rded_core.io.paths import find_dataset
+from rded_core.io.layout.run import find_dataset
 from rded_core.io.picture_formats import require_picture_ending
 from rded_core.io.work_copies import folder_to_read, run_to_change
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.environment import tell_start
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.mirrors import as_shown
-from rded_core.io.paths import RunFolder
 from rded_core.summaries import format_size
 from rded_core.wording import counted
 

@@ -7,7 +7,7 @@ from rded_core.io.files import is_temporary, link_or_copy
 from rded_core.io.findings import Check, FaultKind, Findings
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.sums import read_sums
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 
 
 def sum_checks(folder: DatasetFolder, expected: str | None = None) -> list[Check]:

@@ -7,7 +7,7 @@ from typing import Any
 from rded_core.io.files import file_digest, write_text
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.label_readers import READERS, STORED, kind_of_codec
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder, _relative
 
 README = """---
 pretty_name: Distilled image classification dataset
@@ -218,10 +218,6 @@ _CONTEXT = {
     "recordSet": "cr:recordSet",
     "source": "cr:source",
 }
-
-
-def _relative(folder: DatasetFolder, path: Path) -> str:
-    return path.relative_to(folder.root).as_posix()
 
 
 def _file_object(folder: DatasetFolder, relative: str, encoding: str) -> dict[str, Any]:

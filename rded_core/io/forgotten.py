@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rded_core.errors import InputError
 from rded_core.io.files import told_plainly, write_text
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.run_files import unit_of
 
 

@@ -14,12 +14,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.dataset.images import REMEDY
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.formats.tables import find_rows, read_rows
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 
 NUM_NEAREST = 3
 """Keys that are offered for one that is not there."""

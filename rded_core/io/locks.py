@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from rded_core.errors import InputError
 from rded_core.io.files import REMEDY, require_writable
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.secrets import mask_secrets
 
 POLL_S = 1.0

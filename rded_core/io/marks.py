@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rded_core.io.files import file_digest
-from rded_core.io.paths import STAGES, RunFolder
+from rded_core.io.layout.run import STAGES, RunFolder
 
 Mark = dict[Path, object]
 

@@ -16,8 +16,8 @@ from rded_core.config.choices import no_secret
 from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.dataset.files import default_cache
 from rded_core.io.files import HOST, file_stamp, is_temporary, write_atomically
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.mirror_state import Here, MirrorState, Row
-from rded_core.io.paths import RunFolder
 from rded_core.io.remote_locks import require_held
 from rded_core.io.retries import ask_storage
 from rded_core.io.sent_files import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside

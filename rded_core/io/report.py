@@ -6,7 +6,7 @@ from typing import Any
 
 from rded_core.io.dataset.images import StoredImages
 from rded_core.io.files import write_atomically, write_text
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.pictures import MAX_COLUMNS, MAX_ROWS, contact_sheet, histogram_svg
 
 STYLE = """

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from rded_core.io.files import is_temporary
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
 
 CLASS_STAGES = ("index", "candidates", "realism", "selection", "squeeze")
 """Stages with one record a class."""

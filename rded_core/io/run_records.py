@@ -16,8 +16,8 @@ from rded_core.io.files import (
     write_text,
 )
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
+from rded_core.io.layout.run import STAGES, RunFolder
 from rded_core.io.manifest import Record, find_record
-from rded_core.io.paths import STAGES, RunFolder
 from rded_core.io.storage import is_url
 
 NEUTRAL_FIELDS = {

@@ -5,7 +5,9 @@ from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 
-from rded_core.io.paths import LOCK_NAME, DatasetFolder, RunFolder, block_name, stage_and_unit
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import LOCK_NAME, RunFolder, stage_and_unit
+from rded_core.io.layout.units import block_name
 
 
 class SendOrder(Enum):

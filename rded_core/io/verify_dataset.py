@@ -21,7 +21,7 @@ from rded_core.io.findings import Check, Findings
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.formats.sums import read_sums
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.verify_tables import check_label_table, check_schema, missing_epochs
 
 UNREADABLE = (

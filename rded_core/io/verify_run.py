@@ -11,9 +11,11 @@ from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
 from rded_core.io.forgotten import how_to_forget_again, is_forgetting, read_begun
 from rded_core.io.formats.sealed import DamagedRecord, read_sealed
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import block_name, class_unit
 from rded_core.io.locks import holds
 from rded_core.io.manifest import Record, find_record, read_record
-from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_unit
 from rded_core.io.run_files import (
     CLASS_STAGES,
     beside_record,

@@ -11,7 +11,7 @@ from rded_core.io.formats.label_faults import _numbers, label_faults, view_fault
 from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_label_schema
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import table_metadata
-from rded_core.io.paths import block_name, block_of
+from rded_core.io.layout.units import block_name, block_of
 
 
 def check_schema(path: Path, schema: pa.Schema) -> pq.ParquetFile:

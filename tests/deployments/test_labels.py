@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 from tasks.checks import check_files
 
 RunCli = Callable[..., tuple[int, str, str]]

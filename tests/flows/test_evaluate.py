@@ -13,7 +13,7 @@ from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.files import swap_folder
 from rded_core.io.formats.sealed import read_sealed
-from rded_core.io.paths import class_unit
+from rded_core.io.layout.units import class_unit
 from tasks import students
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")

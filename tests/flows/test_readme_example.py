@@ -9,7 +9,7 @@ import torch
 
 from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.losses import kl_at_temperature
 from rded_core.views import apply_views
 

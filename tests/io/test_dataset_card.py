@@ -16,7 +16,7 @@ from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.formats.shards import write_shard
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.formats.tables import write_rows
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 
 RECIPE: dict[str, Any] = {
     "selection_note": "the most realistic of 5 candidates",

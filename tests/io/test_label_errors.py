@@ -13,10 +13,9 @@ import pytest
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.dataset.images import REMEDY
 from rded_core.io.formats.images import decode_image, encode_image
 from rded_core.io.formats.shards import read_shard, write_shard
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 
 TABLE = r"epochs-000000-000009\.parquet"
 END = re.escape(REMEDY)

@@ -10,8 +10,8 @@ import pytest
 
 from rded_core.errors import InputError
 from rded_core.io import locks
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.locks import find_writer, only_writer
-from rded_core.io.paths import RunFolder
 
 HOLD = """
 import sys, time

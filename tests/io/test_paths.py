@@ -6,7 +6,9 @@ import pytest
 
 from rded_core.errors import InputError
 from rded_core.io.files import write_text
-from rded_core.io.paths import DatasetFolder, RunFolder, block_name, class_shards, epoch_blocks, find_dataset
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder, find_dataset
+from rded_core.io.layout.units import block_name, class_shards, epoch_blocks
 
 
 def finish(root: Path) -> Path:

@@ -19,7 +19,7 @@ from rded_core.io.labels.choices import describe_excess
 from rded_core.io.labels.description import OVERHEAD, count_bytes, describe, show_views
 from rded_core.io.labels.reencode import reencode
 from rded_core.io.labels.stored import StoredLabels
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 from tasks.checks import check_files
 
 Published = dict[str, Path]

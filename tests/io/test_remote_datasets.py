@@ -15,7 +15,7 @@ from rded_core.io.dataset import files as dataset_files
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.loader import LabelLoader
 from rded_core.io.formats.sums import format_sums, write_sums
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 
 TABLES = ["soft_labels/epochs-000000-000009.parquet", "soft_labels/epochs-000010-000011.parquet"]
 

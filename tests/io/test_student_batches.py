@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.protocols import find_protocol
 from rded_core.stored_epochs import stored_epoch

@@ -14,7 +14,8 @@ from rded_core.config.evaluate import EvaluateConfig
 from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.paths import DatasetFolder, RunFolder
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
 
 TOLD = r"does not fit the device's memory \(it was asked for 2.00 GiB more\); free memory on the device, or give .*cpu"
 

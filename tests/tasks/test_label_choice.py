@@ -11,8 +11,9 @@ import pytest
 from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
 from rded_core.io.manifest import read_record
-from rded_core.io.paths import DatasetFolder, RunFolder
 from rded_core.io.verify_run import find_checked
 from tasks.checks import check_files
 from tasks.label_codecs import LabelPlan

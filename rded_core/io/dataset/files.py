@@ -9,7 +9,8 @@ from rded_core.errors import InputError, first_line
 from rded_core.io.files import file_digest, write_atomically
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.sums import read_sums
-from rded_core.io.paths import DATASET_FILES, DatasetFolder, find_dataset
+from rded_core.io.layout.dataset import DATASET_FILES, DatasetFolder
+from rded_core.io.layout.run import find_dataset
 from rded_core.io.storage import is_url, join_path, path_kind, read_bytes
 
 CACHE_VARIABLE = "RDED_CACHE"

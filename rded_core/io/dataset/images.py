@@ -13,10 +13,9 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.shards import Sample, read_shard
-from rded_core.io.paths import image_key
+from rded_core.io.layout.dataset import REMEDY
+from rded_core.io.layout.units import image_key
 from rded_core.io.sources import SourceClass
-
-REMEDY = "repair its run (rded repair), or fetch it again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.dataset.images import REMEDY
 from rded_core.io.formats.label_columns import is_alike, read_columns, to_array
 from rded_core.io.formats.label_faults import label_faults, view_faults
 from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_label_schema
 from rded_core.io.formats.tables import open_table, table_metadata, write_tables
-from rded_core.io.paths import DatasetFolder, block_name, epoch_blocks
+from rded_core.io.layout.dataset import REMEDY, DatasetFolder
+from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 

@@ -1,9 +1,8 @@
 """SHA256SUMS files: written and read in the format of sha256sum."""
 
-from rded_core.io.dataset_card import _relative
 from rded_core.io.files import file_digest, write_text
 from rded_core.io.formats.sealed import DamagedRecord
-from rded_core.io.paths import DatasetFolder
+from rded_core.io.layout.dataset import DatasetFolder, _relative
 
 
 def format_sums(listed: dict[str, str]) -> str:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.dataset.images import REMEDY
 from rded_core.io.formats.label_columns import read_columns, to_array
 from rded_core.io.formats.tables import open_table, write_tables
+from rded_core.io.layout.dataset import REMEDY
 
 
 def write_head(path: Path, weight: Tensor, bias: Tensor) -> None:

@@ -32,7 +32,9 @@ from rded_core.io.labels.choices import (
     sample_epochs,
 )
 from rded_core.io.labels.stored import StoredLabels
-from rded_core.io.paths import DatasetFolder, RunFolder, block_name, epoch_blocks
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.report import describe_labels
 from rded_core.io.run_records import holds_run
 from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views

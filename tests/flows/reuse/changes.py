@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.paths import class_unit
+from rded_core.io.layout.units import class_unit
 from rded_core.io.run_files import CLASS_STAGES
 
 MakeConfig = Callable[..., DistillConfig]

@@ -8,7 +8,8 @@ import pytest
 from prefect.states import State
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.paths import RunFolder, class_unit
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import class_unit
 from tests.flows.reuse.changes import (
     Distill,
     MakeConfig,

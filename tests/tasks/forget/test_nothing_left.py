@@ -9,7 +9,7 @@ import pytest
 
 from rded_core.io.forgotten import read_forgotten
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
 from tasks.candidates import read_candidate
 from tests.tasks.forget.runs import (
     Forget,

@@ -1,58 +1,12 @@
 """The run folder: the only place that knows where anything lies in OUT."""
 
-import hashlib
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 from rded_core.errors import InputError
+from rded_core.io.layout.dataset import DatasetFolder
 
-
-@dataclass(frozen=True, slots=True)
-class ClassShard:
-    """A group of classes, ``start`` <= index < ``stop``, that one task run takes care of, each class on its own."""
-
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        """Names the group by its first and last class, as people see it: ``0010-0019``."""
-        return f"{self.start:04d}-{self.stop - 1:04d}"
-
-    @property
-    def indices(self) -> range:
-        """The classes."""
-        return range(self.start, self.stop)
-
-
-MIN_CLASSES_PER_SHARD = 10
-MAX_SHARDS = 32
-"""Unless told otherwise: a task run costs Prefect some 0.1 s whatever it does."""
-
-MAX_UNIT_CHARS = 80
 LOCK_NAME = ".lock"
-
-
-def class_shards(num_classes: int, classes_per_shard: int | None = None) -> list[ClassShard]:
-    """Cuts the classes into consecutive shards; the last may be smaller.
-
-    By default a shard holds 10 classes, or more where that would make more than 32 shards.
-    """
-    size = classes_per_shard or max(MIN_CLASSES_PER_SHARD, ceil(num_classes / MAX_SHARDS))
-    return [ClassShard(start, min(start + size, num_classes)) for start in range(0, num_classes, size)]
-
-
-def class_unit(folder: str) -> str:
-    """Names a class's files in ``work/``: readable, and never those of another class.
-
-    The index is no part of it, so that a class keeps its files whatever classes come before it. A digest keeps apart
-    names that differ by case or by characters that file systems do not take (ImageNet has ``Cardigan``, ``cardigan``).
-    """
-    readable = re.sub(r"[^A-Za-z0-9._-]", "_", folder)[:MAX_UNIT_CHARS].lstrip(".")
-    return f"{readable}-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
 
 
 def stage_and_unit(path: str) -> tuple[str, str]:
@@ -60,11 +14,6 @@ def stage_and_unit(path: str) -> tuple[str, str]:
     work, _, inner = path.partition("/")
     stage, _, name = inner.partition("/")
     return (stage, name.rpartition(".")[0]) if work == "work" and name and "/" not in name else ("", "")
-
-
-def image_key(class_index: int, number: int) -> str:
-    """Names a distilled image: its class, and its place among the class's images, best first."""
-    return f"c{class_index:05d}_i{number:05d}"
 
 
 STAGES = ("index", "candidates", "observe", "realism", "selection", "squeeze", "soft_labels", "publish")
@@ -175,108 +124,10 @@ class RunFolder:
         return self.root / "work" / "evaluations" / f"{name}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetFolder:
-    """Paths inside one distilled dataset."""
-
-    root: Path
-
-    @property
-    def classes(self) -> Path:
-        return self.root / "classes.json"
-
-    @property
-    def recipe(self) -> Path:
-        return self.root / "recipe.json"
-
-    @property
-    def sums(self) -> Path:
-        return self.root / "SHA256SUMS"
-
-    @property
-    def readme(self) -> Path:
-        return self.root / "README.md"
-
-    @property
-    def croissant(self) -> Path:
-        return self.root / "croissant.json"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report" / "index.html"
-
-    @property
-    def mosaics(self) -> Path:
-        return self.root / "report" / "mosaics.jpg"
-
-    def images(self, index: int) -> Path:
-        return self.root / "images" / f"train-{index:06d}.tar"
-
-    def lineage(self, index: int) -> Path:
-        return self.root / "lineage" / f"train-{index:06d}.parquet"
-
-    def soft_labels(self, name: str) -> Path:
-        return self.root / "soft_labels" / f"{name}.parquet"
-
-    @property
-    def teacher_head(self) -> Path:
-        """The teacher's last layer, where labels are stored as its features."""
-        return self.root / "teacher_head.parquet"
-
-    def image_tars(self) -> list[Path]:
-        return sorted((self.root / "images").glob("*.tar"))
-
-    def soft_label_tables(self) -> list[Path]:
-        return sorted((self.root / "soft_labels").glob("*.parquet"))
-
-    def label_files(self) -> list[Path]:
-        """Lists all files that hold labels: the tables, and the teacher's last layer where they need it."""
-        return [*self.soft_label_tables(), *([self.teacher_head] if self.teacher_head.is_file() else [])]
-
-    def label_bytes(self) -> int:
-        """Counts the bytes of its labels, and of the last layer that they need."""
-        return sum(path.stat().st_size for path in self.label_files())
-
-    def lineage_tables(self) -> list[Path]:
-        return sorted((self.root / "lineage").glob("*.parquet"))
-
-    def files(self) -> list[Path]:
-        """Lists every file but the sums, sorted by its path from here."""
-        found = (path for path in self.root.rglob("*") if path.is_file() and path != self.sums)
-        return sorted(found, key=lambda path: path.relative_to(self.root).as_posix())
-
-    def may_hold(self, path: Path) -> bool:
-        """Tells whether a file's name is one that the dataset's writers give."""
-        return DATASET_FILES.fullmatch(path.relative_to(self.root).as_posix()) is not None
-
-
-DATASET_FILES = re.compile(
-    r"classes\.json|recipe\.json|teacher_head\.parquet|README\.md|croissant\.json|SHA256SUMS|report/(index\.html|mosaics\.jpg)"
-    r"|images/train-\d{6,}\.tar|lineage/train-\d{6,}\.parquet|soft_labels/epochs-\d{6,}-\d{6,}\.parquet"
-)
-"""Every file that a dataset may hold, by its path from there."""
-
-
 def evaluation_folder(dataset: DatasetFolder) -> RunFolder:
     """Returns where the results of a dataset without a run folder go: beside it."""
     root = dataset.root.resolve()
     return RunFolder(root.with_name(f"{root.name}-evaluation"))
-
-
-def epoch_blocks(num_epochs: int, epochs_per_file: int) -> Sequence[range]:
-    """Cuts the recorded epochs into the blocks that share a file."""
-    return [range(start, min(start + epochs_per_file, num_epochs)) for start in range(0, num_epochs, epochs_per_file)]
-
-
-def block_name(block: range) -> str:
-    """Names a block of epochs by its first and last."""
-    return f"epochs-{block.start:06d}-{block.stop - 1:06d}"
-
-
-def block_of(name: str) -> range:
-    """Returns the block that `block_name` named so; an empty one for any other name."""
-    match = re.fullmatch(r"epochs-(\d{6,})-(\d{6,})", name)
-    return range(int(match[1]), int(match[2]) + 1) if match else range(0)
 
 
 def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
