@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.distill import distill
 from rded_core.errors import InputError
-from rded_core.io.known_images import forgotten_before
+from rded_core.io.lineage.known_images import forgotten_before
 from rded_core.io.run_records import find_run
 from tasks.forget import note_forgotten, scrub_work, sum_up_forgetting
 from tasks.prepare import claim_out, prepare

@@ -8,7 +8,7 @@ import typer
 from deployments.environment import tell_start
 from rded_core.errors import InputError
 from rded_core.io.layout.run import find_dataset
-from rded_core.io.picture_formats import require_picture_ending
+from rded_core.io.lineage.picture_formats import require_picture_ending
 from rded_core.io.work_copies import folder_to_read, run_to_change
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
@@ -68,7 +68,7 @@ def _trace(
     with folder_to_read(directory) as directory:
         find_dataset(directory)
         from deployments.cli.lineage_reports import print_traces, print_uses
-        from tasks.trace import trace_images, trace_sources
+        from rded_core.io.lineage.trace import trace_images, trace_sources
 
         if keys:
             print_traces(trace_images(directory, keys, picture=picture, images_from=images_from))
@@ -86,7 +86,7 @@ def _forget(directory: RUN, source: FORGET = None) -> None:
 
 def _forget_in(directory: str, source: list[str] | None) -> dict[str, Any]:
     from rded_core.io.forgotten import is_forgetting
-    from rded_core.io.known_images import forgotten_before
+    from rded_core.io.lineage.known_images import forgotten_before
     from rded_core.io.run_records import find_run, read_run
 
     run = find_run(directory)

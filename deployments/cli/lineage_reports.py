@@ -4,8 +4,8 @@ from typing import Any
 
 import typer
 
+from rded_core.io.lineage.trace import SourceTrace, Trace, describe_score
 from rded_core.wording import counted
-from tasks.trace import SourceTrace, Trace, describe_score
 
 MAX_NAMES = 10
 """Keys that one line names."""

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageColor
 
 from rded_core.errors import InputError
-from rded_core.io.lineage_pictures import (
+from rded_core.io.lineage.pictures import (
     CELL_BOUNDS_PX,
     COLOURS,
     DISTILLED_PX,

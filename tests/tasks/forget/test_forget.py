@@ -12,8 +12,8 @@ from rded_core.errors import InputError
 from rded_core.io.forgotten import read_forgotten
 from rded_core.io.formats import tables
 from rded_core.io.formats.shards import write_shard
-from rded_core.io.known_images import find_images_named
 from rded_core.io.layout.run import RunFolder
+from rded_core.io.lineage.known_images import find_images_named
 from tests.tasks.forget.runs import (
     Forget,
     MakeConfig,

@@ -12,7 +12,7 @@ from rded_core.io.formats.schemas import CANDIDATES, INDEX, LINEAGE
 from rded_core.io.formats.tables import find_rows, iterate_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.lineage import Row, find_sources, find_uses, is_sha256
+from rded_core.io.lineage.tables import Row, find_sources, find_uses, is_sha256
 from rded_core.io.run_files import unit_of
 from rded_core.io.sources import SourceItem, read_item
 

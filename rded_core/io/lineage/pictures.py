@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.files import kind_of, write_atomically
-from rded_core.io.picture_formats import FORMATS, require_picture_ending
+from rded_core.io.lineage.picture_formats import FORMATS, require_picture_ending
 from rded_core.squeeze import cell_edges
 
 MARK = "rded trace"

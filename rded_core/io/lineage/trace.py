@@ -13,11 +13,12 @@ from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.forgotten import is_forgetting, read_forgotten
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.schemas import CANDIDATES
-from rded_core.io.known_images import Uris, example_uri, find_images_named
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder, find_dataset
 from rded_core.io.layout.units import class_unit
-from rded_core.io.lineage import (
+from rded_core.io.lineage.known_images import Uris, example_uri, find_images_named
+from rded_core.io.lineage.pictures import TracedPatch, draw_lineage, require_picture_place, write_picture
+from rded_core.io.lineage.tables import (
     TracedImage,
     find_images,
     find_sources,
@@ -26,7 +27,6 @@ from rded_core.io.lineage import (
     read_distilled,
     require_lineage,
 )
-from rded_core.io.lineage_pictures import TracedPatch, draw_lineage, require_picture_place, write_picture
 from rded_core.io.run_records import read_run
 from rded_core.io.sources import SourceClass, SourceItem, open_source, read_item
 from tasks.candidates import read_candidate

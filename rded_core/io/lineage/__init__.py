@@ -1,0 +1,1 @@
+"""From a distilled image to its source photographs and back."""
