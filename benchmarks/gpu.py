@@ -32,8 +32,8 @@ from rded_core.crops import draw_crop_boxes
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import decode_image
+from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import one_torch_thread
-from rded_core.io.weights import Preprocessing
 from rded_core.networks import build_network
 from rded_core.seeds import counter_generator, seeded_init
 from rded_core.selection import select_patches

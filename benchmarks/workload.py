@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rded_core.io.weights import Preprocessing, save_network
+from rded_core.io.networks.weights import Preprocessing, save_network
 from rded_core.networks import build_network
 from rded_core.seeds import seeded_init
 

@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 
 from rded_core.errors import InputError
-from rded_core.io.observer_specs import names_module
+from rded_core.io.networks.specs import names_module
 
 ALLOW_MODULES = "RDED_ALLOW_MODULES"
 

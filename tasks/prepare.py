@@ -17,7 +17,7 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_shards
 from rded_core.io.locks import only_writer
 from rded_core.io.mirrors import as_shown, run_at
-from rded_core.io.observers import Observer
+from rded_core.io.networks.observers import Observer
 from rded_core.io.remote_locks import held_token
 from rded_core.io.run_records import (
     clear_leftovers,

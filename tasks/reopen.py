@@ -13,10 +13,10 @@ from rded_core.io.forgotten import Forgotten
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.manifest import find_record
-from rded_core.io.observers import Observer
+from rded_core.io.networks.observers import Observer
+from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.run_records import is_published_as, read_run
 from rded_core.io.sources import Source, SourceClass
-from rded_core.io.weights import Preprocessing
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import WHOLE_RUN, RunPlan
 from tasks.run_configs import config_of

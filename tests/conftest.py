@@ -96,7 +96,7 @@ SaveNetwork = Callable[..., Path]
 @pytest.fixture(scope="session")
 def save_untrained(tmp_path_factory: pytest.TempPathFactory) -> SaveNetwork:
     """Saves a network as it is initialised, for the classes given: ``save_untrained(arch="convnet3", classes=...)``."""
-    from rded_core.io.weights import Preprocessing, save_network
+    from rded_core.io.networks.weights import Preprocessing, save_network
     from rded_core.networks import build_network
     from rded_core.seeds import seeded_init
 

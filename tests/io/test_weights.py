@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.weights import Preprocessing, head_width, load_state, read_weights, save_network, state_digest
+from rded_core.io.networks.weights import (
+    Preprocessing,
+    head_width,
+    load_state,
+    read_weights,
+    save_network,
+    state_digest,
+)
 
 
 class Trap:

@@ -25,8 +25,8 @@ from rded_core.io.device.graphs import FixedShape
 from rded_core.io.device.memory import ELSEWHERE, FittingPasses
 from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage
+from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import map_ordered
-from rded_core.io.weights import Preprocessing
 
 logger = logging.getLogger(__name__)
 

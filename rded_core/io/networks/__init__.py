@@ -1,0 +1,1 @@
+"""A spec and weights become a network whose head fits the classes."""
