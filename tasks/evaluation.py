@@ -15,7 +15,7 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder, evaluation_folder, find_dataset
 from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.manifest import Record
-from rded_core.io.mirrors import as_shown
+from rded_core.io.remote.places import as_shown
 from rded_core.io.run_records import holds_run, read_run, require_published
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network

@@ -15,8 +15,8 @@ from rded_core.io.leftovers import units_of
 from rded_core.io.lineage.known_images import Uris, find_candidates, find_images_named, tables_of
 from rded_core.io.lineage.tables import Row
 from rded_core.io.manifest import Record, find_record
+from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run_records import clear_traces
-from rded_core.io.work_copies import send_now
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.scrub import scrub

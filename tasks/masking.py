@@ -4,7 +4,7 @@ import logging
 from weakref import WeakSet
 
 from rded_core.errors import InputError, RunStopped
-from rded_core.io.mirrors import as_shown
+from rded_core.io.remote.places import as_shown
 from rded_core.secrets import mask_secrets
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect.flows")

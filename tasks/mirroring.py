@@ -7,8 +7,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from rded_core.config.distill import DistillConfig
 from rded_core.io.layout.units import class_unit
-from rded_core.io.mirrors import Mirror, Wanted
-from rded_core.io.sent_files import all_but_candidates, candidate_files, class_files, label_files_of
+from rded_core.io.remote.sync import Mirror, Wanted
+from rded_core.io.remote.transfer_order import all_but_candidates, candidate_files, class_files, label_files_of
 from rded_core.io.storage import is_url
 
 P = ParamSpec("P")

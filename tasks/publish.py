@@ -26,8 +26,8 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import block_name, class_unit, image_key
 from rded_core.io.manifest import Record
-from rded_core.io.mirrors import as_shown
 from rded_core.io.pictures import MAX_ROWS
+from rded_core.io.remote.places import as_shown
 from rded_core.io.report import write_report
 from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages

@@ -23,9 +23,9 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.manifest import Record, find_record, unit_settings, write_record
 from rded_core.io.networks.weights import Preprocessing
+from rded_core.io.remote.working_copy import send_now
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs
-from rded_core.io.work_copies import send_now
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks import build_network
 from rded_core.protocols import Protocol, find_protocol, peak_learning_rate

@@ -13,7 +13,7 @@ from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.manifest import Record, find_record, unit_settings, what_changed
-from rded_core.io.mirrors import as_shown, run_at
+from rded_core.io.remote.places import as_shown, run_at
 from rded_core.io.run_files import CLASS_STAGES
 from rded_core.io.run_records import holds_run, identity_digest, read_run
 from rded_core.io.sources import Source, SourceClass, open_source

@@ -21,8 +21,8 @@ from rded_core.io.manifest import (
     what_changed,
     write_record,
 )
-from rded_core.io.mirrors import as_shown
 from rded_core.io.parallel import map_ordered
+from rded_core.io.remote.places import as_shown
 from tasks.progress import run_logger
 
 STAGE_WORDS = {

@@ -9,7 +9,7 @@ from deployments.environment import tell_start
 from rded_core.errors import InputError
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.lineage.picture_formats import require_picture_ending
-from rded_core.io.work_copies import folder_to_read, run_to_change
+from rded_core.io.remote.working_copy import folder_to_read, run_to_change
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 KEYS = Annotated[

@@ -8,7 +8,7 @@ import typer
 
 from deployments.environment import tell_start
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.mirrors import as_shown
+from rded_core.io.remote.places import as_shown
 from rded_core.summaries import format_size
 from rded_core.wording import counted
 
@@ -30,8 +30,8 @@ def verify(
     ] = False,
 ) -> None:
     """Check every file of a run or a dataset; name each fault, and what to do about it."""
+    from rded_core.io.remote.working_copy import folder_to_read
     from rded_core.io.verify_run import find_checked
-    from rded_core.io.work_copies import folder_to_read
     from tasks.checks import check_files
 
     started = time.monotonic()
@@ -50,7 +50,7 @@ def verify(
 
 def repair(folder: Folder) -> None:
     """Make again what is damaged or missing in a run, and nothing else."""
-    from rded_core.io.work_copies import run_to_change
+    from rded_core.io.remote.working_copy import run_to_change
 
     started = time.monotonic()
     with run_to_change(folder) as folder:

@@ -10,8 +10,8 @@ import fsspec
 import pytest
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.mirrors import copies
-from rded_core.io.remote_locks import only_writer_at
+from rded_core.io.remote.lease import only_writer_at
+from rded_core.io.remote.places import copies
 
 RunCli = Callable[..., tuple[int, str, str]]
 

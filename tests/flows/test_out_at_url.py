@@ -8,9 +8,9 @@ import pytest
 
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io import remote_locks
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.mirrors import run_at
+from rded_core.io.remote import lease as remote_locks
+from rded_core.io.remote.places import run_at
 
 MakeConfig = Callable[..., DistillConfig]
 Distil = Callable[[DistillConfig], Path]

@@ -10,7 +10,7 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from rded_core.io.mirrors import Mirror
+from rded_core.io.remote.sync import Mirror
 
 
 @pytest.fixture

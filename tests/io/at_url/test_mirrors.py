@@ -7,7 +7,8 @@ import fsspec
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.mirrors import Mirror, as_shown, run_at
+from rded_core.io.remote.places import as_shown, run_at
+from rded_core.io.remote.sync import Mirror
 
 OpenAt = Callable[[str], Mirror]
 FilesAt = Callable[[str], dict[str, str]]

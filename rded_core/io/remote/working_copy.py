@@ -11,8 +11,9 @@ from pathlib import Path
 from rded_core.errors import InputError
 from rded_core.io.files import is_running
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.mirrors import Mirror, Wanted, copies, everything, told_with_url
-from rded_core.io.remote_locks import find_writer_at, only_writer_at
+from rded_core.io.remote.lease import find_writer_at, only_writer_at
+from rded_core.io.remote.places import copies, told_with_url
+from rded_core.io.remote.sync import Mirror, Wanted, everything
 from rded_core.io.retries import FIRST_ATTEMPTS
 from rded_core.io.storage import is_url, join_path, path_kind
 

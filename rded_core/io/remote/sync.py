@@ -3,25 +3,22 @@
 import fcntl
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from rded_core.config.choices import no_secret
 from rded_core.errors import InputError, RunStopped, first_line
-from rded_core.io.dataset.files import default_cache
-from rded_core.io.files import HOST, file_stamp, is_temporary, write_atomically
-from rded_core.io.layout.run import RunFolder
-from rded_core.io.mirror_state import Here, MirrorState, Row
-from rded_core.io.remote_locks import require_held
+from rded_core.io.files import file_stamp, is_temporary, write_atomically
+from rded_core.io.remote.lease import require_held
+from rded_core.io.remote.places import copies, copy_name, told_with_url
+from rded_core.io.remote.state import Here, MirrorState, Row
+from rded_core.io.remote.transfer_order import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside
 from rded_core.io.retries import ask_storage
-from rded_core.io.sent_files import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside
-from rded_core.io.storage import is_url, join_path, open_filesystem, remote_stamp
+from rded_core.io.storage import join_path, open_filesystem, remote_stamp
 
 logger = logging.getLogger(__name__)
 
@@ -32,34 +29,8 @@ LARGE_BYTES = 16 * 2**20
 LARGE_TRANSFERS = 2
 """A large file is cut into parts by the storage's client, which keeps several of them in memory."""
 
-MAX_NAME_BYTES = 240
-
 Wanted = Callable[[str], bool]
 """Picks files by their POSIX path below the run folder."""
-
-
-def run_at(out: str) -> RunFolder:
-    """Returns the run folder that ``--out`` names: for a URL, this machine's copy of it."""
-    return RunFolder(copies() / copy_name(out) if is_url(out) else Path(out))
-
-
-def copies() -> Path:
-    """Returns where this machine keeps its copies of run folders: in ``$RDED_CACHE``, or ``~/.cache/rded``."""
-    return default_cache().absolute() / "runs" / HOST
-
-
-def copy_name(url: str) -> str:
-    """Names the copy of what is at a URL; raises InputError where the URL is too long for a folder's name."""
-    name = quote(url.rstrip("/"), safe="")
-    if len(name) > MAX_NAME_BYTES:
-        raise InputError(f"{url} is too long ({len(name)} bytes, at most {MAX_NAME_BYTES}); choose a shorter one")
-    return name
-
-
-def as_shown(text: object) -> str:
-    """Returns a path, or a text that names paths, as people know them: by its URL what lies in a copy."""
-    copy = re.escape(str(copies())) + r"/(?:[^/\s'\"]+/)?([^/\s'\"]+%3A%2F%2F[^/\s'\"]+)"
-    return re.sub(copy, lambda found: unquote(found[1]), str(text))
 
 
 def everything(_: str) -> bool:
@@ -274,14 +245,3 @@ class Mirror:
         """Asks the storage, again where it is busy; FileNotFoundError is an answer, but not of writing."""
         answers = () if doing == "write" else (FileNotFoundError,)
         return ask_storage(action, self.url, doing=doing, answers=answers)
-
-
-@contextmanager
-def told_with_url() -> Generator[None]:
-    """Has errors of a block name what lies in a copy as its user knows it: by its URL."""
-    try:
-        yield
-    except InputError as error:
-        if as_shown(error) == str(error):
-            raise
-        raise InputError(as_shown(error)) from error

@@ -1,0 +1,1 @@
+"""Run folders at URLs: working copy, two-way sync and lease."""
