@@ -7,7 +7,7 @@ from typing import Any
 from rded_core.errors import InputError, first_line
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.lineage.tables import read_scores
-from rded_core.io.pictures import shrink_jpeg
+from rded_core.io.report.pictures import shrink_jpeg
 from rded_core.summaries import accuracy_rows, class_rows, describe_evaluation, distilled_markdown
 from tasks.artifacts import is_shown, key_of, show_markdown, show_table
 from tasks.class_entries import ClassPatches, class_entries

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from prefect import flow
 
-from rded_core.io.pictures import shrink_jpeg
+from rded_core.io.report.pictures import shrink_jpeg
 from rded_core.summaries import (
     accuracy_rows,
     artifact_key,

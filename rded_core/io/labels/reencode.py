@@ -11,7 +11,6 @@ import torch
 
 from rded_core import __version__
 from rded_core.errors import InputError
-from rded_core.io.dataset_card import write_croissant, write_json, write_readme
 from rded_core.io.files import (
     link_or_copy,
     remove_abandoned,
@@ -35,7 +34,9 @@ from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.io.report import describe_labels
+from rded_core.io.report.card import write_json, write_readme
+from rded_core.io.report.croissant import write_croissant
+from rded_core.io.report.page import describe_labels
 from rded_core.io.run_records import holds_run
 from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes

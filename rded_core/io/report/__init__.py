@@ -1,0 +1,1 @@
+"""What a dataset says about itself: card, Croissant metadata, report page, pictures."""
