@@ -3,24 +3,19 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from rded_core.errors import InputError
-from rded_core.io.files import REMEDY
 from rded_core.io.formats.images import RejectedImage, read_header
 from rded_core.io.formats.schemas import CANDIDATES, INDEX
-from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import iterate_rows, write_rows
-from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import ClassShard, class_unit
-from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered
+from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
+from rded_core.io.run.records import Record
 from rded_core.io.sources import read_item
 from rded_core.wording import counted
-from tasks.index import item_of
 from tasks.networks import num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, too_few
@@ -28,8 +23,6 @@ from tasks.progress import track
 from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "candidates"
-
-Row = dict[str, Any]
 Rejected = list[tuple[str, str]]
 """Reason, and URI inside the source, of each image that cannot be used."""
 
@@ -113,11 +106,6 @@ def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
     return {"candidates": len(rows), "content": content_of(rows), "rejected": rejected}
 
 
-def content_of(rows: list[Row]) -> str:
-    """Returns one digest over which images a class's candidates are, wherever they lie."""
-    return digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
-
-
 def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Iterator[Sample]:
     """Yields the accepted candidates as samples, noting each in `rows`, the others in `rejected`."""
     folder = plan.classes[index].folder
@@ -189,39 +177,3 @@ def _read(row: Row) -> tuple[Row, _StoredImage | str]:
 def _candidate_row(row: Row, position: int, member: str, sha256: str) -> Row:
     source_uri = item_of(row).uri
     return {**row, "position": position, "source_uri": source_uri, "source_sha256": sha256, "member": member}
-
-
-def member_name(position: int) -> str:
-    """Names a candidate in its class's tar."""
-    return f"p{position:06d}"
-
-
-def into_tar(row: Row, offsets: dict[str, tuple[int, int]]) -> Row:
-    """Returns a candidate's row with its place in its class's tar, where it is the file ``row["member"]``."""
-    offset, num_bytes = offsets[row["member"]]
-    return {**row, "path": "", "offset": offset, "num_bytes": num_bytes, "in_tar": True}
-
-
-def read_candidate(run: RunFolder, unit: str, row: Row, *, verify: bool = False) -> bytes:
-    """Reads a candidate's bytes: from the class's own tar where its row names no path, and trusted there.
-
-    Raises:
-        RejectedImage: ``missing`` where it has gone, ``changed`` where it is not what was drawn.
-        InputError: the same of the class's own tar: that says nothing of the source.
-    """
-    place = row if row["path"] else {**row, "path": _tar_path(str(run.root), unit)}
-    try:
-        data = read_item(item_of(place))
-        if (verify or row["path"]) and hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-            raise RejectedImage("changed", row["source_uri"])
-    except RejectedImage as error:
-        if row["path"]:
-            raise
-        raise InputError(f"{place['path']} is {error.reason} since it was written; {REMEDY}") from error
-    return data
-
-
-@lru_cache(maxsize=64)
-def _tar_path(out: str, unit: str) -> str:
-    """Returns a class's tar, once: building paths takes longer than reading a small image."""
-    return str(RunFolder(Path(out)).tar(STAGE, unit))

@@ -7,9 +7,9 @@ from rded_core.errors import InputError
 from rded_core.io.findings import Findings
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.locks import find_writer
-from rded_core.io.marks import Mark, mark_of
-from rded_core.io.run_records import holds_run
+from rded_core.io.run.fingerprint import Mark, mark_of
+from rded_core.io.run.lock import find_writer
+from rded_core.io.run.run_json import holds_run
 from rded_core.io.verify_dataset import dataset_checks
 from rded_core.io.verify_run import run_checks
 from tasks.progress import track

@@ -6,7 +6,7 @@ from typing import Any
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.run_records import holds_run, read_run, run_identity, write_run
+from rded_core.io.run.run_json import holds_run, read_run, run_identity, write_run
 from rded_core.io.sources import Source
 from rded_core.wording import setting_words
 from tasks.index import STAGE as INDEX_STAGE

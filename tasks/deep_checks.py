@@ -24,13 +24,13 @@ from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.manifest import Record, find_record
 from rded_core.io.parallel import one_torch_thread
+from rded_core.io.run.candidates import item_of
+from rded_core.io.run.records import Record, find_record
 from rded_core.io.sources import read_item
 from rded_core.near_ties import largest_error
 from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels
-from tasks.index import item_of
 from tasks.networks import load_scorer
 from tasks.progress import track
 from tasks.realism import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group

@@ -9,7 +9,7 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.formats.soft_labels import LabelledBatch, LabelReader, split_batches
 from rded_core.io.layout.units import block_of
-from rded_core.io.manifest import Record, find_record
+from rded_core.io.run.records import Record, find_record
 from rded_core.soft_labels import Codec
 from rded_core.views import Views
 from tasks.label_codecs import load_labeller

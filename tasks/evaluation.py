@@ -14,16 +14,15 @@ from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder, evaluation_folder, find_dataset
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.io.manifest import Record
 from rded_core.io.remote.places import as_shown
-from rded_core.io.run_records import holds_run, read_run, require_published
+from rded_core.io.run.records import Record
+from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from rded_core.stored_epochs import describe_uses
 from tasks.policies import stage_task
 from tasks.progress import run_logger
-from tasks.run_configs import config_of
 from tasks.students import TrainingSet, evaluation_name, require_same, student_settings
 
 

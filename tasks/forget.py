@@ -5,18 +5,18 @@ from typing import Any
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
 from rded_core.io.formats.schemas import CANDIDATES, LINEAGE, SCORES
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.leftovers import units_of
 from rded_core.io.lineage.known_images import Uris, find_candidates, find_images_named, tables_of
 from rded_core.io.lineage.tables import Row
-from rded_core.io.manifest import Record, find_record
 from rded_core.io.remote.working_copy import send_now
-from rded_core.io.run_records import clear_traces
+from rded_core.io.run.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
+from rded_core.io.run.records import Record, find_record
+from rded_core.io.run.removal import units_of
+from rded_core.io.run.run_json import clear_traces
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.scrub import scrub

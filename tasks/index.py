@@ -1,7 +1,6 @@
 """Index tables: where every source image of a class lies, in the order it would be drawn."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from rded_core.errors import InputError
 from rded_core.io.formats.schemas import INDEX
@@ -9,8 +8,9 @@ from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import read_rows, write_columns
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.manifest import find_record
-from rded_core.io.run_files import stage_records
+from rded_core.io.run.candidates import item_of
+from rded_core.io.run.inventory import stage_records
+from rded_core.io.run.records import find_record
 from rded_core.io.sources import Source, SourceItem
 from rded_core.seeds import counter_seeds
 from rded_core.wording import counted
@@ -75,11 +75,6 @@ def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[So
     """Shuffles a class: sorted by a seed drawn from (root seed, class, key), so that new images move no other."""
     seeds = counter_seeds(seed, "candidates", folder, last=(item.key for item in items))
     return [item for _, item in sorted(zip(seeds, items, strict=True))]
-
-
-def item_of(row: dict[str, Any]) -> SourceItem:
-    """Returns the item whose place a table row holds."""
-    return SourceItem(row["key"], row["path"], row["offset"], row["num_bytes"], row["in_tar"])
 
 
 def are_as_listed(run: RunFolder, source: Source, indices: Iterable[int]) -> bool:

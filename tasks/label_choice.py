@@ -10,8 +10,8 @@ from torch.nn import functional
 from rded_core.config.sizes import parse_size
 from rded_core.io.formats.soft_labels import LabelledBatch
 from rded_core.io.labels.choices import LabelSample, choose_labels_within, describe_choices, list_codecs, sample_epochs
-from rded_core.io.manifest import Record
 from rded_core.io.parallel import one_torch_thread
+from rded_core.io.run.records import Record
 from rded_core.last_layer import SplitNetwork
 from rded_core.soft_labels import Codec, Encoded, FeatureCodec
 from tasks.gpu_slot import gpu_slot

@@ -12,21 +12,16 @@ from rded_core.config.distill import DistillConfig, Rerun
 from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision
 from rded_core.io.device.jpegs import require_jpeg_decoder
-from rded_core.io.forgotten import Forgotten, read_forgotten
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_shards
-from rded_core.io.locks import only_writer
 from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.lease import held_token
 from rded_core.io.remote.places import as_shown, run_at
 from rded_core.io.remote.transfer_order import all_but_candidates
 from rded_core.io.remote.working_copy import run_to_change
-from rded_core.io.run_records import (
-    clear_leftovers,
-    identity_digest,
-    require_apart,
-    require_free,
-)
+from rded_core.io.run.forgotten import Forgotten, read_forgotten
+from rded_core.io.run.lock import only_writer
+from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_apart, require_free
 from rded_core.io.sources import Source, absolute_spec, open_source
 from rded_core.io.sources.base import find_class
 from rded_core.io.storage import is_url

@@ -24,12 +24,12 @@ from rded_core.io.labels.choices import describe_excess
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import block_name, class_unit, image_key
-from rded_core.io.manifest import Record
 from rded_core.io.remote.places import as_shown
 from rded_core.io.report.card import write_json, write_readme
 from rded_core.io.report.croissant import write_croissant
 from rded_core.io.report.page import write_report
 from rded_core.io.report.pictures import MAX_ROWS
+from rded_core.io.run.records import Record
 from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, label_codec

@@ -19,11 +19,12 @@ from rded_core.io.formats.images import RejectedImage, decode_image, jpeg_size
 from rded_core.io.formats.schemas import CANDIDATES, SCORES
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.layout.units import ClassShard, class_unit
-from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.run.candidates import read_candidate
+from rded_core.io.run.records import Record
 from rded_core.realism import score_patches
 from rded_core.seeds import counter_generator
-from tasks.candidates import Rejected, count_missing, read_candidate
+from tasks.candidates import Rejected, count_missing
 from tasks.gpu_slot import gpu_slot
 from tasks.networks import load_device_scorers, load_planned, load_scorer, num_workers
 from tasks.policies import stage_task

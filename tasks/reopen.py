@@ -9,17 +9,16 @@ from typing import Any
 from torch import nn
 
 from rded_core.errors import InputError
-from rded_core.io.forgotten import Forgotten
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import find_record
 from rded_core.io.networks.observers import Observer
 from rded_core.io.networks.weights import Preprocessing
-from rded_core.io.run_records import is_published_as, read_run
+from rded_core.io.run.forgotten import Forgotten
+from rded_core.io.run.records import find_record
+from rded_core.io.run.run_json import config_of, is_published_as, read_run
 from rded_core.io.sources import Source, SourceClass
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import WHOLE_RUN, RunPlan
-from tasks.run_configs import config_of
 
 
 @dataclass(frozen=True, slots=True)

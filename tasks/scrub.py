@@ -7,21 +7,21 @@ from typing import Any
 
 from rded_core.errors import InputError
 from rded_core.io.files import file_digest
-from rded_core.io.forgotten import Forgotten
 from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
 from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.leftovers import drop_folder, drop_unit, units_of
 from rded_core.io.lineage.known_images import tables_of
 from rded_core.io.lineage.tables import find_sources, find_uses
-from rded_core.io.manifest import Record, damaged_outputs, find_record, write_record
 from rded_core.io.parallel import map_ordered
-from rded_core.io.run_files import CLASS_STAGES
-from rded_core.io.run_records import clear_traces
-from tasks.candidates import content_of, into_tar, member_name
+from rded_core.io.run.candidates import content_of, into_tar, member_name
+from rded_core.io.run.forgotten import Forgotten
+from rded_core.io.run.inventory import CLASS_STAGES
+from rded_core.io.run.records import Record, damaged_outputs, find_record, write_record
+from rded_core.io.run.removal import drop_folder, drop_unit, units_of
+from rded_core.io.run.run_json import clear_traces
 from tasks.networks import num_workers
 from tasks.prepare import RunPlan
 

@@ -16,10 +16,11 @@ from rded_core.io.formats.schemas import CANDIDATES, SELECTED
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import ClassShard, class_unit
-from rded_core.io.manifest import Record
 from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.run.candidates import read_candidate
+from rded_core.io.run.records import Record
 from rded_core.squeeze import cell_shapes, tile_patches
-from tasks.candidates import Rejected, read_candidate
+from tasks.candidates import Rejected
 from tasks.networks import num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan

@@ -21,9 +21,9 @@ from rded_core.io.files import file_digest, write_text
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import Record, find_record, unit_settings, write_record
 from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.remote.working_copy import send_now
+from rded_core.io.run.records import Record, find_record, unit_settings, write_record
 from rded_core.io.sources import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy

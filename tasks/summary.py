@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from rded_core.io.manifest import NEW
+from rded_core.io.run.records import NEW
 from tasks.prepare import RunPlan
 from tasks.units import STAGE_WORDS, StageResult
 

@@ -8,14 +8,14 @@ from prefect.states import Completed
 
 from rded_core import __version__
 from rded_core.config.distill import DistillConfig
-from rded_core.io.forgotten import Forgotten, is_forgetting, read_forgotten
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.manifest import Record, find_record, unit_settings, what_changed
 from rded_core.io.remote.places import as_shown, run_at
-from rded_core.io.run_files import CLASS_STAGES
-from rded_core.io.run_records import holds_run, identity_digest, read_run
+from rded_core.io.run.forgotten import Forgotten, is_forgetting, read_forgotten
+from rded_core.io.run.inventory import CLASS_STAGES
+from rded_core.io.run.records import Record, find_record, unit_settings, what_changed
+from rded_core.io.run.run_json import holds_run, identity_digest, read_run
 from rded_core.io.sources import Source, SourceClass, open_source
 from rded_core.wording import setting_words
 from tasks.candidates import count_missing

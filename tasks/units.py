@@ -12,7 +12,9 @@ from prefect.states import Completed
 
 from rded_core.io.files import file_digest, told_plainly
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import (
+from rded_core.io.parallel import map_ordered
+from rded_core.io.remote.places import as_shown
+from rded_core.io.run.records import (
     NEW,
     Record,
     damaged_outputs,
@@ -21,8 +23,6 @@ from rded_core.io.manifest import (
     what_changed,
     write_record,
 )
-from rded_core.io.parallel import map_ordered
-from rded_core.io.remote.places import as_shown
 from tasks.progress import run_logger
 
 STAGE_WORDS = {

@@ -9,7 +9,7 @@ import torch
 
 from rded_core import __version__
 from rded_core.io.device.devices import cpu_model
-from rded_core.io.manifest import Record
+from rded_core.io.run.records import Record
 
 VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")
 

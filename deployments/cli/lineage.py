@@ -85,9 +85,9 @@ def _forget(directory: RUN, source: FORGET = None) -> None:
 
 
 def _forget_in(directory: str, source: list[str] | None) -> dict[str, Any]:
-    from rded_core.io.forgotten import is_forgetting
     from rded_core.io.lineage.known_images import forgotten_before
-    from rded_core.io.run_records import find_run, read_run
+    from rded_core.io.run.forgotten import is_forgetting
+    from rded_core.io.run.run_json import find_run, read_run
 
     run = find_run(directory)
     read_run(run)

@@ -62,7 +62,7 @@ def repair(folder: Folder) -> None:
 
 
 def _repair(folder: str) -> "Findings":
-    from rded_core.io.run_records import find_run
+    from rded_core.io.run.run_json import find_run
     from rded_core.io.verify_run import find_checked
     from tasks.checks import check_files
 
@@ -77,7 +77,7 @@ def _repair(folder: str) -> "Findings":
 def _is_in_run(folder: str) -> bool:
     """Tells whether a dataset lies in the run that made it."""
     from rded_core.errors import InputError
-    from rded_core.io.run_records import find_run
+    from rded_core.io.run.run_json import find_run
 
     try:
         find_run(folder)

@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 
-from rded_core.io.forgotten import is_forgetting
-from rded_core.io.manifest import NEW
 from rded_core.io.remote.places import run_at
+from rded_core.io.run.forgotten import is_forgetting
+from rded_core.io.run.records import NEW
 from rded_core.summaries import describe_kept, describe_rejected, describe_stage, format_size, mean_std
 from rded_core.wording import counted
 

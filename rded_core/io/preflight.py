@@ -14,7 +14,7 @@ from rded_core.io.dataset.files import find_sums
 from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.layout.run import RunFolder, find_dataset
 from rded_core.io.networks.specs import require_observer_spec
-from rded_core.io.run_records import require_apart, require_free
+from rded_core.io.run.run_json import require_apart, require_free
 from rded_core.io.storage import is_url, path_kind, require_folder, require_folder_at, require_url_form
 
 

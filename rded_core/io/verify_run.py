@@ -9,14 +9,12 @@ from typing import Any
 from rded_core.errors import InputError
 from rded_core.io.files import is_written_elsewhere, kind_of
 from rded_core.io.findings import Check, Findings
-from rded_core.io.forgotten import how_to_forget_again, is_forgetting, read_begun
 from rded_core.io.formats.sealed import DamagedRecord, read_sealed
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import block_name, class_unit
-from rded_core.io.locks import holds
-from rded_core.io.manifest import Record, find_record, read_record
-from rded_core.io.run_files import (
+from rded_core.io.run.forgotten import how_to_forget_again, is_forgetting, read_begun
+from rded_core.io.run.inventory import (
     CLASS_STAGES,
     beside_record,
     is_leftover,
@@ -25,7 +23,9 @@ from rded_core.io.run_files import (
     stage_records,
     twins,
 )
-from rded_core.io.run_records import holds_run, is_published_as, read_run
+from rded_core.io.run.lock import holds
+from rded_core.io.run.records import Record, find_record, read_record
+from rded_core.io.run.run_json import holds_run, is_published_as, read_run
 from rded_core.io.verify_dataset import dataset_checks
 from rded_core.io.verify_tables import missing_epochs
 

@@ -11,8 +11,8 @@ import pytest
 
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io.forgotten import begin_forgetting
 from rded_core.io.layout.run import RunFolder
+from rded_core.io.run.forgotten import begin_forgetting
 from tasks.checks import check_files
 
 RunCli = Callable[..., tuple[int, str, str]]

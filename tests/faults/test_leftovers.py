@@ -9,9 +9,10 @@ import pytest
 from rded_core.errors import InputError
 from rded_core.io.files import end_swap, remove_abandoned, told_plainly
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import Record
-from rded_core.io.run_records import clear_leftovers, require_free
-from tasks.candidates import count_missing, read_candidate
+from rded_core.io.run.candidates import read_candidate
+from rded_core.io.run.records import Record
+from rded_core.io.run.run_json import clear_leftovers, require_free
+from tasks.candidates import count_missing
 from tasks.units import Unit, Worklist
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from rded_core.config.distill import DistillConfig
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import read_record, write_record
+from rded_core.io.run.records import read_record, write_record
 
 MakeConfig = Callable[..., DistillConfig]
 Distill = Callable[..., dict[str, Any]]

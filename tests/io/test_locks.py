@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io import locks
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.locks import find_writer, only_writer
+from rded_core.io.run import lock as locks
+from rded_core.io.run.lock import find_writer, only_writer
 
 HOLD = """
 import sys, time

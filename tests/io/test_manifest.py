@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.io import manifest
 from rded_core.io.files import file_digest
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
-from rded_core.io.manifest import (
+from rded_core.io.run import records as manifest
+from rded_core.io.run.records import (
     NEW,
     Record,
     damaged_outputs,

@@ -17,7 +17,7 @@ from rded_core.io.findings import Findings
 from rded_core.io.formats.sealed import seal
 from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import read_record, write_record
+from rded_core.io.run.records import read_record, write_record
 from tasks.checks import check_files
 from tasks.deep_checks import check_deep
 from tasks.versions import is_made_as_here

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.manifest import NEW
+from rded_core.io.run.records import NEW
 from tasks.units import Done, Scope, StageResult, Unit, Worklist, run_unit
 
 

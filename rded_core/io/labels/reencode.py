@@ -37,7 +37,7 @@ from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.report.card import write_json, write_readme
 from rded_core.io.report.croissant import write_croissant
 from rded_core.io.report.page import describe_labels
-from rded_core.io.run_records import holds_run
+from rded_core.io.run.run_json import holds_run
 from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes
 

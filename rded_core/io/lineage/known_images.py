@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.forgotten import is_forgetting, read_begun, read_forgotten
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.schemas import CANDIDATES, INDEX, LINEAGE
 from rded_core.io.formats.tables import find_rows, iterate_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.lineage.tables import Row, find_sources, find_uses, is_sha256
-from rded_core.io.run_files import unit_of
+from rded_core.io.run.forgotten import is_forgetting, read_begun, read_forgotten
+from rded_core.io.run.inventory import unit_of
 from rded_core.io.sources import SourceItem, read_item
 
 Uris = dict[str, set[str]]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.forgotten import is_forgetting, read_forgotten
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.layout.dataset import DatasetFolder
@@ -27,9 +26,10 @@ from rded_core.io.lineage.tables import (
     read_distilled,
     require_lineage,
 )
-from rded_core.io.run_records import read_run
+from rded_core.io.run.candidates import read_candidate
+from rded_core.io.run.forgotten import is_forgetting, read_forgotten
+from rded_core.io.run.run_json import read_run
 from rded_core.io.sources import SourceClass, SourceItem, open_source, read_item
-from tasks.candidates import read_candidate
 
 Row = dict[str, Any]
 

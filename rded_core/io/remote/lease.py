@@ -14,8 +14,8 @@ from typing import Any
 from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.files import HOST, is_running
 from rded_core.io.layout.run import LOCK_NAME
-from rded_core.io.locks import who_am_i
 from rded_core.io.retries import ATTEMPTS, ask_storage, http_status
+from rded_core.io.run.lock import who_am_i
 from rded_core.io.storage import join_path, open_filesystem
 
 BEAT_S = 20.0

@@ -8,7 +8,7 @@ from PIL import Image
 
 from rded_core.config.distill import DistillConfig
 from rded_core.io.layout.units import class_unit
-from rded_core.io.run_files import CLASS_STAGES
+from rded_core.io.run.inventory import CLASS_STAGES
 
 MakeConfig = Callable[..., DistillConfig]
 Distill = Callable[..., dict[str, Any]]

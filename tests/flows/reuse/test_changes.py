@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rded_core.io.run_files import CLASS_STAGES
+from rded_core.io.run.inventory import CLASS_STAGES
 from tests.flows.reuse.changes import (
     ALL,
     NONE,

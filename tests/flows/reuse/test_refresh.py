@@ -133,9 +133,9 @@ def test_first_refresh_is_a_distillation(refresh: Distill, make_config: MakeConf
 
 def test_forgotten_images_stay_forgotten(refresh: Distill, config: DistillConfig, out: Path) -> None:
     from flows.forget import forget
-    from rded_core.io.forgotten import begin_forgetting
     from rded_core.io.formats.schemas import CANDIDATES
     from rded_core.io.formats.tables import read_rows
+    from rded_core.io.run.forgotten import begin_forgetting
 
     row = read_rows(RunFolder(out).table("candidates", class_unit("10")), CANDIDATES)[0]
     forget(str(out), [row["source_uri"]])  # type: ignore[arg-type]

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.forgotten import read_forgotten
 from rded_core.io.formats import tables
 from rded_core.io.formats.shards import write_shard
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.lineage.known_images import find_images_named
+from rded_core.io.run.forgotten import read_forgotten
 from tests.tasks.forget.runs import (
     Forget,
     MakeConfig,

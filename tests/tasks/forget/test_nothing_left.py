@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rded_core.io.forgotten import read_forgotten
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.layout.run import RunFolder
-from tasks.candidates import read_candidate
+from rded_core.io.run.candidates import read_candidate
+from rded_core.io.run.forgotten import read_forgotten
 from tests.tasks.forget.runs import (
     Forget,
     MakeConfig,

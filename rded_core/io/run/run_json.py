@@ -1,9 +1,11 @@
 """run.json: what a run was asked to do, and with what."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.files import (
     end_swap,
@@ -17,7 +19,7 @@ from rded_core.io.files import (
 )
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.run import STAGES, RunFolder
-from rded_core.io.manifest import Record, find_record
+from rded_core.io.run.records import Record, find_record
 from rded_core.io.storage import is_url
 
 NEUTRAL_FIELDS = {
@@ -163,3 +165,17 @@ def require_apart(out: str, source: str) -> None:
         inside = Path(out).resolve().is_relative_to(Path(source).resolve())
     if inside:
         raise InputError(f"--out {out} lies inside the source {source}; choose a folder outside it")
+
+
+def config_of(run: RunFolder) -> DistillConfig:
+    """Returns what a run was last asked to do, at the place where its folder lies now.
+
+    Raises:
+        InputError: run.json and its copy are damaged, or another version's.
+    """
+    fields = read_run(run)["config"]
+    fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
+    try:
+        return replace(DistillConfig(**fields), out=str(run.root))
+    except TypeError as error:
+        raise InputError(f"{run.run_json} was written by another version of rded ({error}); distil again") from error

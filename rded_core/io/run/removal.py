@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.run_files import unit_of
+from rded_core.io.run.inventory import unit_of
 
 
 def units_of(run: RunFolder, stages: Iterable[str]) -> list[str]:

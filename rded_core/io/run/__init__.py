@@ -1,0 +1,1 @@
+"""A run folder's own records: run.json, manifest, lock, inventory."""
