@@ -27,7 +27,7 @@ from rded_core.io.layout.units import class_unit
 from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.candidates import item_of
 from rded_core.io.run.records import Record, find_record
-from rded_core.io.sources import read_item
+from rded_core.io.sources.spec import read_item
 from rded_core.near_ties import largest_error
 from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels

@@ -17,7 +17,7 @@ from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.remote.places import as_shown
 from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
-from rded_core.io.sources import Source, align_classes, open_source
+from rded_core.io.sources.spec import Source, align_classes, open_source
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from rded_core.stored_epochs import describe_uses

@@ -18,7 +18,7 @@ from rded_core.io.fetched import local_copy
 from rded_core.io.files import file_stamp
 from rded_core.io.networks.observers import Observer, open_observer
 from rded_core.io.networks.weights import Preprocessing
-from rded_core.io.sources import SourceClass
+from rded_core.io.sources.spec import SourceClass
 from tasks.module_guard import require_may_import
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.run.forgotten import Forgotten
 from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run
-from rded_core.io.sources import Source, SourceClass
+from rded_core.io.sources.spec import Source, SourceClass
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import WHOLE_RUN, RunPlan
 

@@ -24,7 +24,7 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.records import Record, find_record, unit_settings, write_record
-from rded_core.io.sources import Source, align_classes, open_source
+from rded_core.io.sources.spec import Source, align_classes, open_source
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks import build_network

@@ -7,7 +7,7 @@ from deployments.presets import demo_distill, demo_evaluate, demo_observer
 from flows.distill import distill
 from flows.evaluate import evaluate
 from flows.train_observer import train_observer
-from rded_core.io.demo_data import write_digits
+from rded_core.io.sources.demo_digits import write_digits
 
 
 def run_demo(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.forgotten import Forgotten, write_forgotten
-from rded_core.io.sources import SourceItem, read_item
+from rded_core.io.sources.spec import SourceItem, read_item
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]

@@ -10,7 +10,7 @@ from rded_core.crops import normalise
 from rded_core.io import batches as batches_module
 from rded_core.io.batches import EvaluationViews, LabelledItem, fit_view, labelled_items
 from rded_core.io.networks.weights import Preprocessing
-from rded_core.io.sources import open_source, read_item
+from rded_core.io.sources.spec import open_source, read_item
 
 CPU = torch.device("cpu")
 SIZE = 32

@@ -24,7 +24,7 @@ from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.io.formats.soft_labels import LabelReader, split_batches, write_soft_labels
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.weights import read_weights
-from rded_core.io.sources import SourceClass, open_source, read_item
+from rded_core.io.sources.spec import SourceClass, open_source, read_item
 from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, Views, draw_views
 

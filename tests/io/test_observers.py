@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rded_core.errors import InputError
 from rded_core.io.networks.observers import Observer, open_observer
 from rded_core.io.networks.weights import Preprocessing, save_network
-from rded_core.io.sources import SourceClass
 from rded_core.io.sources.base import name_classes
+from rded_core.io.sources.spec import SourceClass
 from rded_core.networks import build_network
 
 CLASSES = name_classes(("1", "10", "2"))

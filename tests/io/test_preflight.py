@@ -126,7 +126,7 @@ def test_names_of_folders_are_looked_up_without_torch(image_folder: Path) -> Non
     """Readable names come with torchvision."""
     (image_folder / "1").rename(image_folder / "n01440764")
     code = (
-        "import sys; from rded_core.io.class_folders import require_classes;"
+        "import sys; from rded_core.io.sources.class_folders import require_classes;"
         f"require_classes({str(image_folder)!r}, ['n01440764', '2'], '--classes');"
         "sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
     )

@@ -20,7 +20,7 @@ from rded_core.io import retries
 from rded_core.io.file_tree import list_tree
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.retries import ATTEMPTS
-from rded_core.io.sources import Source, open_source, parquet_files, read_item
+from rded_core.io.sources.spec import Source, open_source, parquet_files, read_item
 from rded_core.io.storage import read_bytes
 
 URL = "flaky://bucket/f.bin"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.sources import Source, open_source, read_item
+from rded_core.io.sources.spec import Source, open_source, read_item
 
 
 def png(shade: int) -> bytes:

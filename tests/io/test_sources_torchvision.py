@@ -14,7 +14,7 @@ from PIL import Image
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import decode_image
-from rded_core.io.sources import open_source, read_item
+from rded_core.io.sources.spec import open_source, read_item
 
 
 def write_mnist(root: Path) -> None:

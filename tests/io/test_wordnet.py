@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rded_core.io.wordnet import imagenet_names, imagenet_wnids, wnid_of
+from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids, wnid_of
 
 
 def test_there_are_a_thousand_ids_in_sorted_order() -> None:

@@ -9,7 +9,7 @@ from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.records import Record
-from rded_core.io.sources import SourceItem
+from rded_core.io.sources.spec import SourceItem
 from tasks.candidates import draw_candidates
 from tasks.index import draw_order
 from tasks.prepare import RunPlan, prepare

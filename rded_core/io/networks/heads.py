@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.sources import SourceClass
-from rded_core.io.wordnet import imagenet_names, imagenet_wnids, wnid_of
+from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids, wnid_of
 
 
 def match_head(

@@ -10,7 +10,7 @@ from rded_core.io.files import REMEDY
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.sources import SourceItem, read_item
+from rded_core.io.sources.spec import SourceItem, read_item
 from tasks.candidates import STAGE
 
 Row = dict[str, Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rded_core.errors import InputError
-from rded_core.io.wordnet import imagenet_names, wnid_of
+from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 
 
 class SourceItem(NamedTuple):

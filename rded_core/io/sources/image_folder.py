@@ -4,8 +4,8 @@ from collections import defaultdict
 
 from rded_core.errors import InputError
 from rded_core.io.file_tree import FileTree
-from rded_core.io.folder_names import IMAGE_SUFFIXES, SPLIT_NAMES
 from rded_core.io.sources.base import Source, SourceItem, name_classes
+from rded_core.io.sources.names import IMAGE_SUFFIXES, SPLIT_NAMES
 from rded_core.io.storage import join_path
 
 

@@ -1,7 +1,7 @@
 """Which split a file or folder belongs to, by its name."""
 
 from rded_core.errors import InputError
-from rded_core.io.folder_names import SPLIT_NAMES
+from rded_core.io.sources.names import SPLIT_NAMES
 
 
 def files_of_split(paths: list[str], split: str) -> list[str]:

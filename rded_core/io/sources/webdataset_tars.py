@@ -12,9 +12,9 @@ from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
 from rded_core.io.file_tree import list_tree
-from rded_core.io.folder_names import IMAGE_SUFFIXES
 from rded_core.io.formats.shards import read_members
 from rded_core.io.sources.base import Source, SourceItem, name_classes
+from rded_core.io.sources.names import IMAGE_SUFFIXES
 from rded_core.io.storage import is_url, join_path, open_filesystem, open_stream, path_kind, read_bytes, stamp_of
 
 GLOB_MARK = re.compile(r"[*?[]")

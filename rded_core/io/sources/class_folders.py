@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.folder_names import IMAGE_SUFFIXES, SPLIT_NAMES
-from rded_core.io.wordnet import imagenet_names, wnid_of
+from rded_core.io.sources.names import IMAGE_SUFFIXES, SPLIT_NAMES
+from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 
 SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 MAX_SHOWN = 20

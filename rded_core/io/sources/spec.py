@@ -1,0 +1,75 @@
+"""Sources, each opened by one spec string; see `open_source`."""
+
+from pathlib import Path
+
+from rded_core.errors import InputError
+from rded_core.io.file_tree import list_tree
+from rded_core.io.sources.alignment import align_classes
+from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes
+from rded_core.io.sources.image_folder import is_image_name, open_image_folder
+from rded_core.io.sources.parquet_files import open_parquet_files
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.splits import files_of_split
+from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
+from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
+from rded_core.io.storage import is_url, join_path
+
+__all__ = ["Source", "SourceClass", "SourceItem", "absolute_spec", "align_classes", "open_source", "read_item"]
+
+
+def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:
+    """Opens a source and lists what is in it, without reading an image.
+
+    Args:
+        spec: a folder of class folders; a folder of Parquet files with an image and a label column; WebDataset tars
+            (a folder of them, a glob, or ``shard-{000000..000099}.tar``); any of these as an fsspec URL; or
+            ``torchvision:CIFAR10`` (``torchvision:CIFAR10@/where/it/lies``).
+        split: ``train`` or ``val``: which one to take where the source holds several.
+        classes: keep only these (names, WordNet ids or folders).
+
+    Raises:
+        InputError: nothing usable there, with what was expected.
+    """
+    source = _open_any(spec, split=split)
+    if empty := [folder for folder in source.empty_folders if not classes or folder in classes]:
+        raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill them, or remove them")
+    if classes:
+        source = keep_classes(source, classes)
+    if len(source.classes) < 2:
+        found = ", ".join(label.folder for label in source.classes)
+        raise InputError(
+            f"{spec} holds one class ({found}); classification needs at least two: give the folder above it"
+        )
+    return source
+
+
+def absolute_spec(spec: str) -> str:
+    """Returns a spec that means the same from any working folder; URLs are left as they are."""
+    if is_url(spec):
+        return spec
+    if spec.startswith("torchvision:"):
+        name, _, root = spec.partition("@")
+        return f"{name}@{Path(root or DEFAULT_ROOT).resolve()}"
+    return str(Path(spec).resolve())
+
+
+def _open_any(spec: str, *, split: str) -> Source:
+    if spec.startswith("torchvision:"):
+        return open_torchvision_set(spec, split=split)
+    if spec.endswith(".tar"):
+        return open_webdataset_tars(expand_tars(spec), spec=spec)
+    tree = list_tree(spec)
+    if not any(tree.folders.values()):
+        raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
+    tars = [name for name, _, _ in tree.folders.get("", []) if name.endswith(".tar")]
+    tables = sorted(tree.paths(lambda name: name.endswith(".parquet")))
+    if (tars or tables) and (picture := next((path for path in tree.paths(is_image_name) if "/" in path), None)):
+        raise InputError(
+            f"{spec} holds images in folders ({picture}) beside {(tars or tables)[0]}, so it is unclear which are "
+            "the source; name the folder that holds only the ones or the others"
+        )
+    if tars:
+        return open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
+    if tables:
+        return open_parquet_files(spec, tables, split=split)
+    return open_image_folder(spec, tree, spec=spec.rstrip("/"), split=split)
