@@ -8,7 +8,6 @@ from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.io.files import require_writable
 from rded_core.io.formats.sealed import write_twins
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE
 from rded_core.io.layout.dataset import DatasetFolder
@@ -18,6 +17,7 @@ from rded_core.io.remote.places import as_shown
 from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
 from rded_core.io.sources.spec import Source, align_classes, open_source
+from rded_core.io.storage.files import require_writable
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
 from rded_core.stored_epochs import describe_uses

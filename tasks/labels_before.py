@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_text
 from rded_core.io.formats.sealed import DamagedRecord, read_sealed, seal
 from rded_core.io.formats.soft_labels import LabelReader, split_batches
 from rded_core.io.layout.run import RunFolder
@@ -16,6 +15,7 @@ from rded_core.io.layout.units import image_key
 from rded_core.io.run.inventory import label_notes
 from rded_core.io.run.records import Record, damaged_outputs, find_record, what_changed
 from rded_core.io.run.removal import drop_unit, units_of
+from rded_core.io.storage.atomic import write_text
 from rded_core.soft_labels import Codec, Encoded
 from rded_core.views import Views
 from tasks.units import Unit, unit_settings

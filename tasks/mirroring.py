@@ -9,7 +9,7 @@ from rded_core.config.distill import DistillConfig
 from rded_core.io.layout.units import class_unit
 from rded_core.io.remote.sync import Mirror, Wanted
 from rded_core.io.remote.transfer_order import all_but_candidates, candidate_files, class_files, label_files_of
-from rded_core.io.storage import is_url
+from rded_core.io.storage.urls import is_url
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -24,7 +24,7 @@ from rded_core.io.run.lock import only_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_apart, require_free
 from rded_core.io.sources.base import find_class
 from rded_core.io.sources.spec import Source, absolute_spec, open_source
-from rded_core.io.storage import is_url
+from rded_core.io.storage.urls import is_url
 from rded_core.wording import counted
 from tasks.claim import check_control, claim_run
 from tasks.index import write_index

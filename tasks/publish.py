@@ -12,7 +12,6 @@ from rded_core import __version__
 from rded_core.errors import InputError
 from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset.images import encode_sample, read_images, read_samples
-from rded_core.io.files import clear_folder, file_digest, link_or_copy, swap_folder, told_plainly
 from rded_core.io.findings import Findings
 from rded_core.io.formats.schemas import LINEAGE, SELECTED
 from rded_core.io.formats.sealed import digest_of
@@ -25,11 +24,14 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import block_name, class_unit, image_key
 from rded_core.io.remote.places import as_shown
-from rded_core.io.report.card import write_json, write_readme
+from rded_core.io.report.card import write_readme
 from rded_core.io.report.croissant import write_croissant
 from rded_core.io.report.page import write_report
 from rded_core.io.report.pictures import MAX_ROWS
 from rded_core.io.run.records import Record
+from rded_core.io.storage.atomic import write_json
+from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, told_plainly
+from rded_core.io.storage.swap import swap_folder
 from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, label_codec

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import file_digest
 from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
 from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.tables import read_rows, write_rows
@@ -22,6 +21,7 @@ from rded_core.io.run.inventory import CLASS_STAGES
 from rded_core.io.run.records import Record, damaged_outputs, find_record, write_record
 from rded_core.io.run.removal import drop_folder, drop_unit, units_of
 from rded_core.io.run.run_json import clear_traces
+from rded_core.io.storage.files import file_digest
 from tasks.networks import num_workers
 from tasks.prepare import RunPlan
 

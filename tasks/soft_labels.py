@@ -13,12 +13,12 @@ from torch import Tensor
 from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset.images import read_class_images
 from rded_core.io.device.labelling import TeacherPasses
-from rded_core.io.files import file_stamp
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.records import Record
+from rded_core.io.storage.files import file_stamp
 from rded_core.label_batches import pack_batches, plan_batches, rows_per_pass
 from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator

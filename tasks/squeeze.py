@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from rded_core.crops import cut_patch
-from rded_core.io.files import file_stamp
 from rded_core.io.formats.images import RejectedImage, decode_image, encode_image, image_suffix
 from rded_core.io.formats.schemas import CANDIDATES, SELECTED
 from rded_core.io.formats.shards import Sample, write_shard
@@ -19,6 +18,7 @@ from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
+from rded_core.io.storage.files import file_stamp
 from rded_core.squeeze import cell_shapes, tile_patches
 from tasks.candidates import Rejected
 from tasks.networks import num_workers

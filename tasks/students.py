@@ -17,7 +17,6 @@ from rded_core.io.batches import EvaluationViews, labelled_items
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.memory import told_if_full
-from rded_core.io.files import file_digest, write_text
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
@@ -25,6 +24,8 @@ from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.records import Record, find_record, unit_settings, write_record
 from rded_core.io.sources.spec import Source, align_classes, open_source
+from rded_core.io.storage.atomic import write_text
+from rded_core.io.storage.files import file_digest
 from rded_core.io.student_batches import StudentBatch, student_epochs
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks import build_network

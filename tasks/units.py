@@ -10,7 +10,6 @@ from typing import Any
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from rded_core.io.files import file_digest, told_plainly
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.parallel import map_ordered
 from rded_core.io.remote.places import as_shown
@@ -23,6 +22,7 @@ from rded_core.io.run.records import (
     what_changed,
     write_record,
 )
+from rded_core.io.storage.files import file_digest, told_plainly
 from tasks.progress import run_logger
 
 STAGE_WORDS = {

@@ -12,7 +12,7 @@ from deployments.server.setup import current_server
 from rded_core.errors import InputError
 from rded_core.io.remote.working_copy import run_as_asked
 from rded_core.io.run.run_json import config_of, find_run
-from rded_core.io.storage import is_url
+from rded_core.io.storage.urls import is_url
 
 DEPLOYMENT = "refresh/refresh"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

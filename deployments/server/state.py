@@ -9,7 +9,7 @@ from typing import Any
 
 from deployments.server.processes import MARK, Started
 from rded_core.errors import InputError
-from rded_core.io.files import write_text
+from rded_core.io.storage.atomic import write_text
 
 SERVER_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_atomically
+from rded_core.io.storage.atomic import write_atomically
 from rded_core.wording import counted
 
 

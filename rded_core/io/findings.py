@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rded_core.io.files import file_digest
+from rded_core.io.storage.files import file_digest
 
 FaultKind = Literal["missing", "damaged", "unexpected", "inconsistent", "differs"]
 

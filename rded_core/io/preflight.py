@@ -10,12 +10,12 @@ from rded_core.config.evaluate import EvaluateConfig
 from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.files import find_sums
-from rded_core.io.files import require_file, require_new, require_writable
 from rded_core.io.layout.run import RunFolder, find_dataset
 from rded_core.io.networks.specs import require_observer_spec
 from rded_core.io.run.run_json import require_apart, require_free
 from rded_core.io.sources.class_folders import require_classes
-from rded_core.io.storage import is_url, path_kind, require_folder, require_folder_at, require_url_form
+from rded_core.io.storage.files import require_file, require_new, require_writable
+from rded_core.io.storage.urls import is_url, path_kind, require_folder, require_folder_at, require_url_form
 
 
 def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.files import end_swap, remove_abandoned, told_plainly
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import clear_leftovers, require_free
+from rded_core.io.storage.atomic import remove_abandoned
+from rded_core.io.storage.files import told_plainly
+from rded_core.io.storage.swap import end_swap
 from tasks.candidates import count_missing
 from tasks.units import Unit, Worklist
 

@@ -11,9 +11,9 @@ import pytest
 from flows.evaluate import evaluate
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
-from rded_core.io.files import swap_folder
 from rded_core.io.formats.sealed import read_sealed
 from rded_core.io.layout.units import class_unit
+from rded_core.io.storage.swap import swap_folder
 from tasks import students
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")

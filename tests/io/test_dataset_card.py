@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from rded_core.io.files import write_text
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.formats.shards import write_shard
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.formats.tables import write_rows
 from rded_core.io.layout.dataset import DatasetFolder
-from rded_core.io.report.card import size_category, write_json, write_readme
+from rded_core.io.report.card import size_category, write_readme
 from rded_core.io.report.croissant import write_croissant
+from rded_core.io.storage.atomic import write_json, write_text
 
 RECIPE: dict[str, Any] = {
     "selection_note": "the most realistic of 5 candidates",

@@ -15,8 +15,8 @@ from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.io.report.card import write_json
 from rded_core.io.sources.base import name_classes
+from rded_core.io.storage.atomic import write_json
 from rded_core.soft_labels import HalfCodec
 from rded_core.views import ViewRecipe, draw_views
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io import file_tree
-from rded_core.io.file_tree import list_tree
-from rded_core.io.storage import join_path
+from rded_core.io.storage import tree as file_tree
+from rded_core.io.storage.tree import list_tree
+from rded_core.io.storage.urls import join_path
 
 Put = Callable[[str, bytes], str]
 

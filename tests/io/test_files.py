@@ -12,21 +12,11 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io import files
-from rded_core.io.files import (
-    HOST,
-    clear_folder,
-    file_digest,
-    host_name,
-    is_temporary,
-    link_or_copy,
-    remove_abandoned,
-    remove_temporaries,
-    restore_swapped,
-    swap_folder,
-    write_atomically,
-    write_text,
-)
+from rded_core.io.storage import files
+from rded_core.io.storage.atomic import is_temporary, remove_abandoned, remove_temporaries, write_atomically, write_text
+from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy
+from rded_core.io.storage.host import HOST, host_name
+from rded_core.io.storage.swap import restore_swapped, swap_folder
 
 CRASH = """
 import os, sys

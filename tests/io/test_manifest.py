@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.io.files import file_digest
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.run import records as manifest
 from rded_core.io.run.records import (
@@ -20,6 +19,7 @@ from rded_core.io.run.records import (
     what_changed,
     write_record,
 )
+from rded_core.io.storage.files import file_digest
 
 SETTINGS = {"num_crops": 5, "observer": "a" * 64, "outputs": [0, 1], "flip": True, "label": None}
 UPSTREAM = {"candidates": "b" * 64}

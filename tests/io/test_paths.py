@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_text
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder, find_dataset
 from rded_core.io.layout.units import block_name, class_shards, epoch_blocks
+from rded_core.io.storage.atomic import write_text
 
 
 def finish(root: Path) -> Path:

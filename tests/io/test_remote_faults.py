@@ -16,12 +16,12 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from rded_core.errors import InputError
-from rded_core.io import retries
-from rded_core.io.file_tree import list_tree
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.retries import ATTEMPTS
 from rded_core.io.sources.spec import Source, open_source, parquet_files, read_item
-from rded_core.io.storage import read_bytes
+from rded_core.io.storage import retries
+from rded_core.io.storage.remote_file import read_bytes
+from rded_core.io.storage.retries import ATTEMPTS
+from rded_core.io.storage.tree import list_tree
 
 URL = "flaky://bucket/f.bin"
 SHORT = EOFError("the script cuts this read short")

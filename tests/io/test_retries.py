@@ -8,8 +8,8 @@ import fsspec
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io import retries
-from rded_core.io.retries import is_transient, retry_transient
+from rded_core.io.storage import retries
+from rded_core.io.storage.retries import is_transient, retry_transient
 
 URL = "s3://bucket/f.bin"
 

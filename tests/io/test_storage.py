@@ -7,16 +7,9 @@ import pytest
 from s3fs import S3FileSystem
 
 from rded_core.errors import InputError
-from rded_core.io.fetched import local_copy
-from rded_core.io.storage import (
-    is_url,
-    join_path,
-    open_filesystem,
-    path_kind,
-    read_bytes,
-    require_folder_at,
-    require_url_form,
-)
+from rded_core.io.storage.cache import local_copy
+from rded_core.io.storage.remote_file import read_bytes
+from rded_core.io.storage.urls import is_url, join_path, open_filesystem, path_kind, require_folder_at, require_url_form
 
 Put = Callable[[str, bytes], str]
 

@@ -17,13 +17,13 @@ from rded_core.io.dataset.files import open_files
 from rded_core.io.dataset.images import StoredImages, read_images
 from rded_core.io.dataset.loader import LabelLoader
 from rded_core.io.device.devices import find_device
-from rded_core.io.files import file_digest
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, EpochLabels, LabelReader, find_table, split_batches
 from rded_core.io.formats.sums import read_sums
 from rded_core.io.formats.teacher_head import read_head
 from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 from rded_core.io.sources.spec import SourceClass
+from rded_core.io.storage.files import file_digest
 from rded_core.soft_labels import Codec, find_codec
 from rded_core.views import Views
 

@@ -1,19 +1,19 @@
 """The files of a distilled dataset: in a folder, or fetched from a URL when they are first needed."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.files import file_digest, write_atomically
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.sums import read_sums
 from rded_core.io.layout.dataset import DATASET_FILES, DatasetFolder
 from rded_core.io.layout.run import find_dataset
-from rded_core.io.storage import is_url, join_path, path_kind, read_bytes
-
-CACHE_VARIABLE = "RDED_CACHE"
+from rded_core.io.storage.atomic import write_atomically
+from rded_core.io.storage.cache import default_cache
+from rded_core.io.storage.files import file_digest
+from rded_core.io.storage.remote_file import read_bytes
+from rded_core.io.storage.urls import is_url, join_path, path_kind
 
 
 class LocalFiles:
@@ -116,8 +116,3 @@ def _read(url: str) -> bytes:
         raise InputError(f"cannot fetch {url}: it is not there; publish the dataset again") from error
     except (OSError, EOFError) as error:
         raise InputError(f"cannot fetch {url}: {first_line(error)}; check the address and your rights") from error
-
-
-def default_cache() -> Path:
-    """Returns where files of URLs are kept: ``$RDED_CACHE``, or ``~/.cache/rded``."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "rded").expanduser()

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rded_core.io.files import write_text
+from rded_core.io.storage.atomic import write_text
 
 
 class DamagedRecord(ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.files import write_atomically
+from rded_core.io.storage.atomic import write_atomically
 
 BUFFER_BYTES = 1 << 20
 

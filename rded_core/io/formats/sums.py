@@ -1,8 +1,9 @@
 """SHA256SUMS files: written and read in the format of sha256sum."""
 
-from rded_core.io.files import file_digest, write_text
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.layout.dataset import DatasetFolder, _relative
+from rded_core.io.storage.atomic import write_text
+from rded_core.io.storage.files import file_digest
 
 
 def format_sums(listed: dict[str, str]) -> str:

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.files import REMEDY, reason_of, write_atomically
 from rded_core.io.formats.schemas import _PATCH, SCHEMA_VERSION
 from rded_core.io.parallel import map_ordered
+from rded_core.io.storage.atomic import write_atomically
+from rded_core.io.storage.files import REMEDY, reason_of
 
 MAX_ROWS_PER_BYTE = 1000
 """Far above what any table of ours compresses to: keys differ from row to row."""

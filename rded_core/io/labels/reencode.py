@@ -11,15 +11,6 @@ import torch
 
 from rded_core import __version__
 from rded_core.errors import InputError
-from rded_core.io.files import (
-    link_or_copy,
-    remove_abandoned,
-    require_new,
-    require_writable,
-    temporary_name,
-    told_plainly,
-    write_text,
-)
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.labels.choices import (
@@ -34,10 +25,12 @@ from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.io.report.card import write_json, write_readme
+from rded_core.io.report.card import write_readme
 from rded_core.io.report.croissant import write_croissant
 from rded_core.io.report.page import describe_labels
 from rded_core.io.run.run_json import holds_run
+from rded_core.io.storage.atomic import remove_abandoned, temporary_name, write_json, write_text
+from rded_core.io.storage.files import link_or_copy, require_new, require_writable, told_plainly
 from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes
 

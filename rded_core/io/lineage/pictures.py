@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageEr
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.files import kind_of, write_atomically
 from rded_core.io.lineage.picture_formats import FORMATS, require_picture_ending
+from rded_core.io.storage.atomic import write_atomically
+from rded_core.io.storage.files import kind_of
 from rded_core.squeeze import cell_edges
 
 MARK = "rded trace"

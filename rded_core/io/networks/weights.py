@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.files import require_file, write_atomically
+from rded_core.io.storage.atomic import write_atomically
+from rded_core.io.storage.files import require_file
 from rded_core.wording import counted
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

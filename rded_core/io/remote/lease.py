@@ -7,16 +7,14 @@ import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from rded_core.errors import InputError, RunStopped, first_line
-from rded_core.io.files import HOST, is_running
 from rded_core.io.layout.run import LOCK_NAME
-from rded_core.io.retries import ATTEMPTS, ask_storage, http_status
-from rded_core.io.run.lock import who_am_i
-from rded_core.io.storage import join_path, open_filesystem
+from rded_core.io.storage.host import is_running, machine, who_am_i
+from rded_core.io.storage.retries import ATTEMPTS, ask_storage, http_status
+from rded_core.io.storage.urls import join_path, open_filesystem
 
 BEAT_S = 20.0
 LEASE_S = 180.0
@@ -96,14 +94,6 @@ def find_writer_at(url: str) -> str:
     lock = _Lock(url.rstrip("/"))
     held = lock.read()
     return str(held["who"]) if held is not None and lock.url not in _held and not lock.is_stale(held) else ""
-
-
-def machine() -> str:
-    """Names what process numbers are unique in: a machine since its start, and a container's own numbers there."""
-    boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    with suppress(OSError):
-        return f"{HOST}-{boot.read_text().strip()}-{numbers.readlink()}"
-    return f"{HOST}-{uuid.getnode()}"
 
 
 class _Lock:

@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from rded_core.errors import InputError
-from rded_core.io.dataset.files import default_cache
-from rded_core.io.files import HOST
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.storage import is_url
+from rded_core.io.storage.cache import default_cache
+from rded_core.io.storage.host import HOST
+from rded_core.io.storage.urls import is_url
 
 MAX_NAME_BYTES = 240
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from rded_core.config.choices import no_secret
 from rded_core.errors import InputError, RunStopped, first_line
-from rded_core.io.files import file_stamp, is_temporary, write_atomically
 from rded_core.io.remote.lease import require_held
 from rded_core.io.remote.places import copies, copy_name, told_with_url
 from rded_core.io.remote.state import Here, MirrorState, Row
 from rded_core.io.remote.transfer_order import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside
-from rded_core.io.retries import ask_storage
-from rded_core.io.storage import join_path, open_filesystem, remote_stamp
+from rded_core.io.storage.atomic import is_temporary, write_atomically
+from rded_core.io.storage.files import file_stamp
+from rded_core.io.storage.retries import ask_storage
+from rded_core.io.storage.urls import join_path, open_filesystem, remote_stamp
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.files import is_running
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.remote.lease import find_writer_at, only_writer_at
 from rded_core.io.remote.places import copies, told_with_url
 from rded_core.io.remote.sync import Mirror, Wanted, everything
-from rded_core.io.retries import FIRST_ATTEMPTS
-from rded_core.io.storage import is_url, join_path, path_kind
+from rded_core.io.storage.host import is_running
+from rded_core.io.storage.retries import FIRST_ATTEMPTS
+from rded_core.io.storage.urls import is_url, join_path, path_kind
 
 PRIVATE = "read-"
 """Begins the names of folders of commands that only read, before the number of their process."""

@@ -1,12 +1,10 @@
 """The small files of a dataset: classes, recipe, README, croissant metadata, checksums."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from rded_core.io.files import write_text
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.report.label_readers import READERS, STORED, kind_of_codec
+from rded_core.io.storage.atomic import write_text
 
 README = """---
 pretty_name: Distilled image classification dataset
@@ -126,11 +124,6 @@ def loss(student_logits, teacher_logits, temperature=recipe["temperature"]):
 """
 
 HEAD_ROW = "\n| `teacher_head.parquet` | weight and bias of the teacher's last layer, a row a class |"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_readme(folder: DatasetFolder, *, recipe: dict[str, Any], classes: list[dict[str, Any]]) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from rded_core.io.files import file_digest
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.layout.dataset import DatasetFolder, _relative
-from rded_core.io.report.card import write_json
+from rded_core.io.storage.atomic import write_json
+from rded_core.io.storage.files import file_digest
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:

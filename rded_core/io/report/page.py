@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rded_core.io.dataset.images import StoredImages
-from rded_core.io.files import write_atomically, write_text
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.report.pictures import MAX_COLUMNS, MAX_ROWS, contact_sheet, histogram_svg
+from rded_core.io.storage.atomic import write_atomically, write_text
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1c; }

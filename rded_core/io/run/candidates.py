@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import REMEDY
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.sources.spec import SourceItem, read_item
+from rded_core.io.storage.files import REMEDY
 from tasks.candidates import STAGE
 
 Row = dict[str, Any]

@@ -3,8 +3,8 @@
 from contextlib import suppress
 from pathlib import Path
 
-from rded_core.io.files import file_digest
 from rded_core.io.layout.run import STAGES, RunFolder
+from rded_core.io.storage.files import file_digest
 
 Mark = dict[Path, object]
 

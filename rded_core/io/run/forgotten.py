@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from rded_core.errors import InputError
-from rded_core.io.files import told_plainly, write_text
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.run import RunFolder
+from rded_core.io.storage.atomic import write_text
+from rded_core.io.storage.files import told_plainly
 
 
 @dataclass(frozen=True, slots=True)

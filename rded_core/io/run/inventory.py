@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from rded_core.io.files import is_temporary
 from rded_core.io.layout.run import RunFolder
+from rded_core.io.storage.atomic import is_temporary
 
 CLASS_STAGES = ("index", "candidates", "realism", "selection", "squeeze")
 """Stages with one record a class."""

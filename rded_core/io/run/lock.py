@@ -3,8 +3,6 @@
 import contextlib
 import fcntl
 import os
-import platform
-import sys
 import time
 from collections.abc import Generator
 from contextvars import ContextVar
@@ -12,9 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from rded_core.errors import InputError
-from rded_core.io.files import REMEDY, require_writable
 from rded_core.io.layout.run import RunFolder
-from rded_core.secrets import mask_secrets
+from rded_core.io.storage.files import REMEDY, require_writable
+from rded_core.io.storage.host import who_am_i
 
 POLL_S = 1.0
 
@@ -116,10 +114,3 @@ def _is_at(path: Path, stream: IO[Any]) -> bool:
     with contextlib.suppress(OSError):
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     return False
-
-
-def who_am_i() -> str:
-    """Names this process as people know it: number, machine, since when, command."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return mask_secrets(f"process {os.getpid()} on {platform.node()} since {since} ({command})")

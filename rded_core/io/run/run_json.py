@@ -7,20 +7,13 @@ from typing import Any
 
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from rded_core.io.files import (
-    end_swap,
-    is_temporary,
-    kind_of,
-    remove_abandoned,
-    remove_temporaries,
-    require_writable,
-    told_plainly,
-    write_text,
-)
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.run import STAGES, RunFolder
 from rded_core.io.run.records import Record, find_record
-from rded_core.io.storage import is_url
+from rded_core.io.storage.atomic import is_temporary, remove_abandoned, remove_temporaries, write_text
+from rded_core.io.storage.files import kind_of, require_writable, told_plainly
+from rded_core.io.storage.swap import end_swap
+from rded_core.io.storage.urls import is_url
 
 NEUTRAL_FIELDS = {
     "out", "device", "precision", "workers", "classes_per_shard", "force", "max_rejected",

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.files import write_atomically
+from rded_core.io.storage.atomic import write_atomically
 
 TRAIN_PER_CLASS = 400
 """Of 500 digits a class; the rest is for validation."""

@@ -3,10 +3,10 @@
 from collections import defaultdict
 
 from rded_core.errors import InputError
-from rded_core.io.file_tree import FileTree
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.names import IMAGE_SUFFIXES, SPLIT_NAMES
-from rded_core.io.storage import join_path
+from rded_core.io.storage.tree import FileTree
+from rded_core.io.storage.urls import join_path
 
 
 def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> Source:

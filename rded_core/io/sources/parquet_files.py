@@ -17,7 +17,8 @@ from rded_core.errors import InputError, first_line
 from rded_core.io.formats.tables import claimed_rows
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.splits import files_of_split
-from rded_core.io.storage import join_path, open_stream, stamp_of
+from rded_core.io.storage.remote_file import open_stream
+from rded_core.io.storage.urls import join_path, stamp_of
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")

@@ -5,7 +5,7 @@ from rded_core.io.formats.images import RejectedImage
 from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.parquet_files import read_parquet_row
 from rded_core.io.sources.torchvision_sets import read_torchvision_row
-from rded_core.io.storage import read_bytes
+from rded_core.io.storage.remote_file import read_bytes
 
 
 def read_item(item: SourceItem) -> bytes:

@@ -11,11 +11,12 @@ from fsspec.utils import glob_translate
 from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
-from rded_core.io.file_tree import list_tree
 from rded_core.io.formats.shards import read_members
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.names import IMAGE_SUFFIXES
-from rded_core.io.storage import is_url, join_path, open_filesystem, open_stream, path_kind, read_bytes, stamp_of
+from rded_core.io.storage.remote_file import open_stream, read_bytes
+from rded_core.io.storage.tree import list_tree
+from rded_core.io.storage.urls import is_url, join_path, open_filesystem, path_kind, stamp_of
 
 GLOB_MARK = re.compile(r"[*?[]")
 

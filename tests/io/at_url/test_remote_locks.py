@@ -9,10 +9,10 @@ import fsspec
 import pytest
 
 from rded_core.errors import InputError, RunStopped
-from rded_core.io import retries
 from rded_core.io.remote import lease as remote_locks
 from rded_core.io.remote.lease import LEASE_S, find_writer_at, held_token, only_writer_at, require_held
 from rded_core.io.remote.sync import Mirror
+from rded_core.io.storage import retries
 
 NO_PROCESS = 2**22 + 1
 

@@ -9,10 +9,10 @@ import fsspec
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io import retries
 from rded_core.io.remote.places import as_shown, copies
 from rded_core.io.remote.sync import Mirror
 from rded_core.io.remote.working_copy import folder_to_read, run_as_asked, run_to_change, send_now
+from rded_core.io.storage import retries
 
 OpenAt = Callable[[str], Mirror]
 FilesAt = Callable[[str], dict[str, str]]

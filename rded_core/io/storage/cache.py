@@ -1,15 +1,15 @@
 """Files that users name by URL, for readers that need a path: fetched once, and kept."""
 
 import hashlib
+import os
 import time
 from functools import lru_cache
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.dataset.files import default_cache
-from rded_core.io.files import write_atomically
-from rded_core.io.retries import ask_storage
-from rded_core.io.storage import is_url, open_filesystem, path_kind, stamp_of
+from rded_core.io.storage.atomic import write_atomically
+from rded_core.io.storage.retries import ask_storage
+from rded_core.io.storage.urls import is_url, open_filesystem, path_kind, stamp_of
 
 LOOK_EVERY_S = 60.0
 """A storage is not asked more often whether a file has been written anew."""
@@ -40,3 +40,11 @@ def _fetched(url: str, look: int) -> str:
 
         write_atomically(copy, fetch)
     return str(copy)
+
+
+CACHE_VARIABLE = "RDED_CACHE"
+
+
+def default_cache() -> Path:
+    """Returns where files of URLs are kept: ``$RDED_CACHE``, or ``~/.cache/rded``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "rded").expanduser()

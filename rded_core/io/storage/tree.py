@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.retries import retry_transient
-from rded_core.io.storage import is_url, open_filesystem, path_kind, remote_stamp, require_folder
+from rded_core.io.storage.retries import retry_transient
+from rded_core.io.storage.urls import is_url, open_filesystem, path_kind, remote_stamp, require_folder
 
 ListedFile = tuple[str, int, int]
 """A file's name, its size in bytes, and a stamp that is another when it has been written since."""
