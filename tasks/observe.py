@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.batches import fit_view
 from rded_core.io.device.memory import told_if_full
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.schemas import CANDIDATES
@@ -18,6 +17,7 @@ from rded_core.io.layout.units import class_unit
 from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.candidates import read_candidate
+from rded_core.io.training.real_batches import fit_view
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.realism import classify
 from rded_core.wording import counted

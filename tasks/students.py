@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
-from rded_core.io.batches import EvaluationViews, labelled_items
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.memory import told_if_full
@@ -26,7 +25,8 @@ from rded_core.io.run.records import Record, find_record, unit_settings, write_r
 from rded_core.io.sources.spec import Source, align_classes, open_source
 from rded_core.io.storage.atomic import write_text
 from rded_core.io.storage.files import file_digest
-from rded_core.io.student_batches import StudentBatch, student_epochs
+from rded_core.io.training.real_batches import EvaluationViews, labelled_items
+from rded_core.io.training.student_batches import StudentBatch, student_epochs
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks import build_network
 from rded_core.protocols import Protocol, find_protocol, peak_learning_rate

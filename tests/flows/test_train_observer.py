@@ -11,10 +11,10 @@ import tasks.train_observer as train_module
 from flows.train_observer import train_observer
 from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
-from rded_core.io import checkpoints
 from rded_core.io.networks.observers import open_observer
 from rded_core.io.networks.weights import read_weights
 from rded_core.io.sources.spec import open_source
+from rded_core.io.training import checkpoints
 from tasks.train_observer import train_observer as train_stage
 
 

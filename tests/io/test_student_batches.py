@@ -7,7 +7,7 @@ import torch
 
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.layout.dataset import DatasetFolder
-from rded_core.io.student_batches import StudentBatch, student_epochs
+from rded_core.io.training.student_batches import StudentBatch, student_epochs
 from rded_core.protocols import find_protocol
 from rded_core.stored_epochs import stored_epoch
 from rded_core.views import apply_views, partner_share

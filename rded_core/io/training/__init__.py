@@ -1,0 +1,1 @@
+"""Batches of real images and of views for training, and checkpoints."""
