@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from flows.distill import distill
-from rded_core.io.findings import Findings
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.lock import only_writer
+from rded_core.io.verify.findings import Findings
 from tasks.checks import check_files
 from tasks.redo import other_device, runs_to_redo, tell_mended, work_to_redo
 from tasks.repair import drop_useless, mend_files, settle

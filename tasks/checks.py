@@ -4,14 +4,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from rded_core.errors import InputError
-from rded_core.io.findings import Findings
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.fingerprint import Mark, mark_of
 from rded_core.io.run.lock import find_writer
 from rded_core.io.run.run_json import holds_run
-from rded_core.io.verify_dataset import dataset_checks
-from rded_core.io.verify_run import run_checks
+from rded_core.io.verify.dataset import dataset_checks
+from rded_core.io.verify.findings import Findings
+from rded_core.io.verify.run import run_checks
 from tasks.progress import track
 
 FETCH_AGAIN = "fetch it again: a dataset without its run cannot be made again"

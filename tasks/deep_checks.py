@@ -16,7 +16,6 @@ import pyarrow as pa
 import torch
 
 from rded_core.errors import InputError
-from rded_core.io.findings import Findings
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.schemas import CANDIDATES, INDEX, SCORES, SELECTED
 from rded_core.io.formats.shards import read_shard
@@ -28,6 +27,7 @@ from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.candidates import item_of
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.sources.spec import read_item
+from rded_core.io.verify.findings import Findings
 from rded_core.near_ties import largest_error
 from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels

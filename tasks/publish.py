@@ -10,9 +10,7 @@ from typing import Any, TypeVar
 
 from rded_core import __version__
 from rded_core.errors import InputError
-from rded_core.io.checksums import keep_foreign, sum_checks
 from rded_core.io.dataset.images import encode_sample, read_images, read_samples
-from rded_core.io.findings import Findings
 from rded_core.io.formats.schemas import LINEAGE, SELECTED
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.shards import Sample, write_shard
@@ -32,6 +30,8 @@ from rded_core.io.run.records import Record
 from rded_core.io.storage.atomic import write_json
 from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, told_plainly
 from rded_core.io.storage.swap import swap_folder
+from rded_core.io.verify.findings import Findings
+from rded_core.io.verify.sums import keep_foreign, sum_checks
 from rded_core.soft_labels import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, label_codec

@@ -8,13 +8,13 @@ from typing import Any
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import resolve_device
-from rded_core.io.findings import Fault, Findings
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.inventory import CLASS_STAGES, record_beside, twins
 from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run, run_identity
 from rded_core.io.sources.spec import Source, SourceClass, open_source
+from rded_core.io.verify.findings import Fault, Findings
 from rded_core.wording import setting_words
 from tasks.index import are_as_listed, is_as_listed
 from tasks.networks import load_observer, load_teacher

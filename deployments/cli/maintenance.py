@@ -13,7 +13,7 @@ from rded_core.summaries import format_size
 from rded_core.wording import counted
 
 if TYPE_CHECKING:
-    from rded_core.io.findings import Findings
+    from rded_core.io.verify.findings import Findings
 
 EXIT_FAULTS = 1
 
@@ -31,7 +31,7 @@ def verify(
 ) -> None:
     """Check every file of a run or a dataset; name each fault, and what to do about it."""
     from rded_core.io.remote.working_copy import folder_to_read
-    from rded_core.io.verify_run import find_checked
+    from rded_core.io.verify.run import find_checked
     from tasks.checks import check_files
 
     started = time.monotonic()
@@ -63,7 +63,7 @@ def repair(folder: Folder) -> None:
 
 def _repair(folder: str) -> "Findings":
     from rded_core.io.run.run_json import find_run
-    from rded_core.io.verify_run import find_checked
+    from rded_core.io.verify.run import find_checked
     from tasks.checks import check_files
 
     if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):

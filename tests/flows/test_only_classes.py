@@ -12,9 +12,9 @@ import pytest
 from rded_core.config.distill import DistillConfig, Rerun
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
-from rded_core.io.findings import Findings
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
+from rded_core.io.verify.findings import Findings
 from tasks.checks import check_files
 from tasks.deep_checks import check_deep
 from tasks.prepare import prepare

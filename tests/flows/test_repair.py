@@ -10,9 +10,9 @@ import pytest
 
 from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
-from rded_core.io.findings import Findings
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import Forgotten, write_forgotten
+from rded_core.io.verify.findings import Findings
 from tasks.checks import check_files
 
 MakeConfig = Callable[..., DistillConfig]

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.findings import Fault
 from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.verify.findings import Fault
 from tasks.checks import check_files
 
 LABELS = "soft_labels/epochs-000000-000001.parquet"

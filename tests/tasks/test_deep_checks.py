@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from rded_core.config.distill import DistillConfig
-from rded_core.io.findings import Findings
 from rded_core.io.formats.sealed import seal
 from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import read_record, write_record
 from rded_core.io.storage.files import file_digest
+from rded_core.io.verify.findings import Findings
 from tasks.checks import check_files
 from tasks.deep_checks import check_deep
 from tasks.versions import is_made_as_here

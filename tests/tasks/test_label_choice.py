@@ -14,7 +14,7 @@ from rded_core.errors import InputError
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import read_record
-from rded_core.io.verify_run import find_checked
+from rded_core.io.verify.run import find_checked
 from tasks.checks import check_files
 from tasks.label_codecs import LabelPlan
 from tasks.units import Worklist

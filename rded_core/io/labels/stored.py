@@ -14,7 +14,6 @@ from torch import Tensor
 from rded_core.errors import InputError, first_line
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.images import read_samples
-from rded_core.io.findings import Findings
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.soft_labels import (
     EPOCHS_PER_FILE,
@@ -28,6 +27,7 @@ from rded_core.io.formats.sums import read_sums
 from rded_core.io.formats.tables import table_metadata
 from rded_core.io.layout.dataset import REMEDY
 from rded_core.io.layout.run import find_dataset
+from rded_core.io.verify.findings import Findings
 from rded_core.soft_labels import FeatureCodec
 
 

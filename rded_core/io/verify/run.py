@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
-from rded_core.io.findings import Check, Findings
 from rded_core.io.formats.sealed import DamagedRecord, read_sealed
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
@@ -27,8 +26,9 @@ from rded_core.io.run.records import Record, find_record, read_record
 from rded_core.io.run.run_json import holds_run, is_published_as, read_run
 from rded_core.io.storage.atomic import is_written_elsewhere
 from rded_core.io.storage.files import kind_of
-from rded_core.io.verify_dataset import dataset_checks
-from rded_core.io.verify_tables import missing_epochs
+from rded_core.io.verify.dataset import dataset_checks
+from rded_core.io.verify.findings import Check, Findings
+from rded_core.io.verify.tables import missing_epochs
 
 
 def find_checked(path: str) -> RunFolder | DatasetFolder:

@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from rded_core.io.findings import Check, FaultKind, Findings
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.sums import read_sums
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.storage.atomic import is_temporary
 from rded_core.io.storage.files import link_or_copy
+from rded_core.io.verify.findings import Check, FaultKind, Findings
 
 
 def sum_checks(folder: DatasetFolder, expected: str | None = None) -> list[Check]:

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from rded_core.errors import InputError
-from rded_core.io.checksums import sum_checks
-from rded_core.io.findings import Check, Findings
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.formats.sums import read_sums
 from rded_core.io.layout.dataset import DatasetFolder
-from rded_core.io.verify_tables import check_label_table, check_schema, missing_epochs
+from rded_core.io.verify.findings import Check, Findings
+from rded_core.io.verify.sums import sum_checks
+from rded_core.io.verify.tables import check_label_table, check_schema, missing_epochs
 
 UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, IndexError, EOFError, SyntaxError, AttributeError),

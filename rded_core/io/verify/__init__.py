@@ -1,0 +1,1 @@
+"""Whether a dataset and its run still match their records."""
