@@ -34,10 +34,10 @@ from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import decode_image
 from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import one_torch_thread
+from rded_core.labels.views import ViewRecipe, apply_views, draw_views
 from rded_core.networks import build_network
 from rded_core.seeds import counter_generator, seeded_init
 from rded_core.selection import select_patches
-from rded_core.views import ViewRecipe, apply_views, draw_views
 
 SIZE, FACTOR, NUM_CROPS, IPC = 224, 2, 5, 10
 NUM_OUTPUTS = 1000

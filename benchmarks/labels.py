@@ -26,10 +26,10 @@ import torch
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, LabelReader, write_soft_labels
 from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.parallel import one_torch_thread
-from rded_core.label_batches import plan_batches
+from rded_core.labels.batches import plan_batches
+from rded_core.labels.codecs import Codec, find_codec
+from rded_core.labels.views import ViewRecipe, draw_views
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import Codec, find_codec
-from rded_core.views import ViewRecipe, draw_views
 
 CODECS = ("float16", "int8", "int4", "topk:20", "features", "raw list<float16>", "raw fixed_size_list", "raw binary")
 NUM_FEATURES = 512

@@ -10,8 +10,8 @@ from rded_core.errors import InputError
 from rded_core.io.formats.soft_labels import LabelledBatch, LabelReader, split_batches
 from rded_core.io.layout.units import block_of
 from rded_core.io.run.records import Record, find_record
-from rded_core.soft_labels import Codec
-from rded_core.views import Views
+from rded_core.labels.codecs import Codec
+from rded_core.labels.views import Views
 from tasks.label_codecs import load_labeller
 from tasks.reopen import Reopened
 from tasks.soft_labels import ImagesToLabel, label_passes

@@ -18,9 +18,9 @@ from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
 from rded_core.io.sources.spec import Source, align_classes, open_source
 from rded_core.io.storage.files import require_writable
+from rded_core.labels.epoch_order import describe_uses
 from rded_core.networks import build_network
 from rded_core.protocols import find_protocol
-from rded_core.stored_epochs import describe_uses
 from tasks.policies import stage_task
 from tasks.progress import run_logger
 from tasks.students import TrainingSet, evaluation_name, require_same, student_settings

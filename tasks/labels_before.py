@@ -16,8 +16,8 @@ from rded_core.io.run.inventory import label_notes
 from rded_core.io.run.records import Record, damaged_outputs, find_record, what_changed
 from rded_core.io.run.removal import drop_unit, units_of
 from rded_core.io.storage.atomic import write_text
-from rded_core.soft_labels import Codec, Encoded
-from rded_core.views import Views
+from rded_core.labels.codecs import Codec, Encoded
+from rded_core.labels.views import Views
 from tasks.units import Unit, unit_settings
 from tasks.versions import FACT
 

@@ -32,7 +32,7 @@ from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, 
 from rded_core.io.storage.swap import swap_folder
 from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.sums import keep_foreign, sum_checks
-from rded_core.soft_labels import FeatureCodec
+from rded_core.labels.codecs import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.label_codecs import LabelPlan, label_codec
 from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images

@@ -12,8 +12,8 @@ from rded_core.io.labels.reencode import _keeps_more
 from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.lineage.pictures import require_picture_place, write_picture
-from rded_core.label_summary import ClassSums
-from rded_core.stored_epochs import count_uses
+from rded_core.labels.epoch_order import count_uses
+from rded_core.labels.summary import ClassSums
 from rded_core.summaries import describe_kept, format_size
 
 MOST_CLASSES = 50

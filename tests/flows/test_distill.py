@@ -20,7 +20,7 @@ from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.images import read_images
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.observers import open_observer
-from rded_core.views import apply_views
+from rded_core.labels.views import apply_views
 from tasks import networks
 
 MakeConfig = Callable[..., DistillConfig]

@@ -10,8 +10,8 @@ import torch
 from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.labels.views import apply_views
 from rded_core.losses import kl_at_temperature
-from rded_core.views import apply_views
 
 
 def _example(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.views import apply_views
+from rded_core.labels.views import apply_views
 
 Batches = list[tuple[Tensor, Tensor]]
 

@@ -17,8 +17,8 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.sources.base import name_classes
 from rded_core.io.storage.atomic import write_json
-from rded_core.soft_labels import HalfCodec
-from rded_core.views import ViewRecipe, draw_views
+from rded_core.labels.codecs import HalfCodec
+from rded_core.labels.views import ViewRecipe, draw_views
 
 CLASSES = name_classes(("1", "10"))
 NUM_EPOCHS = 12

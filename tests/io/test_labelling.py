@@ -10,8 +10,8 @@ from torch import Tensor
 from rded_core.errors import InputError
 from rded_core.io.device import uploads
 from rded_core.io.device.labelling import Batch, TeacherPasses
-from rded_core.label_batches import classify_in_passes, rows_per_pass
-from rded_core.views import ViewRecipe, apply_views, draw_views, join_views
+from rded_core.labels.batches import classify_in_passes, rows_per_pass
+from rded_core.labels.views import ViewRecipe, apply_views, draw_views, join_views
 
 CPU = torch.device("cpu")
 NUM_IMAGES, SIZE, NUM_CLASSES = 30, 16, 5

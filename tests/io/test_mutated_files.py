@@ -25,8 +25,8 @@ from rded_core.io.formats.soft_labels import LabelReader, split_batches, write_s
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.weights import read_weights
 from rded_core.io.sources.spec import SourceClass, open_source, read_item
-from rded_core.soft_labels import HalfCodec
-from rded_core.views import ViewRecipe, Views, draw_views
+from rded_core.labels.codecs import HalfCodec
+from rded_core.labels.views import ViewRecipe, Views, draw_views
 
 KEYS = [f"c{number // 2:05d}_i{number % 2:05d}" for number in range(6)]
 ROW = dict.fromkeys(tables.CANDIDATES.names, "text") | {

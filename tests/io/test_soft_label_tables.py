@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.formats.soft_labels import LabelledBatch, LabelReader, split_batches, write_soft_labels
-from rded_core.soft_labels import HalfCodec
-from rded_core.views import ViewRecipe, Views, draw_views
+from rded_core.labels.codecs import HalfCodec
+from rded_core.labels.views import ViewRecipe, Views, draw_views
 
 NUM_CLASSES = 5
 KEYS = [f"c{index:05d}_i00000" for index in range(7)]

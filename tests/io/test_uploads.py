@@ -5,7 +5,7 @@ import torch
 
 from rded_core.io.device import uploads
 from rded_core.io.device.uploads import keep_on_device, take_rows, upload_views
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views
+from rded_core.labels.views import ViewRecipe, Views, apply_views, draw_views
 
 CPU = torch.device("cpu")
 

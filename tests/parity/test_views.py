@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
+from rded_core.labels.views import ViewRecipe, Views, apply_views, draw_views
 from rded_core.seeds import counter_generator
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rded_core.chosen_views import choose_views
+from rded_core.labels.view_subsets import choose_views
+from rded_core.labels.views import ViewRecipe, Views, apply_views, draw_views, join_views
 from rded_core.seeds import counter_generator
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views, join_views
 
 SIZE = 15
 NUM_VIEWS = 13

@@ -3,7 +3,7 @@ from zlib import crc32
 import pytest
 import torch
 
-from rded_core.label_batches import classify_in_passes, pack_batches, plan_batches, rows_per_pass
+from rded_core.labels.batches import classify_in_passes, pack_batches, plan_batches, rows_per_pass
 from rded_core.seeds import counter_generator
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rded_core.errors import InputError
-from rded_core.label_budget import (
+from rded_core.labels.budget import (
     CodecMeasure,
     best_choice,
     divergence,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rded_core.label_summary import entropy, shown_class, sum_by_class
+from rded_core.labels.summary import entropy, shown_class, sum_by_class
 
 
 def test_entropy_by_hand() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.resampling import Taps, crop_taps, gather_bilinear, shuffled_pixels
+from rded_core.labels.resampling import Taps, crop_taps, gather_bilinear, shuffled_pixels
 from rded_core.seeds import counter_generator
 from rded_core.squeeze import cell_edges
 

@@ -9,16 +9,9 @@ from torch.nn import functional
 
 from rded_core.config.choices import LABEL_CODECS
 from rded_core.errors import InputError
-from rded_core.quantisation import pack_halves, quantise_rows, restore_rows, unpack_halves
+from rded_core.labels.codecs import Codec, FeatureCodec, HalfCodec, IntegerCodec, TopCodec, find_codec
+from rded_core.labels.quantisation import pack_halves, quantise_rows, restore_rows, unpack_halves
 from rded_core.seeds import counter_generator
-from rded_core.soft_labels import (
-    Codec,
-    FeatureCodec,
-    HalfCodec,
-    IntegerCodec,
-    TopCodec,
-    find_codec,
-)
 
 K = 11
 

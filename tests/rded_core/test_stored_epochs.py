@@ -2,7 +2,7 @@
 
 import pytest
 
-from rded_core.stored_epochs import count_uses, stored_epoch
+from rded_core.labels.epoch_order import count_uses, stored_epoch
 
 
 def walk(num_epochs: int, num_stored: int, seed: int = 0) -> list[int]:

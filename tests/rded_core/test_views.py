@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rded_core.labels.views import ViewRecipe, Views, apply_views, draw_views, join_views, mix_views, partner_share
 from rded_core.seeds import counter_generator
-from rded_core.views import ViewRecipe, Views, apply_views, draw_views, join_views, mix_views, partner_share
 
 RECIPE = ViewRecipe(size=32, factor=2, crop_scale_min=0.5, flip=True, mix="cutmix")
 UNCHANGED = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -202,7 +202,7 @@ def test_rows_of_a_batch_are_independent() -> None:
 def test_many_views_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     images, views = pictures(7, 32), draw(num_views=7)
     whole = apply_views(images, views, **UNCHANGED)
-    monkeypatch.setattr("rded_core.views.PIXELS_AT_ONCE", 3 * 32 * 32)
+    monkeypatch.setattr("rded_core.labels.views.PIXELS_AT_ONCE", 3 * 32 * 32)
     assert torch.equal(apply_views(images, views, **UNCHANGED), whole)
 
 

@@ -10,8 +10,8 @@ from torch.utils.data import Sampler
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.recorded_views import RecordedViews
+from rded_core.labels.epoch_order import stored_epoch
 from rded_core.seeds import counter_generator
-from rded_core.stored_epochs import stored_epoch
 from rded_core.wording import counted
 
 if TYPE_CHECKING:

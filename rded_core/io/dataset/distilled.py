@@ -24,8 +24,8 @@ from rded_core.io.formats.teacher_head import read_head
 from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 from rded_core.io.sources.spec import SourceClass
 from rded_core.io.storage.files import file_digest
-from rded_core.soft_labels import Codec, find_codec
-from rded_core.views import Views
+from rded_core.labels.codecs import Codec, find_codec
+from rded_core.labels.views import Views
 
 RecordedBatch = tuple[Tensor, Views, Tensor]
 """Rows of the images in the dataset's order, their views, and the teacher's logits, float32."""

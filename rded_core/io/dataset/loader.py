@@ -11,7 +11,7 @@ from rded_core.errors import InputError
 from rded_core.io.dataset.batch_plan import BatchPlan, find_rank, require_batches, require_counts
 from rded_core.io.dataset.recorded_views import CPU, Batch, RecordedViews
 from rded_core.io.device.uploads import upload
-from rded_core.stored_epochs import count_uses, describe_uses
+from rded_core.labels.epoch_order import count_uses, describe_uses
 
 if TYPE_CHECKING:
     from rded_core.io.dataset.distilled import DistilledDataset

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rded_core.chosen_views import choose_views
 from rded_core.io.device.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.io.formats.soft_labels import EpochLabels
-from rded_core.views import apply_views
+from rded_core.labels.view_subsets import choose_views
+from rded_core.labels.views import apply_views
 
 if TYPE_CHECKING:
     from rded_core.io.dataset.distilled import DistilledDataset

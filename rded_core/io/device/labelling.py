@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rded_core.io.device.memory import ELSEWHERE, FittingPasses
 from rded_core.io.device.uploads import keep_on_device, take_rows, upload_views
-from rded_core.label_batches import classify_in_passes, pack_batches
-from rded_core.views import Views, apply_views, join_views
+from rded_core.labels.batches import classify_in_passes, pack_batches
+from rded_core.labels.views import Views, apply_views, join_views
 
 logger = logging.getLogger(__name__)
 

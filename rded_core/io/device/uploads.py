@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rded_core.io.device.memory import Full, attempt, release
-from rded_core.views import Views
+from rded_core.labels.views import Views
 
 logger = logging.getLogger(__name__)
 

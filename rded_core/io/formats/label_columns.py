@@ -5,7 +5,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from rded_core.soft_labels import Encoded
+from rded_core.labels.codecs import Encoded
 
 _NUMBERS = {
     torch.float16: pa.float16(),

@@ -22,8 +22,8 @@ from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_labe
 from rded_core.io.formats.tables import open_table, table_metadata, write_tables
 from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.soft_labels import Codec, Encoded
-from rded_core.views import Views
+from rded_core.labels.codecs import Codec, Encoded
+from rded_core.labels.views import Views
 
 EPOCHS_PER_FILE = 10
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch
 from rded_core.io.labels.sizes import measure_bytes
-from rded_core.label_budget import CodecMeasure, best_choice, divergence, list_choices, signal, spread_over_views
-from rded_core.soft_labels import Codec, Encoded
+from rded_core.labels.budget import CodecMeasure, best_choice, divergence, list_choices, signal, spread_over_views
+from rded_core.labels.codecs import Codec, Encoded
 
 SAMPLE_VIEWS = 2000
 """Views to choose by: at least two of each image, so that what they differ by shows."""

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from rded_core.chosen_views import choose_views
 from rded_core.io.dataset.images import StoredImages, read_samples, sample_image, stack_images
 from rded_core.io.formats.soft_labels import EpochLabels, columns_of
 from rded_core.io.labels.stored import StoredLabels
-from rded_core.label_summary import ClassSums, shown_class, sum_by_class
-from rded_core.views import apply_views, partner_share
+from rded_core.labels.summary import ClassSums, shown_class, sum_by_class
+from rded_core.labels.view_subsets import choose_views
+from rded_core.labels.views import apply_views, partner_share
 
 MOST_VIEWS = 50_000
 """Views whose labels are looked at, in epochs spread evenly; where there are fewer, all are."""

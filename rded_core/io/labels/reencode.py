@@ -31,8 +31,8 @@ from rded_core.io.report.page import describe_labels
 from rded_core.io.run.run_json import holds_run
 from rded_core.io.storage.atomic import remove_abandoned, temporary_name, write_json, write_text
 from rded_core.io.storage.files import link_or_copy, require_new, require_writable, told_plainly
-from rded_core.label_budget import divergence, reuse_loss, signal, spread_over_views
-from rded_core.soft_labels import Codec, Encoded, find_codec, row_bytes
+from rded_core.labels.budget import divergence, reuse_loss, signal, spread_over_views
+from rded_core.labels.codecs import Codec, Encoded, find_codec, row_bytes
 
 EXACTNESS = ("float16", "int8", "features", "int4", "topk")
 """Codecs by what they keep: a budget tries none that keeps more than the labels at hand have, in no less room."""

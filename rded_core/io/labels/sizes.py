@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, write_soft_labels
 from rded_core.io.formats.teacher_head import write_head
-from rded_core.soft_labels import Codec, Encoded, FeatureCodec
+from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
 
 METADATA_BYTES = 1000
 """What a table says of itself (teacher, views, digests), which is twice in it; measured tables say nothing."""

@@ -28,7 +28,7 @@ from rded_core.io.formats.tables import table_metadata
 from rded_core.io.layout.dataset import REMEDY
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.verify.findings import Findings
-from rded_core.soft_labels import FeatureCodec
+from rded_core.labels.codecs import FeatureCodec
 
 
 class StoredLabels:

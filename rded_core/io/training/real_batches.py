@@ -15,8 +15,8 @@ from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import map_ordered
 from rded_core.io.sources.spec import Source, SourceItem, read_item
+from rded_core.labels.views import normalise_levels
 from rded_core.seeds import counter_generator
-from rded_core.views import normalise_levels
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from rded_core.crops import NUM_TRIES
-from rded_core.resampling import Taps, crop_taps, gather_bilinear
+from rded_core.labels.resampling import Taps, crop_taps, gather_bilinear
 
 CROP_RATIO = (3 / 4, 4 / 3)
 """Aspect ratios (width / height) of a view's crop: RandomResizedCrop's default."""

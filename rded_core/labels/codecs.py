@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from rded_core.config.choices import LABEL_CODECS
 from rded_core.errors import InputError
-from rded_core.quantisation import (
+from rded_core.labels.quantisation import (
     NOT_HELD,
     pack_halves,
     quantise_rows,

@@ -1,0 +1,1 @@
+"""Views and soft labels: recorded augmentations, codecs, quantisation and label budgets."""
