@@ -27,15 +27,15 @@ from benchmarks.device_floors import measure_device_floors, seconds_of, wait_for
 from benchmarks.job import Job
 from benchmarks.reference import CropEach, score_class
 from benchmarks.workload import PHOTO_PX, write_class
-from rded_core.canvas import CanvasNetwork
 from rded_core.crops import draw_crop_boxes
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import decode_image
-from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import one_torch_thread
 from rded_core.labels.views import ViewRecipe, apply_views, draw_views
-from rded_core.networks import build_network
+from rded_core.networks.canvas import CanvasNetwork
+from rded_core.networks.preprocessing import Preprocessing
+from rded_core.networks.zoo import build_network
 from rded_core.seeds import counter_generator, seeded_init
 from rded_core.selection import select_patches
 

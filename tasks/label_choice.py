@@ -13,7 +13,7 @@ from rded_core.io.labels.choices import LabelSample, choose_labels_within, descr
 from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.records import Record
 from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
-from rded_core.last_layer import SplitNetwork
+from rded_core.networks.last_layer import SplitNetwork
 from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher
 from tasks.networks import fast_form, load_planned

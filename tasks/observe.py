@@ -14,11 +14,11 @@ from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import iterate_rows
 from rded_core.io.layout.units import class_unit
-from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.training.real_batches import fit_view
 from rded_core.metrics import chance_bound, count_correct
+from rded_core.networks.preprocessing import Preprocessing
 from rded_core.realism import classify
 from rded_core.wording import counted
 from tasks.gpu_slot import gpu_slot

@@ -12,11 +12,11 @@ from rded_core.errors import InputError
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.networks.observers import Observer
-from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.run.forgotten import Forgotten
 from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run
 from rded_core.io.sources.spec import Source, SourceClass
+from rded_core.networks.preprocessing import Preprocessing
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import WHOLE_RUN, RunPlan
 

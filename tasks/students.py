@@ -19,7 +19,6 @@ from rded_core.io.device.memory import told_if_full
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.records import Record, find_record, unit_settings, write_record
 from rded_core.io.sources.spec import Source, align_classes, open_source
@@ -28,7 +27,8 @@ from rded_core.io.storage.files import file_digest
 from rded_core.io.training.real_batches import EvaluationViews, labelled_items
 from rded_core.io.training.student_batches import StudentBatch, student_epochs
 from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
-from rded_core.networks import build_network
+from rded_core.networks.preprocessing import Preprocessing
+from rded_core.networks.zoo import build_network
 from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
 from rded_core.schedules import look_epochs, stretched_cosine
 from rded_core.seeds import counter_seed, seeded_init

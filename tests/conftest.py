@@ -96,8 +96,9 @@ SaveNetwork = Callable[..., Path]
 @pytest.fixture(scope="session")
 def save_untrained(tmp_path_factory: pytest.TempPathFactory) -> SaveNetwork:
     """Saves a network as it is initialised, for the classes given: ``save_untrained(arch="convnet3", classes=...)``."""
-    from rded_core.io.networks.weights import Preprocessing, save_network
-    from rded_core.networks import build_network
+    from rded_core.io.networks.weights import save_network
+    from rded_core.networks.preprocessing import Preprocessing
+    from rded_core.networks.zoo import build_network
     from rded_core.seeds import seeded_init
 
     def save(*, arch: str = "convnet3", classes: tuple[str, ...] = CLASSES) -> Path:

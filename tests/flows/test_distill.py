@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from rded_core.canvas import CanvasNetwork
 from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.images import read_images
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.observers import open_observer
 from rded_core.labels.views import apply_views
+from rded_core.networks.canvas import CanvasNetwork
 from tasks import networks
 
 MakeConfig = Callable[..., DistillConfig]

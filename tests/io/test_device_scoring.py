@@ -10,8 +10,8 @@ from rded_core.io.device import decoding as device_decoding
 from rded_core.io.device.decoding import Packed
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import RejectedImage, encode_image
-from rded_core.io.networks.weights import Preprocessing
-from rded_core.networks import build_network
+from rded_core.networks.preprocessing import Preprocessing
+from rded_core.networks.zoo import build_network
 from rded_core.realism import pad_to_canvas, realism_scores
 from rded_core.seeds import seeded_init
 from rded_core.selection import select_patches

@@ -18,8 +18,8 @@ from rded_core.io.device import scoring as device_scoring
 from rded_core.io.device.graphs import FixedShape
 from rded_core.io.device.memory import release
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
-from rded_core.io.networks.weights import Preprocessing
-from rded_core.networks import build_network
+from rded_core.networks.preprocessing import Preprocessing
+from rded_core.networks.zoo import build_network
 from rded_core.seeds import seeded_init
 from rded_core.selection import select_patches
 

@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.networks.weights import (
-    Preprocessing,
-    head_width,
-    load_state,
-    read_weights,
-    save_network,
-    state_digest,
-)
+from rded_core.io.networks.weights import head_width, load_state, read_weights, save_network, state_digest
+from rded_core.networks.preprocessing import Preprocessing
 
 
 class Trap:

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from rded_core.canvas import CanvasNetwork
+from rded_core.networks.canvas import CanvasNetwork
 from rded_core.realism import pad_to_canvas
 from rded_core.seeds import seeded_init
 

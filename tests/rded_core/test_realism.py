@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rded_core.canvas import CanvasNetwork
+from rded_core.networks.canvas import CanvasNetwork
 from rded_core.realism import classify, pad_to_canvas, realism_scores, score_patches
 from rded_core.seeds import counter_generator
 

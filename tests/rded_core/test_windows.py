@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rded_core.windows import reached_outputs, read_inputs
+from rded_core.networks.receptive_fields import reached_outputs, read_inputs
 
 SIDE = 17
 LAYERS = [

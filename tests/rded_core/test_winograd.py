@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rded_core.networks.winograd import BLOCK_TILES, WinogradConv2d
 from rded_core.seeds import seeded_init
-from rded_core.winograd import BLOCK_TILES, WinogradConv2d
 
 
 def _convolution(**options: object) -> nn.Conv2d:

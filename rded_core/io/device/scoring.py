@@ -17,7 +17,6 @@ from typing import Generic
 import torch
 from torch import Tensor, nn
 
-from rded_core.canvas import CanvasNetwork
 from rded_core.class_scores import ClassScores, Network
 from rded_core.crop_batches import cut_patch_batches
 from rded_core.io.device.decoding import DECODED_TOGETHER, NOTHING, Load, Packed, Row, list_jobs, pack
@@ -25,8 +24,9 @@ from rded_core.io.device.graphs import FixedShape
 from rded_core.io.device.memory import ELSEWHERE, FittingPasses
 from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.networks.weights import Preprocessing
 from rded_core.io.parallel import map_ordered
+from rded_core.networks.canvas import CanvasNetwork
+from rded_core.networks.preprocessing import Preprocessing
 
 logger = logging.getLogger(__name__)
 

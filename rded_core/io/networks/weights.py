@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,10 @@ from torch import Tensor, nn
 from rded_core.errors import InputError
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import require_file
+from rded_core.networks.preprocessing import Preprocessing
 from rded_core.wording import counted
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 HEAD_NAME = re.compile(r"(^|\.)(fc|head|last_linear|classifier(\.\d+)?)\.weight$")
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """What a network expects of float RGB 0..1 images: mean and std per channel, and how it was evaluated."""
-
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    size: int | None = None
-    interpolation: str = "bilinear"
 
 
 def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing, facts: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rded_core.windows import Sizes, Span, reached_outputs, read_inputs
-from rded_core.winograd import WinogradConv2d
+from rded_core.networks.receptive_fields import Sizes, Span, reached_outputs, read_inputs
+from rded_core.networks.winograd import WinogradConv2d
 
 FULL_SHARE = 0.85
 """A window that covers more of its map than this is computed as the whole map: cutting out would cost more."""

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from rded_core.winograd import WinogradConv2d
+from rded_core.networks.winograd import WinogradConv2d
 
 SUMS = (operator.add, operator.iadd, torch.add)
 """Functions that add two maps into a fresh one (or into the first)."""
