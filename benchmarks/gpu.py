@@ -27,7 +27,6 @@ from benchmarks.device_floors import measure_device_floors, seconds_of, wait_for
 from benchmarks.job import Job
 from benchmarks.reference import CropEach, score_class
 from benchmarks.workload import PHOTO_PX, write_class
-from rded_core.crops import draw_crop_boxes
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import decode_image
@@ -36,8 +35,9 @@ from rded_core.labels.views import ViewRecipe, apply_views, draw_views
 from rded_core.networks.canvas import CanvasNetwork
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.networks.zoo import build_network
+from rded_core.patches.crops import draw_crop_boxes
+from rded_core.patches.selection import select_patches
 from rded_core.seeds import counter_generator, seeded_init
-from rded_core.selection import select_patches
 
 SIZE, FACTOR, NUM_CROPS, IPC = 224, 2, 5, 10
 NUM_OUTPUTS = 1000

@@ -14,9 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rded_core.crops import draw_crop_boxes
 from rded_core.io.device.decoding import Job, pack
 from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.patches.crops import draw_crop_boxes
 from rded_core.seeds import counter_generator
 
 CORES = (1, 2, 4, 8, 16, 32)

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.crops import cut_patch, draw_crop_box, fit_centre
+from rded_core.patches.crops import cut_patch, draw_crop_box, fit_centre
 
 SMALL_IMAGE_PX = 64
 """Up to this size the standard is pad-and-crop (CIFAR); above it RandomResizedCrop (ImageNet)."""

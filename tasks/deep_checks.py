@@ -28,7 +28,7 @@ from rded_core.io.run.candidates import item_of
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.sources.spec import read_item
 from rded_core.io.verify.findings import Findings
-from rded_core.near_ties import largest_error
+from rded_core.patches.near_ties import largest_error
 from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels
 from tasks.networks import load_scorer

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rded_core.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.io.device.devices import resolve_device, resolve_precision
 from rded_core.io.device.scoring import ScoredClass
 from rded_core.io.formats.images import RejectedImage, decode_image, jpeg_size
@@ -22,7 +21,8 @@ from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
 from rded_core.networks.canvas import CanvasNetwork
-from rded_core.realism import score_patches
+from rded_core.patches.crops import centre_box, cut_patches, draw_crop_boxes
+from rded_core.patches.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.candidates import Rejected, count_missing
 from tasks.gpu_slot import gpu_slot

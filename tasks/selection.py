@@ -8,8 +8,8 @@ from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.run.records import Record
-from rded_core.selection import SelectedPatches, select_patches, take_first_patches
-from rded_core.squeeze import rank_grid
+from rded_core.patches.selection import SelectedPatches, select_patches, take_first_patches
+from rded_core.patches.tiling import rank_grid
 from rded_core.wording import counted
 from tasks.networks import num_workers
 from tasks.policies import stage_task

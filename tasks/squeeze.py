@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rded_core.crops import cut_patch
 from rded_core.io.formats.images import RejectedImage, decode_image, encode_image, image_suffix
 from rded_core.io.formats.schemas import CANDIDATES, SELECTED
 from rded_core.io.formats.shards import Sample, write_shard
@@ -19,7 +18,8 @@ from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
 from rded_core.io.storage.files import file_stamp
-from rded_core.squeeze import cell_shapes, tile_patches
+from rded_core.patches.crops import cut_patch
+from rded_core.patches.tiling import cell_shapes, tile_patches
 from tasks.candidates import Rejected
 from tasks.networks import num_workers
 from tasks.policies import stage_task

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from rded_core.crops import NUM_TRIES
 from rded_core.labels.resampling import Taps, crop_taps, gather_bilinear
+from rded_core.patches.crops import NUM_TRIES
 
 CROP_RATIO = (3 / 4, 4 / 3)
 """Aspect ratios (width / height) of a view's crop: RandomResizedCrop's default."""

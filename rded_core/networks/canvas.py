@@ -20,7 +20,7 @@ from rded_core.errors import InputError
 from rded_core.networks.canvas_windows import Window, joined, local, pointwise
 from rded_core.networks.receptive_fields import Span
 from rded_core.networks.tracing import SUMS, take_fewer_products, trace
-from rded_core.realism import pad_to_canvas
+from rded_core.patches.realism import pad_to_canvas
 
 PROBE_TOLERANCE = 1e-4
 """Largest difference of logits, as a share of their spread, that the construction's own check lets pass."""

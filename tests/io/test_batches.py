@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rded_core.crops import normalise
 from rded_core.io.sources.spec import open_source, read_item
 from rded_core.io.training import real_batches as batches_module
 from rded_core.io.training.real_batches import EvaluationViews, LabelledItem, fit_view, labelled_items
 from rded_core.networks.preprocessing import Preprocessing
+from rded_core.patches.crops import normalise
 
 CPU = torch.device("cpu")
 SIZE = 32

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rded_core.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.errors import InputError
 from rded_core.io.device import decoding as device_decoding
 from rded_core.io.device.decoding import Packed
@@ -12,9 +11,10 @@ from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import RejectedImage, encode_image
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.networks.zoo import build_network
-from rded_core.realism import pad_to_canvas, realism_scores
+from rded_core.patches.crops import cut_patches, draw_crop_boxes, normalise
+from rded_core.patches.realism import pad_to_canvas, realism_scores
+from rded_core.patches.selection import select_patches
 from rded_core.seeds import seeded_init
-from rded_core.selection import select_patches
 
 GIVEN = Preprocessing()
 PATCH_PX, SIZE, NUM_CROPS = 16, 32, 3

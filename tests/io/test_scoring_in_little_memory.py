@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rded_core.class_scores import ClassScores
-from rded_core.crops import draw_crop_boxes
 from rded_core.errors import InputError
 from rded_core.io.device import scoring as device_scoring
 from rded_core.io.device.graphs import FixedShape
@@ -20,8 +18,10 @@ from rded_core.io.device.memory import release
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.networks.zoo import build_network
+from rded_core.patches.class_scores import ClassScores
+from rded_core.patches.crops import draw_crop_boxes
+from rded_core.patches.selection import select_patches
 from rded_core.seeds import seeded_init
-from rded_core.selection import select_patches
 
 PATCH_PX, SIZE, NUM_CROPS, NUM_CHOSEN = 16, 32, 3, 4
 CLASSES = [(2, list(range(30, 35))), (0, list(range(21))), (1, []), (3, list(range(200, 217)))]

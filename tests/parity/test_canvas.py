@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from rded_core.networks.canvas import CanvasNetwork
-from rded_core.realism import pad_to_canvas
+from rded_core.patches.realism import pad_to_canvas
 from rded_core.seeds import seeded_init
 
 NETWORKS = [

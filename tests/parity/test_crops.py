@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, RandomResizedCrop, Resize, ToTensor
 from torchvision.transforms.v2 import functional as tv
 
-from rded_core.crops import cut_patches, draw_crop_box, draw_crop_boxes, fit_centre, normalise
+from rded_core.patches.crops import cut_patches, draw_crop_box, draw_crop_boxes, fit_centre, normalise
 from rded_core.seeds import counter_generator
 
 SQUARE, DEFAULT = (1.0, 1.0), (3 / 4, 4 / 3)

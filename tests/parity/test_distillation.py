@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, Pad, RandomResizedCrop, ToTensor
 from torchvision.transforms.v2.functional import resize
 
-from rded_core.crops import cut_patch, cut_patches, draw_crop_boxes
 from rded_core.networks.canvas import CanvasNetwork
 from rded_core.networks.zoo import build_network
-from rded_core.realism import score_patches
+from rded_core.patches.crops import cut_patch, cut_patches, draw_crop_boxes
+from rded_core.patches.realism import score_patches
+from rded_core.patches.selection import select_patches
+from rded_core.patches.tiling import cell_shapes, rank_grid, tile_patches
 from rded_core.seeds import counter_generator, counter_seed, seeded_init
-from rded_core.selection import select_patches
-from rded_core.squeeze import cell_shapes, rank_grid, tile_patches
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASS_INDEX, NUM_CLASSES, NUM_CROPS, IPC = 3, 10, 5, 2

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rded_core.augmentation import augment_image
-from rded_core.crops import fit_centre
+from rded_core.patches.crops import fit_centre
 from rded_core.seeds import counter_generator
 
 

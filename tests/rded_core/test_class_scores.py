@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rded_core.class_scores import ClassScores
-from rded_core.realism import realism_scores
-from rded_core.selection import select_patches
+from rded_core.patches.class_scores import ClassScores
+from rded_core.patches.realism import realism_scores
+from rded_core.patches.selection import select_patches
 
 NUM_CLASSES = 4
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rded_core.crop_batches import cut_patch_batches, resize_weights
-from rded_core.crops import cut_patches, draw_crop_boxes
+from rded_core.patches.crop_batches import cut_patch_batches, resize_weights
+from rded_core.patches.crops import cut_patches, draw_crop_boxes
 
 
 def _image(height: int, width: int, seed: int) -> Tensor:

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rded_core.crops import centre_box, cut_patch, cut_patches, draw_crop_box, draw_crop_boxes, fit_centre, normalise
+from rded_core.patches.crops import (
+    centre_box,
+    cut_patch,
+    cut_patches,
+    draw_crop_box,
+    draw_crop_boxes,
+    fit_centre,
+    normalise,
+)
 from rded_core.seeds import counter_generator
 
 SIZES = [(1, 1), (32, 32), (37, 53), (500, 375), (10, 500), (300, 4)]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rded_core.near_ties import largest_error, log_odds, may_be_chosen, near_best
-from rded_core.selection import select_patches
+from rded_core.patches.near_ties import largest_error, log_odds, may_be_chosen, near_best
+from rded_core.patches.selection import select_patches
 
 
 def _scores(num_candidates: int, num_crops: int, *, sure: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.networks.canvas import CanvasNetwork
-from rded_core.realism import classify, pad_to_canvas, realism_scores, score_patches
+from rded_core.patches.realism import classify, pad_to_canvas, realism_scores, score_patches
 from rded_core.seeds import counter_generator
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.1, 0.2, 0.25)

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rded_core.labels.resampling import Taps, crop_taps, gather_bilinear, shuffled_pixels
+from rded_core.patches.tiling import cell_edges
 from rded_core.seeds import counter_generator
-from rded_core.squeeze import cell_edges
 
 
 def taps_of(start: int, side: int, size: int, order: tuple[int, ...] = (0,)) -> Taps:

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from rded_core.patches.selection import SelectedPatches, best_crops, select_patches, take_first_patches
 from rded_core.seeds import counter_generator
-from rded_core.selection import SelectedPatches, best_crops, select_patches, take_first_patches
 
 SCORES = torch.tensor([[-3.0, -1.0], [-0.5, -2.0], [-9.0, -8.0], [-0.7, -0.6]])
 

@@ -4,8 +4,8 @@ from zlib import crc32
 import pytest
 import torch
 
+from rded_core.patches.tiling import cell_edges, cell_shapes, rank_grid, tile_patches
 from rded_core.seeds import counter_generator
-from rded_core.squeeze import cell_edges, cell_shapes, rank_grid, tile_patches
 
 SIZES_AND_FACTORS = [(size, factor) for size in (8, 31, 224) for factor in (1, 2, 3, 4)]
 

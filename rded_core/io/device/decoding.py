@@ -7,9 +7,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from rded_core.crops import cut_patches
 from rded_core.io.device.jpegs import decode_jpegs
 from rded_core.io.formats.images import RejectedImage
+from rded_core.patches.crops import cut_patches
 
 Row = TypeVar("Row")
 Load = Callable[[Row], tuple[Tensor | bytes, Tensor]]

@@ -17,8 +17,6 @@ from typing import Generic
 import torch
 from torch import Tensor, nn
 
-from rded_core.class_scores import ClassScores, Network
-from rded_core.crop_batches import cut_patch_batches
 from rded_core.io.device.decoding import DECODED_TOGETHER, NOTHING, Load, Packed, Row, list_jobs, pack
 from rded_core.io.device.graphs import FixedShape
 from rded_core.io.device.memory import ELSEWHERE, FittingPasses
@@ -27,6 +25,8 @@ from rded_core.io.formats.images import RejectedImage
 from rded_core.io.parallel import map_ordered
 from rded_core.networks.canvas import CanvasNetwork
 from rded_core.networks.preprocessing import Preprocessing
+from rded_core.patches.class_scores import ClassScores, Network
+from rded_core.patches.crop_batches import cut_patch_batches
 
 logger = logging.getLogger(__name__)
 

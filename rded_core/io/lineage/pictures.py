@@ -15,7 +15,7 @@ from rded_core.errors import InputError
 from rded_core.io.lineage.picture_formats import FORMATS, require_picture_ending
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import kind_of
-from rded_core.squeeze import cell_edges
+from rded_core.patches.tiling import cell_edges
 
 MARK = "rded trace"
 """Comment inside our pictures, by which they are known as ours."""

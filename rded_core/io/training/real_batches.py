@@ -9,13 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rded_core.augmentation import augment_image
-from rded_core.crops import fit_centre, normalise
 from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
 from rded_core.io.sources.spec import Source, SourceItem, read_item
 from rded_core.labels.views import normalise_levels
 from rded_core.networks.preprocessing import Preprocessing
+from rded_core.patches.crops import fit_centre, normalise
 from rded_core.seeds import counter_generator
 
 logger = logging.getLogger(__name__)

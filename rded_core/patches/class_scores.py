@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rded_core.near_ties import largest_error, may_be_chosen, near_best
-from rded_core.realism import realism_scores
+from rded_core.patches.near_ties import largest_error, may_be_chosen, near_best
+from rded_core.patches.realism import realism_scores
 
 Network = Callable[[Tensor], Tensor]
 """Normalised patches to logits."""

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rded_core.crops import normalise
+from rded_core.patches.crops import normalise
 
 
 def realism_scores(logits: Float[Tensor, "p k"], class_indices: Int[Tensor, "p"]) -> Float[Tensor, "p"]:

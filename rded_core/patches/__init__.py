@@ -1,0 +1,1 @@
+"""From candidates to mosaics: crops, realism scores, selection and tiling."""
