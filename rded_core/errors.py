@@ -1,6 +1,6 @@
 """The errors that end in one line: a user's mistake, and what no line of ours can help; and the text of others."""
 
-from rded_core.secrets import mask_secrets
+from rded_core.text.secrets import mask_secrets
 
 
 class InputError(ValueError):

@@ -21,8 +21,8 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rded_core.errors import first_line
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.storage.urls import is_url
-from rded_core.secrets import mask_secrets
-from rded_core.summaries import artifact_key
+from rded_core.text.secrets import mask_secrets
+from rded_core.text.summaries import artifact_key
 from tasks.progress import run_logger
 
 TELL_EVERY_S = 5.0

@@ -15,7 +15,7 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
 from rded_core.io.sources.spec import read_item
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 from tasks.networks import num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, too_few

@@ -13,7 +13,7 @@ from rded_core.io.run.inventory import stage_records
 from rded_core.io.run.records import find_record
 from rded_core.io.sources.spec import Source, SourceItem
 from rded_core.seeds import counter_seeds
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 from tasks.units import Scope, StageResult, Unit, Worklist
 
 STAGE = "index"

@@ -5,7 +5,7 @@ from weakref import WeakSet
 
 from rded_core.errors import InputError, RunStopped
 from rded_core.io.remote.places import as_shown
-from rded_core.secrets import mask_secrets
+from rded_core.text.secrets import mask_secrets
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect.flows")
 

@@ -20,7 +20,7 @@ from rded_core.io.training.real_batches import fit_view
 from rded_core.metrics import chance_bound, count_correct
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.realism import classify
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 from tasks.gpu_slot import gpu_slot
 from tasks.networks import device_of, fast_form, load_planned, num_workers
 from tasks.policies import stage_task

@@ -25,7 +25,7 @@ from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_
 from rded_core.io.sources.base import find_class
 from rded_core.io.sources.spec import Source, absolute_spec, open_source
 from rded_core.io.storage.urls import is_url
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 from tasks.claim import check_control, claim_run
 from tasks.index import write_index
 from tasks.networks import load_observer, load_teacher

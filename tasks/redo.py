@@ -15,7 +15,7 @@ from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run, run_identity
 from rded_core.io.sources.spec import Source, SourceClass, open_source
 from rded_core.io.verify.findings import Fault, Findings
-from rded_core.wording import setting_words
+from rded_core.text.wording import setting_words
 from tasks.index import are_as_listed, is_as_listed
 from tasks.networks import load_observer, load_teacher
 from tasks.prepare import describe_run

@@ -10,7 +10,7 @@ from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.run.records import Record
 from rded_core.patches.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.patches.tiling import rank_grid
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 from tasks.networks import num_workers
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, too_few

@@ -8,14 +8,15 @@ from rded_core.errors import InputError, first_line
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.lineage.tables import read_scores
 from rded_core.io.report.pictures import shrink_jpeg
-from rded_core.summaries import accuracy_rows, class_rows, describe_evaluation, distilled_markdown
+from rded_core.text.summaries import accuracy_rows, class_rows, describe_evaluation, distilled_markdown
+from rded_core.text.wording import STAGE_WORDS
 from tasks.artifacts import is_shown, key_of, show_markdown, show_table
 from tasks.class_entries import ClassPatches, class_entries
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
 from tasks.publish import StageResults
 from tasks.run_progress import end_progress
-from tasks.units import STAGE_WORDS, StageResult
+from tasks.units import StageResult
 
 MAX_PICTURE_BYTES = 200_000
 """A picture is kept in Prefect's database, a third larger than it is."""

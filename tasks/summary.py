@@ -4,8 +4,9 @@ from collections import Counter
 from typing import Any
 
 from rded_core.io.run.records import NEW
+from rded_core.text.wording import STAGE_WORDS
 from tasks.prepare import RunPlan
-from tasks.units import STAGE_WORDS, StageResult
+from tasks.units import StageResult
 
 MOST_WHYS = 3
 """Reasons that are told one by one."""

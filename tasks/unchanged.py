@@ -17,7 +17,7 @@ from rded_core.io.run.inventory import CLASS_STAGES
 from rded_core.io.run.records import Record, find_record, unit_settings, what_changed
 from rded_core.io.run.run_json import holds_run, identity_digest, read_run
 from rded_core.io.sources.spec import Source, SourceClass, open_source
-from rded_core.wording import setting_words
+from rded_core.text.wording import setting_words
 from tasks.candidates import count_missing
 from tasks.networks import load_observer, load_teacher
 from tasks.policies import stage_task

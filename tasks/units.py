@@ -23,19 +23,8 @@ from rded_core.io.run.records import (
     write_record,
 )
 from rded_core.io.storage.files import file_digest, told_plainly
+from rded_core.text.wording import STAGE_WORDS
 from tasks.progress import run_logger
-
-STAGE_WORDS = {
-    "index": "list",
-    "candidates": "draw",
-    "observe": "check",
-    "realism": "score",
-    "selection": "select",
-    "squeeze": "tile",
-    "soft_labels": "label",
-    "publish": "publish",
-}
-"""Stages by the words that people see, which are those of ``--redo``."""
 
 
 @dataclass(frozen=True, slots=True)

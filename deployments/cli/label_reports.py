@@ -14,7 +14,7 @@ from rded_core.io.layout.run import find_dataset
 from rded_core.io.lineage.pictures import require_picture_place, write_picture
 from rded_core.labels.epoch_order import count_uses
 from rded_core.labels.summary import ClassSums
-from rded_core.summaries import describe_kept, format_size
+from rded_core.text.summaries import describe_kept, format_size
 
 MOST_CLASSES = 50
 """Classes that are listed, one a line."""

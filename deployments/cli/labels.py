@@ -12,7 +12,7 @@ from rded_core.io.layout.run import find_dataset
 from rded_core.io.remote.working_copy import folder_to_read
 from rded_core.io.storage.files import require_new
 from rded_core.io.storage.urls import is_url
-from rded_core.summaries import describe_kept, format_size
+from rded_core.text.summaries import describe_kept, format_size
 
 DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
 CODEC = Annotated[

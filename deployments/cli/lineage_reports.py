@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from rded_core.io.lineage.trace import SourceTrace, Trace, describe_score
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 MAX_NAMES = 10
 """Keys that one line names."""

@@ -9,8 +9,8 @@ import typer
 from deployments.environment import tell_start
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.remote.places import as_shown
-from rded_core.summaries import format_size
-from rded_core.wording import counted
+from rded_core.text.summaries import format_size
+from rded_core.text.wording import counted
 
 if TYPE_CHECKING:
     from rded_core.io.verify.findings import Findings

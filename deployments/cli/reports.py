@@ -8,8 +8,8 @@ import typer
 from rded_core.io.remote.places import run_at
 from rded_core.io.run.forgotten import is_forgetting
 from rded_core.io.run.records import NEW
-from rded_core.summaries import describe_kept, describe_rejected, describe_stage, format_size, mean_std
-from rded_core.wording import counted
+from rded_core.text.summaries import describe_kept, describe_rejected, describe_stage, format_size, mean_std
+from rded_core.text.wording import counted
 
 SMALL_IMAGE_PX = 64
 """Up to here images are too small for a mosaic: the paper takes factor 1."""

@@ -37,7 +37,7 @@ from deployments.server.state import (
     write_stack,
 )
 from rded_core.errors import InputError, RunStopped
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 FIRST_PORT = 4200
 NUM_PORTS = 100

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from rded_core.errors import InputError
-from rded_core.secrets import has_secret
+from rded_core.text.secrets import has_secret
 
 ProtocolName = Literal["paper", "standard", "hard"]
 LabelProtocolName = Literal["paper", "standard"]

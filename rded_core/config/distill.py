@@ -23,7 +23,7 @@ from rded_core.config.choices import (
 from rded_core.config.fields import Bounds, check_fields
 from rded_core.config.sizes import parse_size
 from rded_core.errors import InputError
-from rded_core.wording import ShortNamed
+from rded_core.text.wording import ShortNamed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from rded_core.config.bounds import ABOVE_ZERO, AreaShare, MaybePositive, Positi
 from rded_core.config.choices import no_secret
 from rded_core.config.fields import Bounds, check_fields
 from rded_core.errors import InputError
-from rded_core.wording import ShortNamed
+from rded_core.text.wording import ShortNamed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

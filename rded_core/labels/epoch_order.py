@@ -5,7 +5,7 @@ from collections import Counter
 import torch
 
 from rded_core.seeds import counter_generator
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 
 def stored_epoch(epoch: int, *, num_stored: int, seed: int) -> int:

@@ -6,7 +6,7 @@ from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
-from rded_core.secrets import has_secret, mask_secrets
+from rded_core.text.secrets import has_secret, mask_secrets
 
 SECRET = "hunter2"
 

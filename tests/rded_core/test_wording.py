@@ -2,7 +2,7 @@
 
 import pytest
 
-from rded_core.wording import counted, setting_words, short_name
+from rded_core.text.wording import counted, setting_words, short_name
 
 
 @pytest.mark.parametrize(

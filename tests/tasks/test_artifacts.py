@@ -14,7 +14,7 @@ from PIL import Image
 from prefect import flow
 
 from rded_core.io.report.pictures import shrink_jpeg
-from rded_core.summaries import (
+from rded_core.text.summaries import (
     accuracy_rows,
     artifact_key,
     class_rows,

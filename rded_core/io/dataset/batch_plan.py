@@ -12,7 +12,7 @@ from rded_core.errors import InputError
 from rded_core.io.dataset.recorded_views import RecordedViews
 from rded_core.labels.epoch_order import stored_epoch
 from rded_core.seeds import counter_generator
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 if TYPE_CHECKING:
     from rded_core.io.dataset.distilled import DistilledDataset

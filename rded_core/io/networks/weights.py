@@ -18,7 +18,7 @@ from rded_core.errors import InputError
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import require_file
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 HEAD_NAME = re.compile(r"(^|\.)(fc|head|last_linear|classifier(\.\d+)?)\.weight$")
 

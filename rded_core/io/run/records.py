@@ -9,7 +9,7 @@ from rded_core import ALGORITHM_VERSION
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.storage.atomic import write_text
 from rded_core.io.storage.files import file_digest
-from rded_core.wording import setting_words
+from rded_core.text.wording import setting_words
 
 SHA256_CHARS = 64
 

@@ -10,7 +10,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from rded_core.secrets import mask_secrets
+from rded_core.text.secrets import mask_secrets
 
 
 def host_name(node: str) -> str:

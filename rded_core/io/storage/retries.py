@@ -8,7 +8,7 @@ from time import sleep
 from typing import Any, TypeVar
 
 from rded_core.errors import InputError, first_line
-from rded_core.secrets import mask_secrets
+from rded_core.text.secrets import mask_secrets
 
 T = TypeVar("T")
 

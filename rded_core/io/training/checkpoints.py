@@ -11,7 +11,7 @@ from torch import nn
 
 from rded_core.errors import InputError
 from rded_core.io.storage.atomic import write_atomically
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 
 def save_checkpoint(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rded_core.wording import counted
+from rded_core.text.wording import counted
 
 MOST_WHYS = 3
 """Reasons that are told one by one."""

@@ -2,7 +2,7 @@
 
 import re
 
-from rded_core.secrets import mask_secrets
+from rded_core.text.secrets import mask_secrets
 
 
 def counted(count: int, noun: str) -> str:
@@ -61,3 +61,16 @@ class ShortNamed:
     def short_name(self) -> str:
         """The name without its place."""
         return short_name(str(getattr(self, "source", "") or getattr(self, "dataset", "")))
+
+
+STAGE_WORDS = {
+    "index": "list",
+    "candidates": "draw",
+    "observe": "check",
+    "realism": "score",
+    "selection": "select",
+    "squeeze": "tile",
+    "soft_labels": "label",
+    "publish": "publish",
+}
+"""Stages by the words that people see, which are those of ``--redo``."""
