@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.losses import kl_at_temperature
 from rded_core.networks.zoo import build_network
 from rded_core.seeds import seeded_init
-from rded_core.training import split_decay, train_epoch
+from rded_core.training.loop import split_decay, train_epoch
+from rded_core.training.losses import kl_at_temperature
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

@@ -13,8 +13,8 @@ from rded_core.errors import InputError
 from rded_core.io.device.devices import resolve_device
 from rded_core.labels.codecs import Codec, find_codec
 from rded_core.networks.last_layer import SplitNetwork, split_last_layer
-from rded_core.protocols import TEMPERATURES
 from rded_core.seeds import counter_generator
+from rded_core.training.protocols import TEMPERATURES
 from tasks.networks import fast_form, load_planned
 from tasks.prepare import RunPlan
 

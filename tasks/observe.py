@@ -17,10 +17,10 @@ from rded_core.io.layout.units import class_unit
 from rded_core.io.parallel import map_ordered, one_torch_thread
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.training.real_batches import fit_view
-from rded_core.metrics import chance_bound, count_correct
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.realism import classify
 from rded_core.text.wording import counted
+from rded_core.training.metrics import chance_bound, count_correct
 from tasks.gpu_slot import gpu_slot
 from tasks.networks import device_of, fast_form, load_planned, num_workers
 from tasks.policies import stage_task

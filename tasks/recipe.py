@@ -6,7 +6,7 @@ from typing import Any
 from rded_core import ALGORITHM_VERSION, __version__
 from rded_core.io.formats.images import image_suffix
 from rded_core.labels.views import CROP_RATIO
-from rded_core.protocols import LEARNING_RATES, WEIGHT_DECAY, find_protocol, peak_learning_rate
+from rded_core.training.protocols import LEARNING_RATES, WEIGHT_DECAY, find_protocol, peak_learning_rate
 from tasks.label_codecs import LabelPlan, label_temperature
 from tasks.networks import load_planned
 from tasks.prepare import RunPlan, describe_network

@@ -22,8 +22,8 @@ from rded_core.io.storage.files import file_stamp
 from rded_core.labels.batches import pack_batches, plan_batches, rows_per_pass
 from rded_core.labels.codecs import Encoded
 from rded_core.labels.views import ViewRecipe, draw_views
-from rded_core.protocols import find_protocol
 from rded_core.seeds import counter_generator
+from rded_core.training.protocols import find_protocol
 from tasks.gpu_slot import gpu_slot
 from tasks.label_codecs import Labeller, LabelPlan, label_temperature, load_labeller
 from tasks.labels_before import PASSES, Drawn, LabelsBefore, key_images

@@ -26,13 +26,13 @@ from rded_core.io.storage.atomic import write_text
 from rded_core.io.storage.files import file_digest
 from rded_core.io.training.real_batches import EvaluationViews, labelled_items
 from rded_core.io.training.student_batches import StudentBatch, student_epochs
-from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.networks.zoo import build_network
-from rded_core.protocols import Protocol, find_protocol, peak_learning_rate
-from rded_core.schedules import look_epochs, stretched_cosine
 from rded_core.seeds import counter_seed, seeded_init
-from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
+from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
+from rded_core.training.losses import gift_loss, kl_at_temperature, soft_cross_entropy
+from rded_core.training.protocols import Protocol, find_protocol, peak_learning_rate
+from rded_core.training.schedules import look_epochs, stretched_cosine
 from tasks.gpu_slot import gpu_slot
 from tasks.policies import stage_task
 from tasks.progress import run_logger, track

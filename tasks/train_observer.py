@@ -23,9 +23,9 @@ from rded_core.io.training.checkpoints import drop_checkpoint, load_checkpoint, 
 from rded_core.io.training.real_batches import EvaluationViews, labelled_items, training_batches
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.networks.zoo import build_network
-from rded_core.schedules import warmup_cosine
 from rded_core.seeds import counter_seed, seeded_init
-from rded_core.training import Accuracy, measure_accuracy, split_decay, train_epoch
+from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
+from rded_core.training.schedules import warmup_cosine
 from tasks.gpu_slot import gpu_slot
 from tasks.policies import stage_task
 from tasks.prepare import tell_classes

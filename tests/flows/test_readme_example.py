@@ -11,7 +11,7 @@ from rded_core.config.distill import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.labels.views import apply_views
-from rded_core.losses import kl_at_temperature
+from rded_core.training.losses import kl_at_temperature
 
 
 def _example(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.training.student_batches import StudentBatch, student_epochs
 from rded_core.labels.epoch_order import stored_epoch
 from rded_core.labels.views import apply_views, partner_share
-from rded_core.protocols import find_protocol
+from rded_core.training.protocols import find_protocol
 
 CPU = torch.device("cpu")
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from rded_core.losses import kl_at_temperature, soft_cross_entropy
 from rded_core.seeds import counter_generator
+from rded_core.training.losses import kl_at_temperature, soft_cross_entropy
 
 
 @pytest.mark.parametrize("temperature", [1.0, 20.0])

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.augmentation import augment_image
 from rded_core.patches.crops import fit_centre
 from rded_core.seeds import counter_generator
+from rded_core.training.augmentation import augment_image
 
 
 def picture(height: int, width: int) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rded_core.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.seeds import counter_generator
+from rded_core.training.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

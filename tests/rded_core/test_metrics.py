@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from rded_core.metrics import chance_bound, count_correct
 from rded_core.seeds import counter_generator
+from rded_core.training.metrics import chance_bound, count_correct
 
 LOGITS = torch.tensor([[0.1, 0.9, 0.5], [0.8, 0.1, 0.2], [0.3, 0.2, 0.1]])
 

@@ -1,7 +1,7 @@
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.protocols import PROTOCOLS, find_protocol, peak_learning_rate
+from rded_core.training.protocols import PROTOCOLS, find_protocol, peak_learning_rate
 
 
 @pytest.mark.parametrize(

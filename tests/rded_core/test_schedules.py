@@ -1,6 +1,6 @@
 import pytest
 
-from rded_core.schedules import look_epochs, stretched_cosine, warmup_cosine
+from rded_core.training.schedules import look_epochs, stretched_cosine, warmup_cosine
 
 
 @pytest.mark.parametrize(

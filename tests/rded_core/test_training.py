@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from rded_core.errors import InputError
 from rded_core.seeds import counter_generator, seeded_init
-from rded_core.training import Accuracy, measure_accuracy, set_learning_rate, split_decay, train_epoch, train_step
+from rded_core.training.loop import Accuracy, measure_accuracy, set_learning_rate, split_decay, train_epoch, train_step
 
 
 class Scale(nn.Module):

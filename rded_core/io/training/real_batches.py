@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rded_core.augmentation import augment_image
 from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
@@ -17,6 +16,7 @@ from rded_core.labels.views import normalise_levels
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.crops import fit_centre, normalise
 from rded_core.seeds import counter_generator
+from rded_core.training.augmentation import augment_image
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from rded_core.io.parallel import map_ordered
 from rded_core.labels.batches import plan_batches
 from rded_core.labels.epoch_order import stored_epoch
 from rded_core.labels.views import ViewRecipe, apply_views, draw_views, mix_views, partner_share
-from rded_core.protocols import Protocol
 from rded_core.seeds import counter_generator
+from rded_core.training.protocols import Protocol
 
 MAX_WORKERS = 4
 """Threads that make views: a training step takes many times as long as its views, and each thread holds batches."""

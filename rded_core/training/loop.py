@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.metrics import correct_rows
+from rded_core.training.metrics import correct_rows
 
 Targets = TypeVar("Targets")
 """What a loss compares logits with: class indices, soft labels, or several of them."""
