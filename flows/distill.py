@@ -9,15 +9,15 @@ from flows.forms import DistillForm
 from rded_core.config.choices import RedoWord
 from rded_core.config.distill import Rerun
 from tasks.candidates import check_rejected, draw_candidates
-from tasks.label_choice import choose_labels
-from tasks.label_codecs import require_codec
+from tasks.labels.choose import choose_labels
+from tasks.labels.label import label_blocks, label_views
+from tasks.labels.labeller import require_codec
 from tasks.observe import check_network
 from tasks.prepare import claim_out, prepare
 from tasks.publish import StageResults, publish
 from tasks.realism import score_crops
 from tasks.selection import select
 from tasks.shown import show_distilled
-from tasks.soft_labels import label_blocks, label_views
 from tasks.squeeze import tile
 
 

@@ -31,12 +31,13 @@ from rded_core.io.verify.findings import Findings
 from rded_core.patches.near_ties import largest_error
 from tasks.checks import unwritten
 from tasks.deep_labels import compare_labels
+from tasks.labels.labeller import images_digest
+from tasks.labels.passes import images_to_label
 from tasks.networks import load_scorer
 from tasks.progress import track
 from tasks.realism import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
 from tasks.reopen import Reopened, reopen
 from tasks.selection import choose_patches
-from tasks.soft_labels import images_digest, images_to_label
 from tasks.squeeze import LostCandidate, make_sample, quadrants_of
 from tasks.versions import is_made_as_here
 

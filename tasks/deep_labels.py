@@ -12,9 +12,9 @@ from rded_core.io.layout.units import block_of
 from rded_core.io.run.records import Record, find_record
 from rded_core.labels.codecs import Codec
 from rded_core.labels.views import Views
-from tasks.label_codecs import load_labeller
+from tasks.labels.labeller import load_labeller
+from tasks.labels.passes import ImagesToLabel, label_passes
 from tasks.reopen import Reopened
-from tasks.soft_labels import ImagesToLabel, label_passes
 from tasks.versions import is_made_as_here
 
 MOST_PASSES = 2

@@ -34,15 +34,15 @@ from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.sums import keep_foreign, sum_checks
 from rded_core.labels.codecs import FeatureCodec
 from tasks.class_entries import ClassPatches, class_entries, describe_shortages
-from tasks.label_codecs import LabelPlan, label_codec
-from tasks.labels_before import drop_old_labels, drop_old_notes, key_images, note_images
+from tasks.labels.label import label_blocks, label_units, squeeze_records
+from tasks.labels.labeller import LabelPlan, images_digest, label_codec
+from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_planned
 from tasks.observe import chance_notes
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.recipe import describe_recipe
-from tasks.soft_labels import images_digest, label_blocks, label_units, squeeze_records
 from tasks.summary import describe_missing, describe_work
 from tasks.units import StageResult, Unit, Worklist
 

@@ -42,7 +42,7 @@ def test_labels_of_unchanged_images_are_taken_over(
     }
     config = make_config(tmp_path / "run", **settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.soft_labels.CPU_ROWS", 2)
+        patch.setattr("tasks.labels.passes.CPU_ROWS", 2)
         distill(config)
         _edit(image_folder)
         distill(config)
@@ -79,14 +79,14 @@ def test_labels_are_mixed_only_with_those_made_alike(
         "label_epochs": 2,
     }
     config = make_config(tmp_path / "run", **settings)
-    monkeypatch.setattr("tasks.soft_labels.CPU_ROWS", 2)
+    monkeypatch.setattr("tasks.labels.passes.CPU_ROWS", 2)
     distill(config)
     (path,) = RunFolder(tmp_path / "run").stage("soft_labels").glob("epochs-*.json")
     record = read_record(path)
     record.facts.update(facts)
     write_record(path, record)
     _edit(image_folder)
-    monkeypatch.setattr("tasks.soft_labels.CPU_ROWS", rows)
+    monkeypatch.setattr("tasks.labels.passes.CPU_ROWS", rows)
     distill(config)
     made = read_record(path).facts
     assert bool(made.get("reused_views")) is mixed

@@ -75,7 +75,7 @@ def test_another_machine_goes_on_where_one_was_stopped(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from tasks import soft_labels
+    from tasks.labels import label as soft_labels
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

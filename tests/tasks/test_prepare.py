@@ -12,7 +12,7 @@ from prefect.utilities.collections import visit_collection
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError, RunStopped
 from rded_core.io.networks.weights import read_weights
-from tasks.label_codecs import load_labeller
+from tasks.labels.labeller import load_labeller
 from tasks.networks import load_device_scorers, load_scorer
 from tasks.prepare import prepare
 

@@ -44,7 +44,7 @@ def test_only_passes_that_show_a_changed_image_are_labelled_again(
     forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("tasks.soft_labels.CPU_ROWS", 2)
+    monkeypatch.setattr("tasks.labels.passes.CPU_ROWS", 2)
     run_undecorated(make_config(tmp_path / "run", label_batch_size=2))
     done = forget(tmp_path / "run", lineage_row(tmp_path / "run")["source_uri"])
     assert 0 < done["num_labels_made"] < done["num_labels"]

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import resolve_device
+from rded_core.io.formats.sealed import digest_of
+from rded_core.io.run.records import Record
 from rded_core.labels.codecs import Codec, find_codec
+from rded_core.labels.views import ViewRecipe
 from rded_core.networks.last_layer import SplitNetwork, split_last_layer
 from rded_core.seeds import counter_generator
-from rded_core.training.protocols import TEMPERATURES
+from rded_core.training.protocols import TEMPERATURES, find_protocol
 from tasks.networks import fast_form, load_planned
 from tasks.prepare import RunPlan
 
@@ -104,3 +107,44 @@ def split_teacher(plan: RunPlan) -> SplitNetwork | None:
 def _split(network: nn.Module, outputs: tuple[int, ...], size: int, device: str) -> SplitNetwork | None:
     images = torch.randn(2, 3, size, size, generator=counter_generator(0, "split")).to(device)
     return split_last_layer(network, images, outputs)
+
+
+def view_recipe(config: DistillConfig) -> ViewRecipe:
+    """Returns how this config's views are drawn; a random real image has no cells to shuffle."""
+    return ViewRecipe(
+        size=config.size,
+        factor=config.tile_factor,
+        crop_scale_min=find_protocol(config.protocol).crop_scale_min(config.factor),
+        flip=config.flip,
+        mix=config.mix,
+    )
+
+
+def label_batch_size(config: DistillConfig, *, num_classes: int, num_images: int) -> int:
+    """Returns images per recorded batch: the config's, or the protocol's for this IPC."""
+    protocol = find_protocol(config.protocol)
+    published = protocol.batch_size(ipc=config.ipc, num_classes=num_classes, num_images=num_images)
+    return min(config.label_batch_size or published, num_images)
+
+
+def images_digest(plan: RunPlan, squeezed: dict[int, Record]) -> str:
+    """Returns one digest over every distilled image's file, class by class."""
+    return digest_of([[plan.classes[index].folder, record.facts["sha256"]] for index, record in squeezed.items()])
+
+
+def label_settings(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]:
+    """Returns the settings on which the views and the teacher's outputs for them depend, besides the images."""
+    config = plan.config
+    num_images = sum(record.facts["images"] for record in squeezed.values())
+    fields = ("seed", "protocol", "mix", "flip", "factor", "size", "selection")
+    return {
+        "batch_size": label_batch_size(config, num_classes=len(plan.classes), num_images=num_images),
+        "classes": digest_of([label.folder for label in plan.classes]),
+        **{field: getattr(config, field) for field in fields},
+        **plan.network_settings("teacher"),
+    }
+
+
+def _tail_temperature(config: DistillConfig, codec: str) -> dict[str, float]:
+    """Returns the temperature where labels depend on it: at which ``topk`` sums up what it leaves out."""
+    return {"temperature": label_temperature(config)} if codec.startswith("topk") else {}

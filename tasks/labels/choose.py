@@ -15,20 +15,22 @@ from rded_core.io.run.records import Record
 from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
 from rded_core.networks.last_layer import SplitNetwork
 from tasks.gpu_slot import gpu_slot
-from tasks.label_codecs import Labeller, LabelPlan, default_codec, label_codec, label_temperature, split_teacher
+from tasks.labels.label import STAGE, squeeze_records
+from tasks.labels.labeller import (
+    Labeller,
+    LabelPlan,
+    default_codec,
+    images_digest,
+    label_codec,
+    label_settings,
+    label_temperature,
+    split_teacher,
+)
+from tasks.labels.passes import ImagesToLabel, find_images, label_passes
 from tasks.networks import fast_form, load_planned
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
-from tasks.soft_labels import (
-    STAGE,
-    ImagesToLabel,
-    find_images,
-    images_digest,
-    label_passes,
-    label_settings,
-    squeeze_records,
-)
 from tasks.units import StageResult, Unit, Worklist
 
 UNIT = "choice"
