@@ -8,7 +8,7 @@ from flows.distill import distill
 from rded_core.errors import InputError
 from rded_core.io.lineage.known_images import forgotten_before
 from rded_core.io.run.run_json import config_of, find_run
-from tasks.forget import note_forgotten, scrub_work, sum_up_forgetting
+from tasks.maintenance.forget import note_forgotten, scrub_work, sum_up_forgetting
 from tasks.prepare import claim_out, prepare
 
 

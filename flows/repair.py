@@ -6,9 +6,9 @@ from flows.distill import distill
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.lock import only_writer
 from rded_core.io.verify.findings import Findings
-from tasks.checks import check_files
-from tasks.redo import other_device, runs_to_redo, tell_mended, work_to_redo
-from tasks.repair import drop_useless, mend_files, settle
+from tasks.maintenance.redo import other_device, runs_to_redo, tell_mended, work_to_redo
+from tasks.maintenance.repair import drop_useless, mend_files, settle
+from tasks.maintenance.verify import check_files
 
 
 def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:

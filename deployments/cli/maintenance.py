@@ -32,14 +32,14 @@ def verify(
     """Check every file of a run or a dataset; name each fault, and what to do about it."""
     from rded_core.io.remote.working_copy import folder_to_read
     from rded_core.io.verify.run import find_checked
-    from tasks.checks import check_files
+    from tasks.maintenance.verify import check_files
 
     started = time.monotonic()
     with folder_to_read(folder) as folder:
         target = find_checked(folder)
         findings = check_files(target)
         if deep:
-            from tasks.deep_checks import check_deep
+            from tasks.maintenance.recompute import check_deep
 
             check_deep(target, findings)
     print_findings(findings)
@@ -64,7 +64,7 @@ def repair(folder: Folder) -> None:
 def _repair(folder: str) -> "Findings":
     from rded_core.io.run.run_json import find_run
     from rded_core.io.verify.run import find_checked
-    from tasks.checks import check_files
+    from tasks.maintenance.verify import check_files
 
     if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
         return check_files(find_checked(folder))

@@ -13,7 +13,7 @@ from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting
-from tasks.checks import check_files
+from tasks.maintenance.verify import check_files
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -41,7 +41,7 @@ def test_sound_run_in_one_line(run: Path, run_cli: RunCli) -> None:
 
 def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
     code = (
-        "import sys; from rded_core.io.verify.run import find_checked; from tasks.checks import check_files;"
+        "import sys; from rded_core.io.verify.run import find_checked; from tasks.maintenance.verify import check_files;"
         f"import deployments.cli.main; assert not check_files(find_checked({str(short_run)!r})).faults;"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )
@@ -197,8 +197,8 @@ def test_verify_beside_a_running_distill_says_who_writes(run: Path, run_cli: Run
 def test_file_that_goes_away_meanwhile_is_laid_to_who_writes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the writer comes after the first look."""
     writers = iter(["", "process 1"])
-    monkeypatch.setattr("tasks.checks.find_writer", lambda _: next(writers))
-    monkeypatch.setattr("tasks.checks.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
+    monkeypatch.setattr("tasks.maintenance.verify.find_writer", lambda _: next(writers))
+    monkeypatch.setattr("tasks.maintenance.verify.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
     with pytest.raises(InputError, match="is being written by process 1; verify when it is done"):
         check_files(RunFolder(run))
 
@@ -257,7 +257,7 @@ def test_writer_that_comes_and_goes_meanwhile_is_told(
         path.with_name("temporary").rename(path)
 
     for name in ("run_checks", "dataset_checks"):
-        monkeypatch.setattr(f"tasks.checks.{name}", lambda _: [write])
+        monkeypatch.setattr(f"tasks.maintenance.verify.{name}", lambda _: [write])
     code, out, err = run_cli("verify", run / what)
     assert (code, out) == (2, "")
     assert re.search(rf"somebody wrote to {run} while .*; verify again", err.splitlines()[-1])

@@ -15,8 +15,8 @@ from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.verify.findings import Findings
-from tasks.checks import check_files
-from tasks.deep_checks import check_deep
+from tasks.maintenance.recompute import check_deep
+from tasks.maintenance.verify import check_files
 from tasks.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]

@@ -18,8 +18,8 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import read_record, write_record
 from rded_core.io.storage.files import file_digest
 from rded_core.io.verify.findings import Findings
-from tasks.checks import check_files
-from tasks.deep_checks import check_deep
+from tasks.maintenance.recompute import check_deep
+from tasks.maintenance.verify import check_files
 from tasks.versions import is_made_as_here
 
 

@@ -30,7 +30,7 @@ def test_killed_after_the_note_the_next_run_does_the_rest(
 ) -> None:  # fmt: skip
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
     uri = lineage_row(run)["source_uri"]
-    with killed_at("tasks.forget.scrub"):
+    with killed_at("tasks.maintenance.forget.scrub"):
         forget(run, uri)
     again = Path(shutil.copytree(run, tmp_path / "again"))
     forget(whole, uri)
@@ -48,14 +48,16 @@ def test_killed_while_it_takes_out(
 ) -> None:  # fmt: skip
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
     uri = lineage_row(run)["source_uri"]
-    with killed_at(f"tasks.scrub.{killed}"):
+    with killed_at(f"tasks.maintenance.scrub.{killed}"):
         forget(run, uri)
     forget(whole, uri)
     run_undecorated(make_config(run))
     assert sums_of(run) == sums_of(whole)
 
 
-@pytest.mark.parametrize("killed", ["tasks.forget.write_forgotten", "tasks.forget.scrub", "flows.forget.distill"])
+@pytest.mark.parametrize(
+    "killed", ["tasks.maintenance.forget.write_forgotten", "tasks.maintenance.forget.scrub", "flows.forget.distill"]
+)
 def test_killed_it_is_ended_by_the_same_name_though_the_source_has_it_no_more(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
     tmp_path: Path, killed: str,
@@ -85,7 +87,7 @@ def test_a_forgetting_that_was_killed_is_ended_with_the_next(
     forget: Forget,
 ) -> None:
     rows = [lineage_row(run, class_index=index) for index in (0, 1)]
-    with killed_at("tasks.forget.scrub"):
+    with killed_at("tasks.maintenance.forget.scrub"):
         forget(run, rows[0]["source_uri"])
     done = forget(run, rows[1]["source_uri"])
     assert {image["sha256"] for image in done["images"]} == {row["source_sha256"] for row in rows}
@@ -144,7 +146,7 @@ def test_only_what_was_asked_for_is_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], ["SHA-256"]])
 def test_a_damaged_note_ends_nothing(run: Path, forget: Forget, names: list[str]) -> None:
     digest = lineage_row(run)["source_sha256"]
-    with killed_at("tasks.forget.write_forgotten"):
+    with killed_at("tasks.maintenance.forget.write_forgotten"):
         forget(run, digest)
     note = run / "work" / "forgetting.json"
     note.write_bytes(note.read_bytes()[:-9])

@@ -72,7 +72,7 @@ def test_nor_its_name_where_it_was_lost_when_its_class_was_tiled(
     assert {"dataset/report/index.html", "work/publish/dataset.json"} < named
     assert any(name.startswith("work/squeeze/") for name in named)
     if killed:  # when candidates and scores are without it, and nothing else is
-        with killed_at("tasks.scrub._images_are_free"):
+        with killed_at("tasks.maintenance.scrub._images_are_free"):
             forget(run, uri)
     forget(run, uri)
     assert {name.partition(":")[0] for name in traces(run, uri.encode())} <= listings(run)

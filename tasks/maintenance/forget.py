@@ -17,9 +17,9 @@ from rded_core.io.run.forgotten import Forgotten, begin_forgetting, end_forgetti
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.run.removal import units_of
 from rded_core.io.run.run_json import clear_traces
+from tasks.maintenance.scrub import scrub
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
-from tasks.scrub import scrub
 
 
 class Forgetting:

@@ -9,7 +9,7 @@ from rded_core.io.run.inventory import beside_record, label_notes, record_beside
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.swap import restore_swapped
 from rded_core.io.verify.findings import Fault, Findings
-from tasks.redo import run_of, runs_of
+from tasks.maintenance.redo import run_of, runs_of
 from tasks.students import STAGE as STUDENTS
 from tasks.students import mend_student
 

@@ -1,0 +1,1 @@
+"""After a run: verify, recompute, repair, redo, forget, refresh."""
