@@ -5,12 +5,12 @@ python -m benchmarks.ours JOB
 
 from benchmarks.job import Costs, Job, read_job
 from rded_core.config.distill import DistillConfig
-from tasks.candidates import draw_candidates
-from tasks.observe import check_network
+from tasks.patches.check import check_network
+from tasks.patches.draw import draw_candidates
+from tasks.patches.score import score_crops
+from tasks.patches.select import select
+from tasks.patches.tile import tile
 from tasks.prepare import prepare
-from tasks.realism import score_crops
-from tasks.selection import select
-from tasks.squeeze import tile
 
 
 def make_config(job: Job) -> DistillConfig:

@@ -24,7 +24,7 @@ from rded_core.networks.zoo import build_network
 from rded_core.patches.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.patches.realism import realism_scores
 from rded_core.seeds import counter_generator, seeded_init
-from tasks.realism import CANDIDATES_PER_FORWARD
+from tasks.patches.score import CANDIDATES_PER_FORWARD
 
 NUM_IMAGES = 40
 SHOWN_OPERATORS = 10

@@ -8,17 +8,17 @@ from flows.fan_out import each, once
 from flows.forms import DistillForm
 from rded_core.config.choices import RedoWord
 from rded_core.config.distill import Rerun
-from tasks.candidates import check_rejected, draw_candidates
 from tasks.labels.choose import choose_labels
 from tasks.labels.label import label_blocks, label_views
 from tasks.labels.labeller import require_codec
-from tasks.observe import check_network
+from tasks.patches.check import check_network
+from tasks.patches.draw import check_rejected, draw_candidates
+from tasks.patches.score import score_crops
+from tasks.patches.select import select
+from tasks.patches.tile import tile
 from tasks.prepare import claim_out, prepare
 from tasks.publish import StageResults, publish
-from tasks.realism import score_crops
-from tasks.selection import select
 from tasks.shown import show_distilled
-from tasks.squeeze import tile
 
 
 @flow(name="distill", flow_run_name="distill {config.short_name} · {config.selection} · ipc {config.ipc}")

@@ -38,7 +38,7 @@ from tasks.labels.label import label_blocks, label_units, squeeze_records
 from tasks.labels.labeller import LabelPlan, images_digest, label_codec
 from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_planned
-from tasks.observe import chance_notes
+from tasks.patches.check import chance_notes
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger

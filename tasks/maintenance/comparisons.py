@@ -20,9 +20,9 @@ from rded_core.io.sources.spec import read_item
 from rded_core.patches.near_ties import largest_error
 from tasks.maintenance.reopen import Reopened
 from tasks.networks import load_scorer
-from tasks.realism import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
-from tasks.selection import choose_patches
-from tasks.squeeze import make_sample, quadrants_of
+from tasks.patches.score import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
+from tasks.patches.select import choose_patches
+from tasks.patches.tile import make_sample, quadrants_of
 from tasks.versions import is_made_as_here
 
 SOURCE_IMAGES = 4

@@ -31,8 +31,8 @@ from tasks.maintenance.comparisons import (
 from tasks.maintenance.recompute_labels import compare_labels
 from tasks.maintenance.reopen import Reopened, reopen
 from tasks.maintenance.verify import unwritten
+from tasks.patches.tile import LostCandidate
 from tasks.progress import track
-from tasks.squeeze import LostCandidate
 
 MOST_CLASSES = 64
 MOST_BLOCKS = 8

@@ -116,7 +116,7 @@ def test_a_source_that_is_gone_while_it_is_drawn_stops_the_run(
         raise RejectedImage("missing", "unmounted")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.candidates.read_item", vanish)
+        patch.setattr("tasks.patches.draw.read_item", vanish)
         with pytest.raises(InputError, match=r"12 of 12 images of class '1' cannot be read any more .*run again"):
             run_undecorated(config)
     run_undecorated(config)
@@ -131,7 +131,7 @@ def _break_reading(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> None:
             raise RejectedImage("missing", "a flaky mount")
         return read_item(item)
 
-    monkeypatch.setattr("tasks.candidates.read_item", read)
+    monkeypatch.setattr("tasks.patches.draw.read_item", read)
 
 
 def test_images_that_cannot_be_read_for_a_while_are_counted_and_tried_again(
@@ -177,7 +177,7 @@ def test_images_lost_before_they_were_tiled_are_counted_too(
             raise RejectedImage("changed", row["source_uri"])
         return read_candidate(run, unit, row, verify=verify)
 
-    monkeypatch.setattr("tasks.squeeze.read_candidate", lose)
+    monkeypatch.setattr("tasks.patches.tile.read_candidate", lose)
     with pytest.raises(InputError, match=r"of 30 source images cannot be used \(\d+ changed; .*--max-rejected 10%"):
         run_undecorated(config)
     assert not (tmp_path / "run" / "dataset").exists()

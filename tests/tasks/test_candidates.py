@@ -10,8 +10,8 @@ from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.records import Record
 from rded_core.io.sources.spec import SourceItem
-from tasks.candidates import draw_candidates
 from tasks.index import draw_order
+from tasks.patches.draw import draw_candidates
 from tasks.prepare import RunPlan, prepare
 
 MakeConfig = Callable[..., DistillConfig]

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tasks.observe
 import torch
 
-import tasks.observe
 import tasks.students
 import tasks.train_observer
 from rded_core.config.distill import DistillConfig
@@ -30,7 +30,7 @@ def test_the_check_of_the_observer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks.observe, "classify", _full)
+    monkeypatch.setattr(tasks.patches.check, "classify", _full)
     with pytest.raises(InputError, match=f"the check of a network, a few images at a time, {TOLD}"):
         run_undecorated(make_config(tmp_path / "run"))
 

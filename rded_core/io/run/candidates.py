@@ -11,7 +11,7 @@ from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.sources.spec import SourceItem, read_item
 from rded_core.io.storage.files import REMEDY
-from tasks.candidates import STAGE
+from tasks.patches.draw import STAGE
 
 Row = dict[str, Any]
 

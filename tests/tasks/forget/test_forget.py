@@ -56,7 +56,7 @@ def test_nothing_is_scored_again(run: Path, forget: Forget, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise AssertionError("scored")
 
-    monkeypatch.setattr("tasks.realism.score_group", fail)
+    monkeypatch.setattr("tasks.patches.score.score_group", fail)
     forget(run, lineage_row(run)["source_uri"])
 
 

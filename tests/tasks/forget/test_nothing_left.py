@@ -65,7 +65,7 @@ def test_nor_its_name_where_it_was_lost_when_its_class_was_tiled(
         return read(run, unit, row, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.squeeze.read_candidate", lose)
+        patch.setattr("tasks.patches.tile.read_candidate", lose)
         shutil.rmtree(run / "work" / "squeeze")
         run_undecorated(make_config(run))
     named = {name.partition(":")[0] for name in traces(run, uri.encode())}

@@ -24,9 +24,9 @@ from rded_core.networks.canvas import CanvasNetwork
 from rded_core.patches.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.patches.realism import score_patches
 from rded_core.seeds import counter_generator
-from tasks.candidates import Rejected, count_missing
 from tasks.gpu_slot import gpu_slot
 from tasks.networks import load_device_scorers, load_planned, load_scorer, num_workers
+from tasks.patches.draw import Rejected, count_missing
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan
 from tasks.progress import track

@@ -1,0 +1,1 @@
+"""The image stages: draw, check, score, select, tile."""
