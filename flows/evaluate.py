@@ -10,7 +10,7 @@ from flows.forms import EvaluateForm
 from rded_core.io.remote.places import as_shown
 from rded_core.io.remote.working_copy import run_to_change
 from tasks.evaluation import control_set, prepare_evaluation, sum_up
-from tasks.shown import show_evaluation
+from tasks.publish.show import show_evaluation
 from tasks.students import train_student
 
 

@@ -23,7 +23,7 @@ from tasks.patches.draw import count_missing
 from tasks.policies import stage_task
 from tasks.prepare import absolute_paths, describe_network, describe_run
 from tasks.progress import run_logger
-from tasks.publish import STAGE, fault_of_dataset
+from tasks.publish.publish import STAGE, fault_of_dataset
 
 UNCHANGED = "nothing changed"
 

@@ -181,7 +181,7 @@ def test_failure_on_the_way_says_what_the_dataset_still_shows(
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
     uri = lineage_row(run)["source_uri"]
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.publish.write_shard", fail)
+        patch.setattr("tasks.publish.publish.write_shard", fail)
         told = "the disk is full; the images are noted as forgotten, but .*/run/dataset shows them until rded distill"
         with pytest.raises(InputError, match=told):
             forget(run, uri)

@@ -33,17 +33,18 @@ from rded_core.io.storage.swap import swap_folder
 from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.sums import keep_foreign, sum_checks
 from rded_core.labels.codecs import FeatureCodec
-from tasks.class_entries import ClassPatches, class_entries, describe_shortages
 from tasks.labels.label import label_blocks, label_units, squeeze_records
-from tasks.labels.labeller import LabelPlan, images_digest, label_codec
+from tasks.labels.labeller import images_digest, label_codec
 from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.networks import load_planned
 from tasks.patches.check import chance_notes
 from tasks.policies import stage_task
 from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
-from tasks.recipe import describe_recipe
-from tasks.summary import describe_missing, describe_work
+from tasks.publish.classes import ClassPatches, class_entries, describe_shortages
+from tasks.publish.recipe import describe_recipe
+from tasks.publish.results import StageResults
+from tasks.publish.summary import describe_missing, describe_work
 from tasks.units import StageResult, Unit, Worklist
 
 STAGE = "publish"
@@ -52,38 +53,6 @@ Entry = TypeVar("Entry")
 
 IMAGES_PER_TAR = 1000
 """Images in one published tar. Fixed, so that the tars do not depend on the class shards of the run."""
-
-
-class StageResults:
-    """What became of every class in every stage.
-
-    A plain class, so that Prefect does not walk into it.
-
-    Attributes:
-        candidates: by class shard, as are `scores`, `selected` and `images`.
-        checks: of the observer, and of the teacher where it is another network.
-        labels: by block of epochs.
-        chosen: which labels are stored; None while a class has no images.
-    """
-
-    def __init__(
-        self,
-        *,
-        candidates: list[StageResult],
-        checks: list[StageResult],
-        scores: list[StageResult],
-        selected: list[StageResult],
-        images: list[StageResult],
-        labels: list[StageResult],
-        chosen: LabelPlan | None,
-    ) -> None:
-        self.candidates, self.checks, self.scores = candidates, checks, scores
-        self.selected, self.images, self.labels, self.chosen = selected, images, labels, chosen
-
-    def in_order(self) -> list[StageResult]:
-        """Returns all of them in the order of the stages."""
-        parts = (self.candidates, self.checks, self.scores, self.selected, self.images, self.labels)
-        return [result for part in parts for result in part]
 
 
 @stage_task("publish", "publish · {plan.config.short_name}")

@@ -11,10 +11,10 @@ from rded_core.io.report.pictures import shrink_jpeg
 from rded_core.text.summaries import accuracy_rows, class_rows, describe_evaluation, distilled_markdown
 from rded_core.text.wording import STAGE_WORDS
 from tasks.artifacts import is_shown, key_of, show_markdown, show_table
-from tasks.class_entries import ClassPatches, class_entries
 from tasks.prepare import RunPlan
 from tasks.progress import run_logger
-from tasks.publish import StageResults
+from tasks.publish.classes import ClassPatches, class_entries
+from tasks.publish.results import StageResults
 from tasks.run_progress import end_progress
 from tasks.units import StageResult
 
