@@ -10,7 +10,7 @@ from tasks.patches.draw import draw_candidates
 from tasks.patches.score import score_crops
 from tasks.patches.select import select
 from tasks.patches.tile import tile
-from tasks.prepare import prepare
+from tasks.run.prepare import prepare
 
 
 def make_config(job: Job) -> DistillConfig:

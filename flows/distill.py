@@ -16,10 +16,10 @@ from tasks.patches.draw import check_rejected, draw_candidates
 from tasks.patches.score import score_crops
 from tasks.patches.select import select
 from tasks.patches.tile import tile
-from tasks.prepare import claim_out, prepare
 from tasks.publish.publish import publish
 from tasks.publish.results import StageResults
 from tasks.publish.show import show_distilled
+from tasks.run.prepare import claim_out, prepare
 
 
 @flow(name="distill", flow_run_name="distill {config.short_name} · {config.selection} · ipc {config.ipc}")

@@ -9,7 +9,7 @@ from rded_core.errors import InputError
 from rded_core.io.lineage.known_images import forgotten_before
 from rded_core.io.run.run_json import config_of, find_run
 from tasks.maintenance.forget import note_forgotten, scrub_work, sum_up_forgetting
-from tasks.prepare import claim_out, prepare
+from tasks.run.prepare import claim_out, prepare
 
 
 @flow(name="forget", flow_run_name="forget in {out}")

@@ -8,7 +8,7 @@ from flows.distill import distill
 from flows.fan_out import once
 from flows.forms import DistillForm
 from tasks.maintenance.refresh import end_unchanged, find_unchanged
-from tasks.prepare import claim_out
+from tasks.run.prepare import claim_out
 
 
 @flow(name="refresh", flow_run_name="refresh · {config.short_name}")

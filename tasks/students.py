@@ -36,7 +36,7 @@ from rded_core.training.schedules import look_epochs, stretched_cosine
 from tasks.gpu_slot import gpu_slot
 from tasks.policies import stage_task
 from tasks.progress import run_logger, track
-from tasks.units import Unit, run_unit
+from tasks.run.worklist import Unit, run_unit
 
 STAGE = "students"
 

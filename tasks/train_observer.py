@@ -28,8 +28,8 @@ from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, tra
 from rded_core.training.schedules import warmup_cosine
 from tasks.gpu_slot import gpu_slot
 from tasks.policies import stage_task
-from tasks.prepare import tell_classes
 from tasks.progress import run_logger, track, track_parts
+from tasks.run.prepare import tell_classes
 
 NEUTRAL_FIELDS = {"source", "val", "out", "init", "workers", "device"}
 """Config fields that do not change the weights, or whose content is digested instead."""

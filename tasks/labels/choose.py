@@ -15,7 +15,7 @@ from rded_core.io.run.records import Record
 from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
 from rded_core.networks.last_layer import SplitNetwork
 from tasks.gpu_slot import gpu_slot
-from tasks.labels.label import STAGE, squeeze_records
+from tasks.labels.label import STAGE
 from tasks.labels.labeller import (
     Labeller,
     LabelPlan,
@@ -27,11 +27,12 @@ from tasks.labels.labeller import (
     split_teacher,
 )
 from tasks.labels.passes import ImagesToLabel, find_images, label_passes
-from tasks.networks import fast_form, load_planned
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan
 from tasks.progress import run_logger
-from tasks.units import StageResult, Unit, Worklist
+from tasks.run.networks import fast_form, load_planned
+from tasks.run.plan import RunPlan
+from tasks.run.results import StageResult, squeeze_records
+from tasks.run.worklist import Unit, Worklist
 
 UNIT = "choice"
 

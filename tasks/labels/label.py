@@ -22,9 +22,10 @@ from tasks.labels.labeller import (
 from tasks.labels.passes import find_images, label_passes, rows_of_passes
 from tasks.labels.reuse import PASSES, LabelsBefore, key_images
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan
-from tasks.units import StageResult, Unit, Worklist
-from tasks.versions import made_with
+from tasks.run.plan import RunPlan
+from tasks.run.results import StageResult, squeeze_records
+from tasks.run.versions import made_with
+from tasks.run.worklist import Unit, Worklist
 
 STAGE = "soft_labels"
 
@@ -57,11 +58,6 @@ def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[Sta
         with gpu_slot(plan.config.device):
             work.finish(block.start, _label(plan, block, unit, load_labeller(plan, chosen.codec), squeezed))
     return work.result(STAGE, f"epochs {block.start}-{block.stop - 1}")
-
-
-def squeeze_records(images: list[StageResult]) -> dict[int, Record]:
-    """Returns the records of all classes' images, in index order."""
-    return dict(sorted(entry for result in images for entry in result.records.items()))
 
 
 def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Record]) -> Unit:

@@ -18,8 +18,8 @@ from rded_core.labels.views import ViewRecipe
 from rded_core.networks.last_layer import SplitNetwork, split_last_layer
 from rded_core.seeds import counter_generator
 from rded_core.training.protocols import TEMPERATURES, find_protocol
-from tasks.networks import fast_form, load_planned
-from tasks.prepare import RunPlan
+from tasks.run.networks import fast_form, load_planned
+from tasks.run.plan import RunPlan
 
 MOST_CLASSES_IN_HALF = 200
 """With more classes, ``auto`` stores 8 bits a logit: half the bytes, and next to nothing lost (docs/labels.md)."""

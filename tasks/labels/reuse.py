@@ -18,8 +18,8 @@ from rded_core.io.run.removal import drop_unit, units_of
 from rded_core.io.storage.atomic import write_text
 from rded_core.labels.codecs import Codec, Encoded
 from rded_core.labels.views import Views
-from tasks.units import Unit, unit_settings
-from tasks.versions import FACT
+from tasks.run.versions import FACT
+from tasks.run.worklist import Unit, unit_settings
 
 PASSES = "passes"
 """Under this name a block's record says how many rows its forward passes have: other shapes round otherwise."""

@@ -19,11 +19,11 @@ from rded_core.io.run.records import Record, find_record
 from rded_core.io.sources.spec import read_item
 from rded_core.patches.near_ties import largest_error
 from tasks.maintenance.reopen import Reopened
-from tasks.networks import load_scorer
 from tasks.patches.score import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
 from tasks.patches.select import choose_patches
 from tasks.patches.tile import make_sample, quadrants_of
-from tasks.versions import is_made_as_here
+from tasks.run.networks import load_scorer
+from tasks.run.versions import is_made_as_here
 
 SOURCE_IMAGES = 4
 """What is computed again: so many classes, spread over all, with a group of candidates and an image each; the first

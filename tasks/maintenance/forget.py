@@ -19,7 +19,7 @@ from rded_core.io.run.removal import units_of
 from rded_core.io.run.run_json import clear_traces
 from tasks.maintenance.scrub import scrub
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan
+from tasks.run.plan import RunPlan
 
 
 class Forgetting:

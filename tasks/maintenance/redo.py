@@ -16,9 +16,9 @@ from rded_core.io.run.run_json import config_of, is_published_as, read_run, run_
 from rded_core.io.sources.spec import Source, SourceClass, open_source
 from rded_core.io.verify.findings import Fault, Findings
 from rded_core.text.wording import setting_words
-from tasks.index import are_as_listed, is_as_listed
-from tasks.networks import load_observer, load_teacher
-from tasks.prepare import describe_run
+from tasks.run.describe import describe_run
+from tasks.run.index import are_as_listed, is_as_listed
+from tasks.run.networks import load_observer, load_teacher
 from tasks.students import STAGE as STUDENTS
 
 

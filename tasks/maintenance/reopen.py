@@ -17,8 +17,8 @@ from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run
 from rded_core.io.sources.spec import Source, SourceClass
 from rded_core.networks.preprocessing import Preprocessing
-from tasks.networks import load_observer, load_teacher
-from tasks.prepare import WHOLE_RUN, RunPlan
+from tasks.run.networks import load_observer, load_teacher
+from tasks.run.plan import WHOLE_RUN, RunPlan
 
 
 @dataclass(frozen=True, slots=True)

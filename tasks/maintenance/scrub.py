@@ -22,8 +22,8 @@ from rded_core.io.run.records import Record, damaged_outputs, find_record, write
 from rded_core.io.run.removal import drop_folder, drop_unit, units_of
 from rded_core.io.run.run_json import clear_traces
 from rded_core.io.storage.files import file_digest
-from tasks.networks import num_workers
-from tasks.prepare import RunPlan
+from tasks.run.networks import num_workers
+from tasks.run.plan import RunPlan
 
 Row = dict[str, Any]
 

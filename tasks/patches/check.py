@@ -22,11 +22,12 @@ from rded_core.patches.realism import classify
 from rded_core.text.wording import counted
 from rded_core.training.metrics import chance_bound, count_correct
 from tasks.gpu_slot import gpu_slot
-from tasks.networks import device_of, fast_form, load_planned, num_workers
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan
 from tasks.progress import run_logger, track
-from tasks.units import StageResult, Unit, Worklist
+from tasks.run.networks import device_of, fast_form, load_planned, num_workers
+from tasks.run.plan import RunPlan
+from tasks.run.results import StageResult
+from tasks.run.worklist import Unit, Worklist
 
 STAGE = "observe"
 Role = Literal["observer", "teacher"]

@@ -15,16 +15,14 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
 from rded_core.io.sources.spec import read_item
-from rded_core.text.wording import counted
-from tasks.networks import num_workers
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan, too_few
 from tasks.progress import track
-from tasks.units import StageResult, Unit, Worklist
+from tasks.run.networks import num_workers
+from tasks.run.plan import RunPlan, too_few
+from tasks.run.results import Rejected, StageResult, count_missing
+from tasks.run.worklist import Unit, Worklist
 
 STAGE = "candidates"
-Rejected = list[tuple[str, str]]
-"""Reason, and URI inside the source, of each image that cannot be used."""
 
 FEW_REJECTED = 3
 """So many rejected images never stop a run, however small its source."""
@@ -81,12 +79,6 @@ def _unit(plan: RunPlan, index: int) -> Unit | None:
 
 def _nothing(_: Record) -> str:
     return ""
-
-
-def count_missing(record: Record) -> str:
-    """Says whether images could not be read: they may be there again, and cost only another look."""
-    count = sum(reason == "missing" for reason, _ in record.facts["rejected"])
-    return f"{counted(count, 'image')} could not be read" if count else ""
 
 
 def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:

@@ -25,13 +25,13 @@ from rded_core.patches.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.patches.realism import score_patches
 from rded_core.seeds import counter_generator
 from tasks.gpu_slot import gpu_slot
-from tasks.networks import load_device_scorers, load_planned, load_scorer, num_workers
-from tasks.patches.draw import Rejected, count_missing
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan
 from tasks.progress import track
-from tasks.units import StageResult, Unit, Worklist
-from tasks.versions import made_with
+from tasks.run.networks import load_device_scorers, load_planned, load_scorer, num_workers
+from tasks.run.plan import RunPlan
+from tasks.run.results import Rejected, StageResult, count_missing
+from tasks.run.versions import made_with
+from tasks.run.worklist import Unit, Worklist
 
 STAGE = "realism"
 

@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.prepare import RunPlan
-from tasks.units import StageResult
+from tasks.run.plan import RunPlan
+from tasks.run.results import StageResult
 
 MAX_NAMES = 20
 """Rejected files that the report names; the records in ``work/`` name all."""

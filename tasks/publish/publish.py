@@ -33,19 +33,21 @@ from rded_core.io.storage.swap import swap_folder
 from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.sums import keep_foreign, sum_checks
 from rded_core.labels.codecs import FeatureCodec
-from tasks.labels.label import label_blocks, label_units, squeeze_records
+from tasks.labels.label import label_blocks, label_units
 from tasks.labels.labeller import images_digest, label_codec
 from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
-from tasks.networks import load_planned
 from tasks.patches.check import chance_notes
 from tasks.policies import stage_task
-from tasks.prepare import RunPlan, describe_network
 from tasks.progress import run_logger
 from tasks.publish.classes import ClassPatches, class_entries, describe_shortages
 from tasks.publish.recipe import describe_recipe
 from tasks.publish.results import StageResults
 from tasks.publish.summary import describe_missing, describe_work
-from tasks.units import StageResult, Unit, Worklist
+from tasks.run.describe import describe_network
+from tasks.run.networks import load_planned
+from tasks.run.plan import RunPlan
+from tasks.run.results import StageResult, squeeze_records
+from tasks.run.worklist import Unit, Worklist
 
 STAGE = "publish"
 

@@ -8,8 +8,9 @@ from rded_core.io.formats.images import image_suffix
 from rded_core.labels.views import CROP_RATIO
 from rded_core.training.protocols import LEARNING_RATES, WEIGHT_DECAY, find_protocol, peak_learning_rate
 from tasks.labels.labeller import LabelPlan, label_batch_size, label_temperature, view_recipe
-from tasks.networks import load_planned
-from tasks.prepare import RunPlan, describe_network
+from tasks.run.describe import describe_network
+from tasks.run.networks import load_planned
+from tasks.run.plan import RunPlan
 
 SELECTION_NOTES = {
     "realism": "the most realistic of {candidates} candidates per class with {crops} crops each, "

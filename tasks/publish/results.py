@@ -1,7 +1,7 @@
 """Results of all stages of a run, in one record."""
 
 from tasks.labels.labeller import LabelPlan
-from tasks.units import StageResult
+from tasks.run.results import StageResult
 
 
 class StageResults:

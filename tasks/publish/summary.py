@@ -5,8 +5,8 @@ from typing import Any
 
 from rded_core.io.run.records import NEW
 from rded_core.text.wording import STAGE_WORDS
-from tasks.prepare import RunPlan
-from tasks.units import StageResult
+from tasks.run.plan import RunPlan
+from tasks.run.results import StageResult
 
 MOST_WHYS = 3
 """Reasons that are told one by one."""

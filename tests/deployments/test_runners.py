@@ -12,8 +12,8 @@ from deployments.runners.choose import WorkerProcesses, make_runner
 from flows.distill import distill
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError
-from tasks import prepare as prepare_module
-from tasks.prepare import prepare
+from tasks.run import prepare as prepare_module
+from tasks.run.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
 

@@ -14,8 +14,8 @@ from rded_core.io.run.run_json import clear_leftovers, require_free
 from rded_core.io.storage.atomic import remove_abandoned
 from rded_core.io.storage.files import told_plainly
 from rded_core.io.storage.swap import end_swap
-from tasks.patches.draw import count_missing
-from tasks.units import Unit, Worklist
+from tasks.run.results import count_missing
+from tasks.run.worklist import Unit, Worklist
 
 
 def _dead_process() -> int:

@@ -21,7 +21,7 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.observers import open_observer
 from rded_core.labels.views import apply_views
 from rded_core.networks.canvas import CanvasNetwork
-from tasks import networks
+from tasks.run import networks
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]

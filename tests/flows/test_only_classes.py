@@ -17,7 +17,7 @@ from rded_core.io.layout.units import class_unit
 from rded_core.io.verify.findings import Findings
 from tasks.maintenance.recompute import check_deep
 from tasks.maintenance.verify import check_files
-from tasks.prepare import prepare
+from tasks.run.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
 Files = dict[str, bytes]

@@ -96,7 +96,7 @@ def test_another_machine_goes_on_where_one_was_stopped(
 def test_two_runs_at_a_url_exclude_each_other(
     config: DistillConfig, run_undecorated: Distil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.prepare import claim_out
+    from tasks.run.prepare import claim_out
 
     with claim_out(config), monkeypatch.context() as other_process:
         other_process.setattr(remote_locks, "_held", {})

@@ -10,9 +10,10 @@ from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.records import Record
 from rded_core.io.sources.spec import SourceItem
-from tasks.index import draw_order
 from tasks.patches.draw import draw_candidates
-from tasks.prepare import RunPlan, prepare
+from tasks.run.index import draw_order
+from tasks.run.plan import RunPlan
+from tasks.run.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
 

@@ -20,7 +20,7 @@ from rded_core.io.storage.files import file_digest
 from rded_core.io.verify.findings import Findings
 from tasks.maintenance.recompute import check_deep
 from tasks.maintenance.verify import check_files
-from tasks.versions import is_made_as_here
+from tasks.run.versions import is_made_as_here
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_processor_of_another_model_is_another_place(run: RunFolder, monkeypatch
     """Libraries choose their kernels by the model, among those of one instruction set too."""
     record = read_record(min(run.stage("realism").glob("*.json")))
     assert is_made_as_here(record)
-    monkeypatch.setattr("tasks.versions.cpu_model", lambda: "another")
+    monkeypatch.setattr("tasks.run.versions.cpu_model", lambda: "another")
     assert not is_made_as_here(record)
 
 

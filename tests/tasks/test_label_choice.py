@@ -17,7 +17,7 @@ from rded_core.io.run.records import read_record
 from rded_core.io.verify.run import find_checked
 from tasks.labels.labeller import LabelPlan
 from tasks.maintenance.verify import check_files
-from tasks.units import Worklist
+from tasks.run.worklist import Worklist
 
 MakeConfig = Callable[..., DistillConfig]
 Distill = Callable[..., dict[str, Any]]

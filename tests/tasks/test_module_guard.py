@@ -40,7 +40,7 @@ def test_nothing_is_refused_on_a_command_line(spec: str) -> None:
 @pytest.mark.parametrize("role", ["observer", "teacher"])
 def test_observer_and_teacher_are_looked_at(make_config, tmp_path, role: str) -> None:  # type: ignore[no-untyped-def]
     from rded_core.io.sources.spec import open_source
-    from tasks.networks import load_observer, load_teacher
+    from tasks.run.networks import load_observer, load_teacher
 
     config = make_config(tmp_path / "run", **{role: "nowhere:make"})
     classes = open_source(config.source).classes

@@ -13,8 +13,8 @@ from rded_core.config.distill import DistillConfig
 from rded_core.errors import InputError, RunStopped
 from rded_core.io.networks.weights import read_weights
 from tasks.labels.labeller import load_labeller
-from tasks.networks import load_device_scorers, load_scorer
-from tasks.prepare import prepare
+from tasks.run.networks import load_device_scorers, load_scorer
+from tasks.run.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
 

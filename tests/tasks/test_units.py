@@ -9,7 +9,8 @@ import pytest
 
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import NEW
-from tasks.units import Done, Scope, StageResult, Unit, Worklist, run_unit
+from tasks.run.results import Done, StageResult
+from tasks.run.worklist import Scope, Unit, Worklist, run_unit
 
 
 class _Work:

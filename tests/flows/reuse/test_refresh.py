@@ -77,7 +77,7 @@ def test_touched_images_are_looked_at_once(refresh: Distill, config: DistillConf
 
 def test_run_that_stopped_after_listing_is_gone_on_with(refresh: Distill, config: DistillConfig, source: Path) -> None:
     """The index says what is there now; what was made of the images of before is found out all the same."""
-    from tasks.prepare import prepare
+    from tasks.run.prepare import prepare
 
     touch_images(source)
     prepare.fn(config)

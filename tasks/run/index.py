@@ -14,7 +14,8 @@ from rded_core.io.run.records import find_record
 from rded_core.io.sources.spec import Source, SourceItem
 from rded_core.seeds import counter_seeds
 from rded_core.text.wording import counted
-from tasks.units import Scope, StageResult, Unit, Worklist
+from tasks.run.results import StageResult
+from tasks.run.worklist import Scope, Unit, Worklist
 
 STAGE = "index"
 

@@ -25,6 +25,7 @@ from rded_core.io.run.records import (
 from rded_core.io.storage.files import file_digest, told_plainly
 from rded_core.text.wording import STAGE_WORDS
 from tasks.progress import run_logger
+from tasks.run.results import Done, StageResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,42 +81,6 @@ class Unit:
         if not reason and (wrong := damaged_outputs(self.path, record)):
             reason = f"output {sorted(wrong.values())[-1]}"
         return record, reason or ("asked for" if scope.redo else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A unit's record, and why it was made in this run, in how many seconds; no reason where it was reused."""
-
-    record: Record
-    reason: str = ""
-    seconds: float = 0.0
-
-
-class StageResult:
-    """What a task did with its units.
-
-    A plain class: Prefect walks into every dataclass and mapping that a task is called with.
-
-    Attributes:
-        stage: the stage's name.
-        units: by class index, or first epoch; None where one is not there, and this run may not make it.
-        left: why units that this run may not make are not current.
-    """
-
-    def __init__(self, stage: str, units: dict[int, Done | None], left: dict[int, str] | None = None) -> None:
-        self.stage = stage
-        self.units = units
-        self.left = left or {}
-
-    @property
-    def records(self) -> dict[int, Record]:
-        """The records that are there."""
-        return {index: done.record for index, done in self.units.items() if done}
-
-    def why(self, index: int) -> str:
-        """Returns why a unit was made in this run; nothing where it was not."""
-        done = self.units.get(index)
-        return done.reason if done else ""
 
 
 class Worklist:

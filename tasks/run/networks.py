@@ -22,7 +22,7 @@ from rded_core.networks.preprocessing import Preprocessing
 from tasks.module_guard import require_may_import
 
 if TYPE_CHECKING:
-    from tasks.prepare import RunPlan
+    from tasks.run.plan import RunPlan
 
 _MAKING = Lock()
 

@@ -1,0 +1,1 @@
+"""One run: its plan, lock, worklist, networks and index."""

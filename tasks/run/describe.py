@@ -1,0 +1,46 @@
+"""run.json: what a run is made of, with absolute paths and network digests."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rded_core import ALGORITHM_VERSION
+from rded_core.config.distill import DistillConfig
+from rded_core.io.device.devices import resolve_device, resolve_precision
+from rded_core.io.networks.observers import Observer
+from rded_core.io.remote.places import as_shown
+from rded_core.io.sources.spec import Source, absolute_spec
+from tasks.run.versions import current_versions
+
+PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")
+
+
+def describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
+    """Returns what run.json says: what a run was asked to do, and with what."""
+    return {
+        "config": {**asdict(config), "out": as_shown(config.out)},
+        "algorithm_version": ALGORITHM_VERSION,
+        "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
+        "observer": describe_network(observer),
+        "teacher": describe_network(teacher),
+        "device": str(resolve_device(config.device)),
+        "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
+        "versions": current_versions(),
+    }
+
+
+def absolute_paths(config: DistillConfig) -> dict[str, str]:
+    """Returns the config's local paths, absolute, so that a run goes on, and run.json works, from any folder."""
+    named = {name: getattr(config, name) for name in PATH_FIELDS}
+    return {name: absolute_spec(path) for name, path in named.items() if path}
+
+
+def describe_network(observer: Observer) -> dict[str, Any]:
+    """Returns what records and recipes say of a network."""
+    return {
+        "spec": observer.spec,
+        "digest": observer.digest,
+        "head": observer.head_note,
+        "mean": list(observer.preprocessing.mean),
+        "std": list(observer.preprocessing.std),
+        "trained_top1": observer.facts.get("top1"),
+    }

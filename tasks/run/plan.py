@@ -1,0 +1,119 @@
+"""The plan of a run: config, classes, class shards and networks."""
+
+from collections.abc import Collection
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+from rded_core.config.choices import Redo
+from rded_core.config.distill import DistillConfig, Rerun
+from rded_core.errors import InputError
+from rded_core.io.device.devices import num_available_cores
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.units import class_shards
+from rded_core.io.networks.observers import Observer
+from rded_core.io.remote.lease import held_token
+from rded_core.io.remote.places import run_at
+from rded_core.io.run.forgotten import Forgotten
+from rded_core.io.sources.base import find_class
+from rded_core.io.sources.spec import Source, absolute_spec
+from rded_core.io.storage.urls import is_url
+from tasks.run.results import StageResult
+from tasks.run.worklist import Scope
+
+WHOLE_RUN = Rerun()
+
+
+class RunPlan:
+    """What a run is going to do, handed from task to task.
+
+    No dataclass: Prefect walks into every list and dataclass that a task is called with, twice a task run, and a
+    thousand classes in a thousand task runs cost it far more than the tasks' own work.
+
+    Attributes:
+        config: as resolved.
+        rerun: what is to be done again, or left alone.
+        identity: digest of all that the result depends on.
+        classes: the source's, in index order.
+        num_source: images of each class.
+        shards: the classes of each task run.
+        index: what became of each class's index.
+        needs_tars: candidates are copied into tars (the source is none).
+        forgotten: images that must not be used.
+        observer: digest of the scoring network.
+        outputs: its output for each class.
+        teacher: digest of the labelling network.
+        lock_token: of the lock that is held where OUT is a URL.
+    """
+
+    index: StageResult
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        rerun: Rerun,
+        source: Source,
+        *,
+        identity: str,
+        forgotten: Forgotten,
+        observer: Observer,
+        teacher: Observer,
+    ) -> None:
+        self.config, self.rerun, self.identity, self.forgotten = config, rerun, identity, forgotten
+        self.lock_token = held_token(config.out) if is_url(config.out) else ""
+        self.classes = source.classes
+        self.num_source = tuple(len(items) for items in source.items)
+        self.shards = tuple(class_shards(len(source.classes), config.classes_per_shard))
+        self.needs_tars = not source.is_webdataset
+        self.observer, self.outputs = observer.digest, observer.outputs
+        self.teacher, self._teacher_outputs = teacher.digest, teacher.outputs
+        self._chosen = frozenset(chosen_classes(source, rerun))
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder."""
+        return run_at(self.config.out)
+
+    def sharing_cores(self, num_processes: int) -> "RunPlan":
+        """Returns the plan of a task that shares cores with other processes, whatever folder these are in."""
+        plan = copy(self)
+        workers = self.config.workers or max(num_available_cores() // num_processes, 1)
+        plan.config = replace(
+            self.config,
+            out=absolute_spec(self.config.out),
+            workers=workers if num_processes > 1 else self.config.workers,
+        )
+        return plan
+
+    def scope(self, stage: Redo, index: int | None = None) -> Scope:
+        """Returns how far this run may go with a class (or with all of them together) in a stage."""
+        chosen = index is None or index in self._chosen
+        if self.run.owner is not None and stage == "draw":  # what both draw is the owner's, as its scores know it
+            return Scope(frozen=True)
+        return Scope(redo=chosen and stage in self.rerun.redo, frozen=not chosen)
+
+    def network_settings(self, role: str) -> dict[str, Any]:
+        """Returns what the logits of the ``observer`` or ``teacher`` for the source's classes depend on."""
+        digest, outputs = (self.observer, self.outputs) if role == "observer" else (self.teacher, self._teacher_outputs)
+        return {role: digest, "outputs": list(outputs)}
+
+
+def chosen_classes(source: Source, rerun: Rerun) -> Collection[int]:
+    """Returns the classes that a run may work on, by index: all, unless it is told some, or none."""
+    if rerun.only_classes is None:
+        return range(len(source.classes))
+    return {find_class(source, name) for name in rerun.only_classes}
+
+
+def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig) -> InputError:
+    """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
+    possible = num_usable // config.candidates_per_image
+    remedy = f"the largest --ipc possible is {possible}, or give --allow-fewer"
+    if possible == 0:
+        remedy = "add images, leave the class out with --classes, or lower --factor"
+    if num_usable < config.num_candidates <= num_source:
+        remedy = f"{remedy}; or raise --num-candidates, since some candidates were rejected"
+    return InputError(
+        f"class {folder!r} has {num_usable} usable images, but factor² x ipc = {config.candidates_per_image} x "
+        f"{config.ipc} = {config.candidates_per_class} are needed; {remedy}"
+    )

@@ -1,0 +1,111 @@
+"""Open the source, the observer and the run folder; stop here if anything cannot work."""
+
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from rded_core.config.distill import DistillConfig, Rerun
+from rded_core.io.device.devices import resolve_device
+from rded_core.io.device.jpegs import require_jpeg_decoder
+from rded_core.io.networks.observers import Observer
+from rded_core.io.remote.places import run_at
+from rded_core.io.remote.transfer_order import all_but_candidates
+from rded_core.io.remote.working_copy import run_to_change
+from rded_core.io.run.forgotten import read_forgotten
+from rded_core.io.run.lock import only_writer
+from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_apart, require_free
+from rded_core.io.sources.spec import Source, open_source
+from rded_core.text.wording import counted
+from tasks.policies import stage_task
+from tasks.progress import run_logger
+from tasks.run.claim import check_control, claim_run
+from tasks.run.describe import absolute_paths, describe_run
+from tasks.run.index import write_index
+from tasks.run.networks import load_observer, load_teacher
+from tasks.run.plan import WHOLE_RUN, RunPlan, chosen_classes, too_few
+
+
+@contextmanager
+def claim_out(config: DistillConfig) -> Generator[None]:
+    """Holds OUT against other writers while a block runs; where a control is made, it waits its turn."""
+    run = run_at(config.out)
+    require_apart(config.out, config.source)
+    with run_to_change(config.out, all_but_candidates, may_be_new=True):
+        require_free(run)
+        with only_writer(run, wait=run.owner is not None):
+            yield
+
+
+@stage_task("prepare", "prepare · {config.short_name}")
+def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
+    """Lists the source, loads the networks, claims OUT and writes the index of each class.
+
+    Raises:
+        InputError: source, observer, IPC or OUT cannot work.
+    """
+    config = replace(config, **absolute_paths(config))
+    run = run_at(config.out)
+    if config.decoder == "cuda":
+        require_jpeg_decoder(resolve_device(config.device))
+    clear_leftovers(run)
+    forgotten = read_forgotten(run)
+    source = open_source(config.source, classes=config.classes)
+    tell_classes(source)
+    chosen = chosen_classes(source, rerun)
+    if run.owner is None:  # a control draws nothing
+        check_counts(config, source, chosen)
+    observer = load_observer(config, source.classes)
+    teacher = load_teacher(config, source.classes)
+    _tell_network("observer", observer, config.size)
+    if teacher.digest != observer.digest:
+        _tell_network("teacher", teacher, config.size)
+    described = describe_run(config, source, observer, teacher)
+    plan = RunPlan(
+        config,
+        rerun,
+        source,
+        identity=identity_digest(described),
+        forgotten=forgotten,
+        observer=observer,
+        teacher=teacher,
+    )
+    check_control(run, described, source, chosen=None if rerun.only_classes is None else chosen)
+    claim_run(run, described, source)
+    scopes = [plan.scope("draw", label.index) for label in source.classes]
+    plan.index = write_index(run, source, seed=config.seed, scopes=[replace(scope, redo=False) for scope in scopes])
+    return plan
+
+
+def check_counts(config: DistillConfig, source: Source, chosen: Collection[int]) -> None:
+    """Raises InputError where one of the classes chosen has too few images for the IPC, unless fewer are allowed.
+
+    Others are left as they were drawn, whatever has become of their images since.
+    """
+    if not chosen:
+        return
+    counts = [(len(source.items[index]), source.classes[index].folder) for index in chosen]
+    fewest, folder = min(counts)
+    if fewest < config.candidates_per_class and not config.allow_fewer:
+        raise too_few(folder, fewest, fewest, config)
+    short = sum(count < config.num_candidates for count, _ in counts)
+    if short:
+        run_logger().info(
+            "%d of %d classes have fewer than %d images (fewest: %s, %d): all of theirs are candidates",
+            short, len(counts), config.num_candidates, folder, fewest,
+        )  # fmt: skip
+
+
+def tell_classes(source: Source) -> None:
+    """Logs what a source holds, and the order of its classes."""
+    names = [label.folder for label in source.classes]
+    shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+    run_logger().info("%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), shown)
+    if source.num_ignored_files:
+        run_logger().info("%s passed over: no labelled images by name", counted(source.num_ignored_files, "file"))
+
+
+def _tell_network(role: str, network: Observer, size: int) -> None:
+    run_logger().info("%s %s: %s", role, network.spec, network.head_note)
+    made_for = network.preprocessing.size
+    if made_for and made_for != size:
+        run_logger().warning("the %s was made for images of %d px, and sees %d px here (--size)", role, made_for, size)
