@@ -9,8 +9,8 @@ from prefect.context import FlowRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from rded_core.errors import RunStopped
-from tasks.progress import run_logger
-from tasks.run_progress import Count, watch_stage
+from tasks.runtime.logs import run_logger
+from tasks.runtime.run_progress import Count, watch_stage
 
 POLL_S = 5.0
 

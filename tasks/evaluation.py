@@ -21,8 +21,8 @@ from rded_core.io.storage.files import require_writable
 from rded_core.labels.epoch_order import describe_uses
 from rded_core.networks.zoo import build_network
 from rded_core.training.protocols import find_protocol
-from tasks.policies import stage_task
-from tasks.progress import run_logger
+from tasks.runtime.logs import run_logger
+from tasks.runtime.stage_task import stage_task
 from tasks.students import TrainingSet, evaluation_name, require_same, student_settings
 
 

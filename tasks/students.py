@@ -33,10 +33,11 @@ from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, tra
 from rded_core.training.losses import gift_loss, kl_at_temperature, soft_cross_entropy
 from rded_core.training.protocols import Protocol, find_protocol, peak_learning_rate
 from rded_core.training.schedules import look_epochs, stretched_cosine
-from tasks.gpu_slot import gpu_slot
-from tasks.policies import stage_task
-from tasks.progress import run_logger, track
 from tasks.run.worklist import Unit, run_unit
+from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.logs import run_logger
+from tasks.runtime.progress import track
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "students"
 

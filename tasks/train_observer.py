@@ -26,10 +26,11 @@ from rded_core.networks.zoo import build_network
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.schedules import warmup_cosine
-from tasks.gpu_slot import gpu_slot
-from tasks.policies import stage_task
-from tasks.progress import run_logger, track, track_parts
 from tasks.run.prepare import tell_classes
+from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.logs import run_logger
+from tasks.runtime.progress import track, track_parts
+from tasks.runtime.stage_task import stage_task
 
 NEUTRAL_FIELDS = {"source", "val", "out", "init", "workers", "device"}
 """Config fields that do not change the weights, or whose content is digested instead."""

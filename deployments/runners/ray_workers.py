@@ -17,7 +17,7 @@ from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, Own
 
 from deployments.runners.cluster_workers import ClusterWorkers
 from rded_core.errors import InputError, RunStopped, first_line
-from tasks.policies import takes_gpu
+from tasks.runtime.stage_task import takes_gpu
 
 CONNECT_S = 20.0
 

@@ -16,7 +16,7 @@ import httpx
 from deployments.environment import PROJECT_ROOT
 from deployments.server.state import read_stack, server_auth
 from rded_core.errors import InputError, RunStopped
-from tasks.gpu_slot import GPU_LIMIT
+from tasks.runtime.gpu_slot import GPU_LIMIT
 
 POOL_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},

@@ -14,7 +14,6 @@ from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.records import Record
 from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
 from rded_core.networks.last_layer import SplitNetwork
-from tasks.gpu_slot import gpu_slot
 from tasks.labels.label import STAGE
 from tasks.labels.labeller import (
     Labeller,
@@ -27,12 +26,13 @@ from tasks.labels.labeller import (
     split_teacher,
 )
 from tasks.labels.passes import ImagesToLabel, find_images, label_passes
-from tasks.policies import stage_task
-from tasks.progress import run_logger
 from tasks.run.networks import fast_form, load_planned
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult, squeeze_records
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.logs import run_logger
+from tasks.runtime.stage_task import stage_task
 
 UNIT = "choice"
 

@@ -9,7 +9,6 @@ from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.records import Record
 from rded_core.io.storage.files import file_stamp
 from rded_core.labels.views import ViewRecipe
-from tasks.gpu_slot import gpu_slot
 from tasks.labels.labeller import (
     Labeller,
     LabelPlan,
@@ -21,11 +20,12 @@ from tasks.labels.labeller import (
 )
 from tasks.labels.passes import find_images, label_passes, rows_of_passes
 from tasks.labels.reuse import PASSES, LabelsBefore, key_images
-from tasks.policies import stage_task
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult, squeeze_records
 from tasks.run.versions import made_with
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "soft_labels"
 

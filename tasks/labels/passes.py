@@ -21,9 +21,9 @@ from rded_core.labels.views import draw_views
 from rded_core.seeds import counter_generator
 from tasks.labels.labeller import Labeller, images_digest, label_batch_size, view_recipe
 from tasks.labels.reuse import Drawn, LabelsBefore
-from tasks.progress import track
 from tasks.run.networks import device_of, load_planned, num_workers
 from tasks.run.plan import RunPlan
+from tasks.runtime.progress import track
 
 CPU_ROWS = 20
 DEVICE_ROWS = 256

@@ -18,8 +18,8 @@ from rded_core.io.run.records import Record, find_record
 from rded_core.io.run.removal import units_of
 from rded_core.io.run.run_json import clear_traces
 from tasks.maintenance.scrub import scrub
-from tasks.policies import stage_task
 from tasks.run.plan import RunPlan
+from tasks.runtime.stage_task import stage_task
 
 
 class Forgetting:

@@ -32,7 +32,7 @@ from tasks.maintenance.recompute_labels import compare_labels
 from tasks.maintenance.reopen import Reopened, reopen
 from tasks.maintenance.verify import unwritten
 from tasks.patches.tile import LostCandidate
-from tasks.progress import track
+from tasks.runtime.progress import track
 
 MOST_CLASSES = 64
 MOST_BLOCKS = 8

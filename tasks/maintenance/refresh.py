@@ -18,12 +18,12 @@ from rded_core.io.run.records import Record, find_record, unit_settings, what_ch
 from rded_core.io.run.run_json import holds_run, identity_digest, read_run
 from rded_core.io.sources.spec import Source, SourceClass, open_source
 from rded_core.text.wording import setting_words
-from tasks.policies import stage_task
-from tasks.progress import run_logger
 from tasks.publish.publish import STAGE, fault_of_dataset
 from tasks.run.describe import absolute_paths, describe_network, describe_run
 from tasks.run.networks import load_observer, load_teacher
 from tasks.run.results import count_missing
+from tasks.runtime.logs import run_logger
+from tasks.runtime.stage_task import stage_task
 
 UNCHANGED = "nothing changed"
 

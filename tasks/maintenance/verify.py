@@ -12,7 +12,7 @@ from rded_core.io.run.run_json import holds_run
 from rded_core.io.verify.dataset import dataset_checks
 from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.run import run_checks
-from tasks.progress import track
+from tasks.runtime.progress import track
 
 FETCH_AGAIN = "fetch it again: a dataset without its run cannot be made again"
 

@@ -21,13 +21,14 @@ from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.realism import classify
 from rded_core.text.wording import counted
 from rded_core.training.metrics import chance_bound, count_correct
-from tasks.gpu_slot import gpu_slot
-from tasks.policies import stage_task
-from tasks.progress import run_logger, track
 from tasks.run.networks import device_of, fast_form, load_planned, num_workers
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.logs import run_logger
+from tasks.runtime.progress import track
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "observe"
 Role = Literal["observer", "teacher"]

@@ -15,12 +15,12 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
 from rded_core.io.sources.spec import read_item
-from tasks.policies import stage_task
-from tasks.progress import track
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import Rejected, StageResult, count_missing
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.progress import track
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "candidates"
 

@@ -24,14 +24,14 @@ from rded_core.networks.canvas import CanvasNetwork
 from rded_core.patches.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.patches.realism import score_patches
 from rded_core.seeds import counter_generator
-from tasks.gpu_slot import gpu_slot
-from tasks.policies import stage_task
-from tasks.progress import track
 from tasks.run.networks import load_device_scorers, load_planned, load_scorer, num_workers
 from tasks.run.plan import RunPlan
 from tasks.run.results import Rejected, StageResult, count_missing
 from tasks.run.versions import made_with
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.progress import track
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "realism"
 

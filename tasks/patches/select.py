@@ -11,12 +11,12 @@ from rded_core.io.run.records import Record
 from rded_core.patches.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.patches.tiling import rank_grid
 from rded_core.text.wording import counted
-from tasks.policies import stage_task
-from tasks.progress import run_logger
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import StageResult
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.logs import run_logger
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "selection"
 

@@ -21,13 +21,14 @@ from rded_core.io.storage.files import file_stamp
 from rded_core.patches.crops import cut_patch
 from rded_core.patches.tiling import cell_shapes, tile_patches
 from tasks.patches.select import select_class, selection_unit
-from tasks.policies import stage_task
-from tasks.progress import run_logger, track
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan
 from tasks.run.results import Rejected, StageResult
 from tasks.run.versions import made_with
 from tasks.run.worklist import Scope, Unit, Worklist, run_unit
+from tasks.runtime.logs import run_logger
+from tasks.runtime.progress import track
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "squeeze"
 

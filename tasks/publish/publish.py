@@ -37,8 +37,6 @@ from tasks.labels.label import label_blocks, label_units
 from tasks.labels.labeller import images_digest, label_codec
 from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.patches.check import chance_notes
-from tasks.policies import stage_task
-from tasks.progress import run_logger
 from tasks.publish.classes import ClassPatches, class_entries, describe_shortages
 from tasks.publish.recipe import describe_recipe
 from tasks.publish.results import StageResults
@@ -48,6 +46,8 @@ from tasks.run.networks import load_planned
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult, squeeze_records
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.logs import run_logger
+from tasks.runtime.stage_task import stage_task
 
 STAGE = "publish"
 

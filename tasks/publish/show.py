@@ -10,13 +10,13 @@ from rded_core.io.lineage.tables import read_scores
 from rded_core.io.report.pictures import shrink_jpeg
 from rded_core.text.summaries import accuracy_rows, class_rows, describe_evaluation, distilled_markdown
 from rded_core.text.wording import STAGE_WORDS
-from tasks.artifacts import is_shown, key_of, show_markdown, show_table
-from tasks.progress import run_logger
 from tasks.publish.classes import ClassPatches, class_entries
 from tasks.publish.results import StageResults
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult
-from tasks.run_progress import end_progress
+from tasks.runtime.artifacts import is_shown, key_of, show_markdown, show_table
+from tasks.runtime.logs import run_logger
+from tasks.runtime.run_progress import end_progress
 
 MAX_PICTURE_BYTES = 200_000
 """A picture is kept in Prefect's database, a third larger than it is."""

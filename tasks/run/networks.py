@@ -19,7 +19,7 @@ from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.files import file_stamp
 from rded_core.networks.canvas import CanvasNetwork
 from rded_core.networks.preprocessing import Preprocessing
-from tasks.module_guard import require_may_import
+from tasks.runtime.import_guard import require_may_import
 
 if TYPE_CHECKING:
     from tasks.run.plan import RunPlan

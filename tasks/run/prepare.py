@@ -16,13 +16,13 @@ from rded_core.io.run.lock import only_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_apart, require_free
 from rded_core.io.sources.spec import Source, open_source
 from rded_core.text.wording import counted
-from tasks.policies import stage_task
-from tasks.progress import run_logger
 from tasks.run.claim import check_control, claim_run
 from tasks.run.describe import absolute_paths, describe_run
 from tasks.run.index import write_index
 from tasks.run.networks import load_observer, load_teacher
 from tasks.run.plan import WHOLE_RUN, RunPlan, chosen_classes, too_few
+from tasks.runtime.logs import run_logger
+from tasks.runtime.stage_task import stage_task
 
 
 @contextmanager

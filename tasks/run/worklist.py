@@ -24,8 +24,8 @@ from rded_core.io.run.records import (
 )
 from rded_core.io.storage.files import file_digest, told_plainly
 from rded_core.text.wording import STAGE_WORDS
-from tasks.progress import run_logger
 from tasks.run.results import Done, StageResult
+from tasks.runtime.logs import run_logger
 
 
 @dataclass(frozen=True, slots=True)

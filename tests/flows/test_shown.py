@@ -12,8 +12,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from flows.distill import distill
 from rded_core.config.distill import DistillConfig
 from rded_core.errors import StageFailed
-from tasks.artifacts import key_of
 from tasks.patches import score as realism
+from tasks.runtime.artifacts import key_of
 
 MakeConfig = Callable[..., DistillConfig]
 SECRET = "hunter2"

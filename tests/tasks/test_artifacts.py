@@ -23,10 +23,10 @@ from rded_core.text.summaries import (
     distilled_markdown,
     in_code,
 )
-from tasks import artifacts
-from tasks.artifacts import ShownProgress, key_of, show_markdown, show_table
-from tasks.masking import mask_record
-from tasks.progress import track, track_parts
+from tasks.runtime import artifacts
+from tasks.runtime.artifacts import ShownProgress, key_of, show_markdown, show_table
+from tasks.runtime.logs import mask_record
+from tasks.runtime.progress import track, track_parts
 
 RECORD: dict[str, Any] = {
     "dataset": "/data/run/dataset",

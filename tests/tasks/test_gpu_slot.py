@@ -6,8 +6,8 @@ import pytest
 import torch
 from prefect import flow, get_client, task
 
-from tasks import gpu_slot as module
-from tasks.gpu_slot import GPU_LIMIT, LIMIT_VARIABLE, gpu_slot
+from tasks.runtime import gpu_slot as module
+from tasks.runtime.gpu_slot import GPU_LIMIT, LIMIT_VARIABLE, gpu_slot
 
 
 def _slots_taken(name: str) -> int:

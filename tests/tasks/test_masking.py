@@ -7,8 +7,8 @@ import pytest
 from prefect import flow
 
 from rded_core.errors import InputError, RunStopped
-from tasks.masking import RUN_LOGGERS, mask_logs, tell_in_a_line
-from tasks.policies import stage_task
+from tasks.runtime.logs import RUN_LOGGERS, mask_logs, tell_in_a_line
+from tasks.runtime.stage_task import stage_task
 
 
 @stage_task("score", "score 0010-0019")

@@ -4,7 +4,7 @@ import pytest
 from prefect.runtime import deployment
 
 from rded_core.errors import InputError
-from tasks.module_guard import require_may_import
+from tasks.runtime.import_guard import require_may_import
 
 SPECS = ("torchvision:resnet18", "timm:resnet18", "rded:convnet3")
 

@@ -6,7 +6,7 @@ import pytest
 from prefect import Task, flow
 
 from rded_core.errors import InputError, StageFailed, describe_failure
-from tasks.policies import stage_task, takes_gpu
+from tasks.runtime.stage_task import stage_task, takes_gpu
 
 NAME = "score 0010-0019 · photos"
 

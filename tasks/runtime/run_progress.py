@@ -9,8 +9,8 @@ from uuid import UUID
 from prefect.context import FlowRunContext
 
 from rded_core.text.wording import STAGE_WORDS
-from tasks.artifacts import ShownProgress, key_of
-from tasks.progress import part_of
+from tasks.runtime.artifacts import ShownProgress, key_of
+from tasks.runtime.progress import part_of
 
 STAGE_SPANS = {
     "candidates": (0.0, 0.05),

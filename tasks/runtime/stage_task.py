@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from rded_core.errors import InputError, RunStopped, StageFailed, describe_failure
-from tasks.masking import mask_logs
-from tasks.mirroring import in_mirror
+from tasks.runtime.logs import mask_logs
+from tasks.runtime.mirroring import in_mirror
 
 mask_logs()  # here, since every process that runs a task comes by
 

@@ -1,6 +1,5 @@
 """Progress that is seen: a bar in a terminal, log lines otherwise, and inside a Prefect run a bar in its UI."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,6 +12,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tasks.runtime.logs import run_logger
+
 Item = TypeVar("Item")
 Tell = Callable[[float, str], None]
 """Is told the share of the work that is done, 0 to 1, and what to say of it."""
@@ -20,21 +21,6 @@ Tell = Callable[[float, str], None]
 LOG_EVERY_S = 15.0
 
 _part_of: ContextVar[Tell | None] = ContextVar("part_of", default=None)
-
-
-def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
-    """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated).
-
-    Where Prefect was never imported, there is no run, and it is not imported for a look.
-    """
-    if "prefect" not in sys.modules:
-        return logging.getLogger("rded")
-    from prefect.logging import get_run_logger
-
-    try:
-        return get_run_logger()
-    except RuntimeError:
-        return logging.getLogger("rded")
 
 
 @contextmanager
@@ -80,7 +66,7 @@ def _bar_of_its_own() -> Tell | None:
     """Returns what shows progress in the UI; nothing outside a Prefect run."""
     if "prefect" not in sys.modules:
         return None
-    from tasks.artifacts import ShownProgress, is_shown
+    from tasks.runtime.artifacts import ShownProgress, is_shown
 
     return ShownProgress().tell if is_shown() else None
 

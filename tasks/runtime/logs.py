@@ -1,6 +1,7 @@
 """What runs log, and Prefect's server stores: no secrets, which storage clients quote, and mistakes in one line."""
 
 import logging
+import sys
 from weakref import WeakSet
 
 from rded_core.errors import InputError, RunStopped
@@ -45,3 +46,18 @@ def mask_record(record: logging.LogRecord) -> bool:
     if record.exc_info:
         record.exc_text = mask_secrets(record.exc_text or _plain.formatException(record.exc_info))
     return True
+
+
+def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
+    """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated).
+
+    Where Prefect was never imported, there is no run, and it is not imported for a look.
+    """
+    if "prefect" not in sys.modules:
+        return logging.getLogger("rded")
+    from prefect.logging import get_run_logger
+
+    try:
+        return get_run_logger()
+    except RuntimeError:
+        return logging.getLogger("rded")

@@ -23,7 +23,7 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.storage.urls import is_url
 from rded_core.text.secrets import mask_secrets
 from rded_core.text.summaries import artifact_key
-from tasks.progress import run_logger
+from tasks.runtime.logs import run_logger
 
 TELL_EVERY_S = 5.0
 """Progress is not sent more often."""

@@ -1,0 +1,1 @@
+"""How any task runs on Prefect; the only package of tasks that imports prefect."""
