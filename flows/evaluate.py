@@ -9,9 +9,9 @@ from flows.distill import distill
 from flows.forms import EvaluateForm
 from rded_core.io.remote.places import as_shown
 from rded_core.io.remote.working_copy import run_to_change
-from tasks.evaluation import control_set, prepare_evaluation, sum_up
 from tasks.publish.show import show_evaluation
-from tasks.students import train_student
+from tasks.training.evaluate import control_set, prepare_evaluation, sum_up
+from tasks.training.train_student import train_student
 
 
 @flow(name="evaluate", flow_run_name="evaluate {config.student} · {config.short_name}")

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows.forms import TrainObserverForm
-from tasks.train_observer import train_observer as train_stage
+from tasks.training.train_observer import train_observer as train_stage
 
 
 @flow(name="train-observer", flow_run_name="train {config.arch} · {config.short_name}")

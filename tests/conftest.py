@@ -72,7 +72,7 @@ def trained_weights(shared_source: Path, tmp_path_factory: pytest.TempPathFactor
     """A convnet3 that tells the three classes apart, trained for a few steps outside any flow."""
     from rded_core.config.train_observer import TrainObserverConfig
     from rded_core.io.parallel import one_torch_thread
-    from tasks.train_observer import train_observer
+    from tasks.training.train_observer import train_observer
 
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
     config = TrainObserverConfig(

@@ -19,7 +19,7 @@ from rded_core.text.wording import setting_words
 from tasks.run.describe import describe_run
 from tasks.run.index import are_as_listed, is_as_listed
 from tasks.run.networks import load_observer, load_teacher
-from tasks.students import STAGE as STUDENTS
+from tasks.training.results import STAGE as STUDENTS
 
 
 def runs_of(run: RunFolder) -> list[RunFolder]:

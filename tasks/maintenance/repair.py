@@ -10,8 +10,8 @@ from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.swap import restore_swapped
 from rded_core.io.verify.findings import Fault, Findings
 from tasks.maintenance.redo import run_of, runs_of
-from tasks.students import STAGE as STUDENTS
-from tasks.students import mend_student
+from tasks.training.results import STAGE as STUDENTS
+from tasks.training.results import mend_student
 
 
 def settle(run: RunFolder) -> None:

@@ -14,7 +14,7 @@ from rded_core.errors import InputError
 from rded_core.io.formats.sealed import read_sealed
 from rded_core.io.layout.units import class_unit
 from rded_core.io.storage.swap import swap_folder
-from tasks import students
+from tasks.training import train_student as students
 
 SUMMARIES = ("last_top1", "last_top5", "best_top1")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tasks.train_observer as train_module
 import torch
 
-import tasks.train_observer as train_module
 from flows.train_observer import train_observer
 from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
@@ -15,7 +15,7 @@ from rded_core.io.networks.observers import open_observer
 from rded_core.io.networks.weights import read_weights
 from rded_core.io.sources.spec import open_source
 from rded_core.io.training import checkpoints
-from tasks.train_observer import train_observer as train_stage
+from tasks.training.train_observer import train_observer as train_stage
 
 
 def _config(source: Path, out: Path, **changes: Any) -> TrainObserverConfig:
@@ -59,7 +59,7 @@ def _interrupt_after(num_epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if done[-1] == num_epochs:
             raise _PulledPlugError
 
-    monkeypatch.setattr("tasks.train_observer.save_checkpoint", save_and_stop)
+    monkeypatch.setattr("tasks.training.train_observer.save_checkpoint", save_and_stop)
 
 
 def test_interrupted_training_goes_on_to_the_same_bytes(

@@ -11,7 +11,7 @@ import pytest
 from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.errors import InputError
-from tasks.evaluation import prepare_evaluation, summarise_students
+from tasks.training.evaluate import prepare_evaluation, summarise_students
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import tasks.observe
-import torch
-
 import tasks.students
 import tasks.train_observer
+import torch
+
 from rded_core.config.distill import DistillConfig
 from rded_core.config.evaluate import EvaluateConfig
 from rded_core.config.train_observer import TrainObserverConfig
@@ -36,19 +36,19 @@ def test_the_check_of_the_observer(
 
 
 def test_a_student(finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.students, "train_epoch", _full)
+    monkeypatch.setattr(tasks.training.train_student, "train_epoch", _full)
     folder = DatasetFolder(finished_run / "dataset")
     assert len(DistilledDataset(folder))
     config = EvaluateConfig(dataset=str(finished_run), val=str(shared_source), student="convnet3", device="cpu")
-    chosen = tasks.students.TrainingSet("distilled", folder)
+    chosen = tasks.training.results.TrainingSet("distilled", folder)
     with pytest.raises(InputError, match=f"training a student, whose batch is the protocol's, {TOLD}"):
-        tasks.students.train_student.fn(config, RunFolder(tmp_path), chosen, 0)
+        tasks.training.train_student.train_student.fn(config, RunFolder(tmp_path), chosen, 0)
     assert not list(tmp_path.rglob("*.json")), "nothing is recorded"
 
 
 def test_an_observer(shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.train_observer, "train_epoch", _full)
+    monkeypatch.setattr(tasks.training.train_observer, "train_epoch", _full)
     out = str(tmp_path / "observer.safetensors")
     config = TrainObserverConfig(source=str(shared_source), arch="convnet3", size=32, out=out, device="cpu")
     with pytest.raises(InputError, match=f"training {TOLD}, or a smaller --batch-size"):
-        tasks.train_observer.train_observer.fn(config)
+        tasks.training.train_observer.train_observer.fn(config)

@@ -23,7 +23,7 @@ from rded_core.networks.zoo import build_network
 from rded_core.training.protocols import find_protocol
 from tasks.runtime.logs import run_logger
 from tasks.runtime.stage_task import stage_task
-from tasks.students import TrainingSet, evaluation_name, require_same, student_settings
+from tasks.training.results import TrainingSet, evaluation_name, require_same, student_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Observers and students: training and evaluation."""

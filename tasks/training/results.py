@@ -1,0 +1,99 @@
+"""Results of trained students: names, settings, files."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rded_core.config.evaluate import EvaluateConfig
+from rded_core.errors import InputError
+from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
+from rded_core.io.layout.dataset import DatasetFolder
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.run.records import Record, find_record, write_record
+from rded_core.io.sources.spec import Source
+from rded_core.io.storage.atomic import write_text
+from rded_core.io.storage.files import file_digest
+
+STAGE = "students"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """One set of an evaluation.
+
+    Attributes:
+        name: ``distilled``, or a control's.
+        folder: its dataset.
+        epochs: that all sets are trained for; by default its own recipe's, which for a control are those of its labels.
+    """
+
+    name: str
+    folder: DatasetFolder
+    epochs: int | None = None
+
+
+def sums_of(folder: DatasetFolder) -> str:
+    """Returns the digest of a dataset's SHA256SUMS, which is another for other images, labels or recipe.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return file_digest(folder.sums)
+    except OSError as error:
+        raise InputError(
+            f"{folder.sums} cannot be read ({error.strerror}); rded repair makes it again in a run folder, any other "
+            "dataset is to be fetched again"
+        ) from error
+
+
+def require_same(folder: DatasetFolder, sums: str) -> None:
+    """Raises InputError where a dataset is no more the one of these sums: labels are read by path in each epoch.
+
+    No lock is held for the hours of a training: whoever writes the dataset goes on, and the student is given up.
+    """
+    try:
+        now = file_digest(folder.sums)
+    except OSError:
+        now = ""
+    if now != sums:
+        raise InputError(
+            f"{folder.root} became another dataset while students were trained on it, so this result is not recorded; "
+            "run the same rded evaluate again"
+        )
+
+
+def write_result(path: Path, facts: dict[str, Any], settings: dict[str, Any], upstream: dict[str, str]) -> None:
+    """Writes a student's result with all that its record says, so that either can be made again from the other."""
+    content = {**facts, "settings": settings, "upstream": upstream}
+    write_text(path, seal(json.loads(json.dumps(content, sort_keys=True))))  # as the record's facts are: sorted
+
+
+def mend_student(run: RunFolder, name: str) -> bool:
+    """Makes a student's result again from its record, or the record from the result; False where both are lost."""
+    result = run.student(name)
+    record, _ = find_record(run.record(STAGE, name))
+    if record is not None:
+        write_result(result, record.facts, record.settings, record.upstream)
+        return True
+    try:
+        facts = read_sealed(result)
+        settings, upstream = facts.pop("settings"), facts.pop("upstream")
+    except (OSError, DamagedRecord, KeyError):
+        return False
+    outputs = {result.name: file_digest(result)}
+    write_record(run.record(STAGE, name), Record(STAGE, name, settings, upstream, outputs, facts))
+    return True
+
+
+def student_settings(config: EvaluateConfig, protocol: str, epochs: int) -> dict[str, Any]:
+    """Returns everything a student's accuracy depends on, but its seed and its data."""
+    fields = ("student", "lr", "extra_forward", "loss", "looks", "compile")
+    return {"protocol": protocol, "epochs": epochs, **{name: getattr(config, name) for name in fields}}
+
+
+def evaluation_name(config: EvaluateConfig, settings: dict[str, Any], val: Source) -> str:
+    """Names results by what people tell apart, and by a digest of all settings and the validation images."""
+    digest = digest_of([settings, val.digest()])[:8]
+    return f"{config.student}-{settings['protocol']}-e{settings['epochs']}-{digest}"
