@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.job import Job
 from rded_core.io.formats.images import decode_image
+from rded_core.networks import build_network
 from rded_core.networks.canvas import CanvasNetwork
-from rded_core.networks.zoo import build_network
 
 MATRIX = 2048
 

@@ -32,9 +32,9 @@ from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import decode_image
 from rded_core.io.parallel import one_torch_thread
 from rded_core.labels.views import ViewRecipe, apply_views, draw_views
+from rded_core.networks import build_network
 from rded_core.networks.canvas import CanvasNetwork
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.patches.crops import draw_crop_boxes
 from rded_core.patches.selection import select_patches
 from rded_core.seeds import counter_generator, seeded_init

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 from rded_core.seeds import seeded_init
 from rded_core.training.loop import split_decay, train_epoch
 from rded_core.training.losses import kl_at_temperature

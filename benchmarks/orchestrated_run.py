@@ -94,7 +94,7 @@ def main() -> None:
         prepare_environment()
         tidy_logs()
         import flows.distill
-        from rded_core.config.distill import DistillConfig
+        from rded_core.config import DistillConfig
     with clock.part("server start"):
         if side == "ephemeral":
             from prefect.server.api.server import SubprocessASGIServer

@@ -4,7 +4,7 @@ python -m benchmarks.ours JOB
 """
 
 from benchmarks.job import Costs, Job, read_job
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from tasks.patches.check import check_network
 from tasks.patches.draw import draw_candidates
 from tasks.patches.score import score_crops

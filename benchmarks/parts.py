@@ -18,9 +18,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.job import Job
 from benchmarks.speed import make_jobs
 from rded_core.io.formats.images import decode_image
+from rded_core.networks import build_network
 from rded_core.networks.canvas import CanvasNetwork
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.patches.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.patches.realism import realism_scores
 from rded_core.seeds import counter_generator, seeded_init

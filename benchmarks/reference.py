@@ -18,7 +18,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, Pad, RandomResizedCrop, ToTensor
 
 from benchmarks.job import Costs, Job, read_job
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CROPS_PER_FORWARD = 100

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from rded_core.io.networks.weights import save_network
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.seeds import seeded_init
 
 PHOTO_PX = (375, 500)

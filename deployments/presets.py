@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 
 DEMO_NETWORK = "convnet3"
 

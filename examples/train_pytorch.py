@@ -8,7 +8,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 from rded_core.training.losses import kl_at_temperature
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -6,8 +6,8 @@ from prefect import flow
 
 from flows.fan_out import each, once
 from flows.forms import DistillForm
+from rded_core.config import Rerun
 from rded_core.config.choices import RedoWord
-from rded_core.config.distill import Rerun
 from tasks.labels.choose import choose_labels
 from tasks.labels.label import label_blocks, label_views
 from tasks.labels.labeller import require_codec

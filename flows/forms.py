@@ -6,10 +6,8 @@ from typing import Annotated, Any
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.config.fields import Bounds, Field, describe_fields
-from rded_core.config.train_observer import TrainObserverConfig
 
 NUMBERS = ("integer", "number")
 

@@ -17,7 +17,7 @@ from prefect import Flow, Task
 from prefect.testing.utilities import prefect_test_harness
 
 if TYPE_CHECKING:
-    from rded_core.config.distill import DistillConfig
+    from rded_core.config import DistillConfig
 
 CLASSES = ("1", "10", "2")
 IMAGES_PER_CLASS = 12
@@ -70,7 +70,7 @@ def shared_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_weights(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A convnet3 that tells the three classes apart, trained for a few steps outside any flow."""
-    from rded_core.config.train_observer import TrainObserverConfig
+    from rded_core.config import TrainObserverConfig
     from rded_core.io.parallel import one_torch_thread
     from tasks.training.train_observer import train_observer
 
@@ -97,8 +97,8 @@ SaveNetwork = Callable[..., Path]
 def save_untrained(tmp_path_factory: pytest.TempPathFactory) -> SaveNetwork:
     """Saves a network as it is initialised, for the classes given: ``save_untrained(arch="convnet3", classes=...)``."""
     from rded_core.io.networks.weights import save_network
+    from rded_core.networks import build_network
     from rded_core.networks.preprocessing import Preprocessing
-    from rded_core.networks.zoo import build_network
     from rded_core.seeds import seeded_init
 
     def save(*, arch: str = "convnet3", classes: tuple[str, ...] = CLASSES) -> Path:
@@ -117,7 +117,7 @@ MakeConfig = Callable[..., "DistillConfig"]
 @pytest.fixture(scope="session")
 def make_config(shared_source: Path, trained_weights: Path) -> MakeConfig:
     """Makes the config of a run of seconds: two class shards, two label tables, two batches an epoch."""
-    from rded_core.config.distill import DistillConfig
+    from rded_core.config import DistillConfig
 
     def make(out: Path, **changes: object) -> DistillConfig:
         fields = {

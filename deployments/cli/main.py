@@ -19,9 +19,7 @@ from deployments.environment import (
     tell_start,
     tidy_logs,
 )
-from rded_core.config.distill import DistillConfig, Rerun
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError, RunStopped
 
 EXIT_FAILED = 1

@@ -5,9 +5,7 @@ The stages check in full.
 
 from pathlib import Path
 
-from rded_core.config.distill import DistillConfig, Rerun
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.files import find_sums
 from rded_core.io.layout.run import RunFolder, find_dataset

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import resolve_device
 from rded_core.io.formats.sealed import digest_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.dataset.images import read_class_images
 from rded_core.io.device.labelling import TeacherPasses
 from rded_core.io.formats.soft_labels import LabelledBatch

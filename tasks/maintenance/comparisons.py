@@ -16,7 +16,7 @@ from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.candidates import item_of
 from rded_core.io.run.records import Record, find_record
-from rded_core.io.sources.spec import read_item
+from rded_core.io.sources.reading import read_item
 from rded_core.patches.near_ties import largest_error
 from tasks.maintenance.reopen import Reopened
 from tasks.patches.score import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group

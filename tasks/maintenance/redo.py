@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import resolve_device
 from rded_core.io.layout.run import RunFolder
@@ -13,7 +13,8 @@ from rded_core.io.layout.units import class_unit
 from rded_core.io.run.inventory import CLASS_STAGES, record_beside, twins
 from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run, run_identity
-from rded_core.io.sources.spec import Source, SourceClass, open_source
+from rded_core.io.sources.base import Source, SourceClass
+from rded_core.io.sources.spec import open_source
 from rded_core.io.verify.findings import Fault, Findings
 from rded_core.text.wording import setting_words
 from tasks.run.describe import describe_run

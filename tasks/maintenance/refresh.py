@@ -7,7 +7,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from rded_core import __version__
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
@@ -16,7 +16,8 @@ from rded_core.io.run.forgotten import Forgotten, is_forgetting, read_forgotten
 from rded_core.io.run.inventory import CLASS_STAGES
 from rded_core.io.run.records import Record, find_record, unit_settings, what_changed
 from rded_core.io.run.run_json import holds_run, identity_digest, read_run
-from rded_core.io.sources.spec import Source, SourceClass, open_source
+from rded_core.io.sources.base import Source, SourceClass
+from rded_core.io.sources.spec import open_source
 from rded_core.text.wording import setting_words
 from tasks.publish.publish import STAGE, fault_of_dataset
 from tasks.run.describe import absolute_paths, describe_network, describe_run

@@ -15,7 +15,7 @@ from rded_core.io.networks.observers import Observer
 from rded_core.io.run.forgotten import Forgotten
 from rded_core.io.run.records import find_record
 from rded_core.io.run.run_json import config_of, is_published_as, read_run
-from rded_core.io.sources.spec import Source, SourceClass
+from rded_core.io.sources.base import Source, SourceClass
 from rded_core.networks.preprocessing import Preprocessing
 from tasks.run.networks import load_observer, load_teacher
 from tasks.run.plan import WHOLE_RUN, RunPlan

@@ -14,7 +14,7 @@ from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
-from rded_core.io.sources.spec import read_item
+from rded_core.io.sources.reading import read_item
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import Rejected, StageResult, count_missing

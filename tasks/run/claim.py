@@ -7,7 +7,7 @@ from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.run_json import holds_run, read_run, run_identity, write_run
-from rded_core.io.sources.spec import Source
+from rded_core.io.sources.base import Source
 from rded_core.text.wording import setting_words
 from tasks.run.index import STAGE as INDEX_STAGE
 from tasks.run.index import are_as_listed

@@ -4,11 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.device.devices import resolve_device, resolve_precision
 from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.places import as_shown
-from rded_core.io.sources.spec import Source, absolute_spec
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.spec import absolute_spec
 from tasks.run.versions import current_versions
 
 PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teacher_classes")

@@ -11,7 +11,7 @@ from rded_core.io.layout.units import class_unit
 from rded_core.io.run.candidates import item_of
 from rded_core.io.run.inventory import stage_records
 from rded_core.io.run.records import find_record
-from rded_core.io.sources.spec import Source, SourceItem
+from rded_core.io.sources.base import Source, SourceItem
 from rded_core.seeds import counter_seeds
 from rded_core.text.wording import counted
 from tasks.run.results import StageResult

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import RunStopped
 from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision, same_kind
 from rded_core.io.device.memory import told_if_full
 from rded_core.io.device.scoring import DeviceScorer
 from rded_core.io.networks.observers import Observer, open_observer
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass
 from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.files import file_stamp
 from rded_core.networks.canvas import CanvasNetwork

@@ -5,8 +5,8 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
+from rded_core.config import DistillConfig, Rerun
 from rded_core.config.choices import Redo
-from rded_core.config.distill import DistillConfig, Rerun
 from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores
 from rded_core.io.layout.run import RunFolder
@@ -15,8 +15,8 @@ from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.lease import held_token
 from rded_core.io.remote.places import run_at
 from rded_core.io.run.forgotten import Forgotten
-from rded_core.io.sources.base import find_class
-from rded_core.io.sources.spec import Source, absolute_spec
+from rded_core.io.sources.base import Source, find_class
+from rded_core.io.sources.spec import absolute_spec
 from rded_core.io.storage.urls import is_url
 from tasks.run.results import StageResult
 from tasks.run.worklist import Scope

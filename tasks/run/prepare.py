@@ -4,7 +4,7 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from rded_core.config.distill import DistillConfig, Rerun
+from rded_core.config import DistillConfig, Rerun
 from rded_core.io.device.devices import resolve_device
 from rded_core.io.device.jpegs import require_jpeg_decoder
 from rded_core.io.networks.observers import Observer
@@ -14,7 +14,8 @@ from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.forgotten import read_forgotten
 from rded_core.io.run.lock import only_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_apart, require_free
-from rded_core.io.sources.spec import Source, open_source
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.spec import open_source
 from rded_core.text.wording import counted
 from tasks.run.claim import check_control, claim_run
 from tasks.run.describe import absolute_paths, describe_run

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.layout.units import class_unit
 from rded_core.io.remote.sync import Mirror, Wanted
 from rded_core.io.remote.transfer_order import all_but_candidates, candidate_files, class_files, label_files_of

@@ -4,8 +4,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.formats.sealed import write_twins
@@ -16,10 +15,12 @@ from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.remote.places import as_shown
 from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
-from rded_core.io.sources.spec import Source, align_classes, open_source
+from rded_core.io.sources.alignment import align_classes
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.spec import open_source
 from rded_core.io.storage.files import require_writable
 from rded_core.labels.epoch_order import describe_uses
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 from rded_core.training.protocols import find_protocol
 from tasks.runtime.logs import run_logger
 from tasks.runtime.stage_task import stage_task

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import Record, find_record, write_record
-from rded_core.io.sources.spec import Source
+from rded_core.io.sources.base import Source
 from rded_core.io.storage.atomic import write_text
 from rded_core.io.storage.files import file_digest
 

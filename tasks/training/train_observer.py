@@ -11,18 +11,20 @@ import torch
 from torch import nn
 
 from rded_core import ALGORITHM_VERSION
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.memory import ELSEWHERE, told_if_full
 from rded_core.io.networks.weights import load_matching, save_network
-from rded_core.io.sources.spec import Source, align_classes, open_source
+from rded_core.io.sources.alignment import align_classes
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.spec import open_source
 from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.files import file_digest, require_new, require_writable
 from rded_core.io.training.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
 from rded_core.io.training.real_batches import EvaluationViews, labelled_items, training_batches
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.schedules import warmup_cosine

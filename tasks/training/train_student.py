@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import EvaluateConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.memory import told_if_full
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.records import Record, unit_settings
-from rded_core.io.sources.spec import Source, align_classes, open_source
+from rded_core.io.sources.alignment import align_classes
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.spec import open_source
 from rded_core.io.training.real_batches import EvaluationViews, labelled_items
 from rded_core.io.training.student_batches import StudentBatch, student_epochs
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.losses import gift_loss, kl_at_temperature, soft_cross_entropy

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 
 RunCli = Callable[..., tuple[int, str, str]]
 COMMANDS = {"distill": DistillConfig, "evaluate": EvaluateConfig, "train-observer": TrainObserverConfig}

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.remote.lease import only_writer_at
 from rded_core.io.remote.places import copies
 

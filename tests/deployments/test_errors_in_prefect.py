@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 
 RunCli = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.usefixtures("prefect_harness")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.layout.dataset import DatasetFolder
 from tasks.maintenance.verify import check_files
 

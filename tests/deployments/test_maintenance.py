@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting

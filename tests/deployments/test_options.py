@@ -5,10 +5,8 @@ import dataclasses
 import pytest
 
 from deployments.cli.options import coerce_fields
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.config.fields import field_help
-from rded_core.config.train_observer import TrainObserverConfig
 
 
 @pytest.mark.parametrize("config_class", [DistillConfig, EvaluateConfig, TrainObserverConfig])

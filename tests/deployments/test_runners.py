@@ -10,7 +10,7 @@ from distributed import LocalCluster
 
 from deployments.runners.choose import WorkerProcesses, make_runner
 from flows.distill import distill
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from tasks.run import prepare as prepare_module
 from tasks.run.prepare import prepare

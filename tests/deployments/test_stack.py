@@ -22,7 +22,7 @@ from deployments.server.processes import MARK, Started, find_marked, start
 from deployments.server.schedules import schedule_of
 from deployments.server.setup import WORKER_LABEL, client_of, create_pool, end_runs, is_healthy
 from deployments.server.state import Stack, environment_of, read_stack, with_driver, write_stack
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError, RunStopped
 
 MakeConfig = Callable[..., DistillConfig]

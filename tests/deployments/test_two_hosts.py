@@ -16,7 +16,7 @@ import fsspec
 import httpx
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 BRIDGE, NETWORK = "rdedbr0", "10.213.77"

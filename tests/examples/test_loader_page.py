@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "loader.md"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 
 MakeConfig = Callable[..., DistillConfig]
 PROJECT_ROOT = Path(__file__).resolve().parents[2]

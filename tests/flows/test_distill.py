@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.images import read_images
 from rded_core.io.layout.dataset import DatasetFolder

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.evaluate import evaluate
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.formats.sealed import read_sealed
 from rded_core.io.layout.units import class_unit

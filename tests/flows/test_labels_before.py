@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import read_record, write_record
 

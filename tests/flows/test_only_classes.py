@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from rded_core.config.distill import DistillConfig, Rerun
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit

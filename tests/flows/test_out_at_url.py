@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.remote import lease as remote_locks

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.labels.views import apply_views

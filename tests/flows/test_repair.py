@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import Forgotten, write_forgotten
 from rded_core.io.verify.findings import Findings

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from flows.distill import distill
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.forgotten import Forgotten, write_forgotten
-from rded_core.io.sources.spec import SourceItem, read_item
+from rded_core.io.sources.base import SourceItem
+from rded_core.io.sources.reading import read_item
 
 MakeConfig = Callable[..., DistillConfig]
 RunUndecorated = Callable[[DistillConfig], Path]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from flows.distill import distill
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.patches.crops import centre_box

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tasks.train_observer as train_module
 import torch
 
+import tasks.training.train_observer as train_module
 from flows.train_observer import train_observer
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.networks.observers import open_observer
 from rded_core.io.networks.weights import read_weights

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rded_core.io.sources.spec import open_source, read_item
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 from rded_core.io.training import real_batches as batches_module
 from rded_core.io.training.real_batches import EvaluationViews, LabelledItem, fit_view, labelled_items
 from rded_core.networks.preprocessing import Preprocessing

@@ -9,8 +9,8 @@ from rded_core.io.device import decoding as device_decoding
 from rded_core.io.device.decoding import Packed
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
 from rded_core.io.formats.images import RejectedImage, encode_image
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.patches.crops import cut_patches, draw_crop_boxes, normalise
 from rded_core.patches.realism import pad_to_canvas, realism_scores
 from rded_core.patches.selection import select_patches

@@ -8,8 +8,7 @@ from torch import nn
 
 from rded_core.errors import InputError
 from rded_core.io.networks.heads import match_head, read_class_list, slice_head
-from rded_core.io.sources.base import name_classes
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass, name_classes
 from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids
 
 

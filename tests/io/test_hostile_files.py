@@ -22,7 +22,8 @@ from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.weights import read_weights
-from rded_core.io.sources.spec import open_source, read_item
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 
 HUGE = 8 << 30
 DEEP = "[" * 100_000

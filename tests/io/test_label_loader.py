@@ -16,7 +16,7 @@ from rded_core.io.dataset.batch_plan import require_counts
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.loader import LabelLoader
 from rded_core.io.networks.weights import read_weights
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 from tests.io.recorded import as_recorded, assert_same, whole
 
 

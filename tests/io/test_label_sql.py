@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 
 PAGE = Path(__file__).parents[2] / "docs" / "labels.md"

@@ -24,7 +24,9 @@ from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.io.formats.soft_labels import LabelReader, split_batches, write_soft_labels
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.weights import read_weights
-from rded_core.io.sources.spec import SourceClass, open_source, read_item
+from rded_core.io.sources.base import SourceClass
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 from rded_core.labels.codecs import HalfCodec
 from rded_core.labels.views import ViewRecipe, Views, draw_views
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from rded_core.errors import InputError
 from rded_core.io.networks.observers import Observer, open_observer
 from rded_core.io.networks.weights import save_network
-from rded_core.io.sources.base import name_classes
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass, name_classes
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 
 CLASSES = name_classes(("1", "10", "2"))
 PREPROCESSING = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 16, "bicubic")

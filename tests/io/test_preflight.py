@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rded_core.config.distill import DistillConfig, Rerun
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.preflight import look_before
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deployments.cli.label_reports import describe_new
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.labels import reencode as reencode_module

@@ -17,7 +17,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.sources.spec import Source, open_source, parquet_files, read_item
+from rded_core.io.sources import parquet_files
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 from rded_core.io.storage import retries
 from rded_core.io.storage.remote_file import read_bytes
 from rded_core.io.storage.retries import ATTEMPTS

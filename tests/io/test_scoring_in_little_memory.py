@@ -16,8 +16,8 @@ from rded_core.io.device import scoring as device_scoring
 from rded_core.io.device.graphs import FixedShape
 from rded_core.io.device.memory import release
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 from rded_core.patches.class_scores import ClassScores
 from rded_core.patches.crops import draw_crop_boxes
 from rded_core.patches.selection import select_patches

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.sources.base import keep_classes, name_classes
-from rded_core.io.sources.spec import Source, SourceClass, SourceItem, align_classes, open_source
+from rded_core.io.sources.alignment import align_classes
+from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes, name_classes
+from rded_core.io.sources.spec import open_source
 
 
 def made_up(*folders: str) -> Source:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.sources.spec import Source, open_source, read_item
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 
 
 def write_images(root: Path, *names: str) -> Path:

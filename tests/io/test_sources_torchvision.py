@@ -14,7 +14,8 @@ from PIL import Image
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import decode_image
-from rded_core.io.sources.spec import open_source, read_item
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 
 
 def write_mnist(root: Path) -> None:

@@ -15,7 +15,9 @@ from PIL import Image
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.shards import write_shard
-from rded_core.io.sources.spec import Source, open_source, read_item
+from rded_core.io.sources.base import Source
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 
 
 def jpeg(shade: int) -> bytes:
@@ -169,7 +171,9 @@ def test_a_key_twice_in_one_tar_is_an_error(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", [gzip.compress(tar_bytes(("a.jpg", b"x"))), b"no tar at all" * 100, b""])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(tar_bytes(("a.jpg", b"x"))), b"no tar at all" * 100, b""], ids=["gzip", "text", "empty"]
+)
 def test_what_is_no_plain_tar_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(content)
     with pytest.raises(InputError, match="is no plain tar"):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.layout.dataset import DatasetFolder

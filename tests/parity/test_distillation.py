@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, Pad, RandomResizedCrop, ToTensor
 from torchvision.transforms.v2.functional import resize
 
+from rded_core.networks import build_network
 from rded_core.networks.canvas import CanvasNetwork
-from rded_core.networks.zoo import build_network
 from rded_core.patches.crops import cut_patch, cut_patches, draw_crop_boxes
 from rded_core.patches.realism import score_patches
 from rded_core.patches.selection import select_patches

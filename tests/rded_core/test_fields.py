@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from rded_core.config.distill import DistillConfig, Rerun
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.config.fields import Bounds, Field, check_fields, describe_fields
-from rded_core.config.train_observer import TrainObserverConfig
 from rded_core.errors import InputError
 
 

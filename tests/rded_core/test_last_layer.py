@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rded_core.networks import build_network
 from rded_core.networks.last_layer import split_last_layer
-from rded_core.networks.zoo import build_network
 from rded_core.seeds import counter_generator, seeded_init
 
 IMAGES = torch.randn(3, 3, 32, 32, generator=counter_generator(0))

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rded_core.errors import InputError
-from rded_core.networks.zoo import ConvNet, build_network, network_names
+from rded_core.networks import ConvNet, build_network, network_names
 from rded_core.seeds import seeded_init
 
 

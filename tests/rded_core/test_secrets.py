@@ -2,9 +2,7 @@
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.text.secrets import has_secret, mask_secrets
 

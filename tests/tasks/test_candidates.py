@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.records import Record
-from rded_core.io.sources.spec import SourceItem
+from rded_core.io.sources.base import SourceItem
 from tasks.patches.draw import draw_candidates
 from tasks.run.index import draw_order
 from tasks.run.plan import RunPlan

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.formats.sealed import seal
 from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.io.layout.run import RunFolder

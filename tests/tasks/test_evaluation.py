@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
 from tasks.training.evaluate import prepare_evaluation, summarise_students
 

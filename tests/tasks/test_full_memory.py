@@ -4,14 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tasks.observe
-import tasks.students
-import tasks.train_observer
 import torch
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
-from rded_core.config.train_observer import TrainObserverConfig
+import tasks.patches.check
+import tasks.training.train_observer
+import tasks.training.train_student
+from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.layout.dataset import DatasetFolder

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
-from rded_core.config.evaluate import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder

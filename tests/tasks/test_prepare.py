@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prefect.utilities.collections import visit_collection
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError, RunStopped
 from rded_core.io.networks.weights import read_weights
 from tasks.labels.labeller import load_labeller

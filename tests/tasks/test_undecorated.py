@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 
 
 def test_stages_without_prefect_make_the_flows_bytes(

@@ -22,7 +22,7 @@ from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, EpochLabels, Label
 from rded_core.io.formats.sums import read_sums
 from rded_core.io.formats.teacher_head import read_head
 from rded_core.io.layout.dataset import REMEDY, DatasetFolder
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass
 from rded_core.io.storage.files import file_digest
 from rded_core.labels.codecs import Codec, find_codec
 from rded_core.labels.views import Views

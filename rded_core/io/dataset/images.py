@@ -15,7 +15,7 @@ from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.formats.shards import Sample, read_shard
 from rded_core.io.layout.dataset import REMEDY
 from rded_core.io.layout.units import image_key
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.lineage.tables import Row, find_sources, find_uses, is_sha256
 from rded_core.io.run.forgotten import is_forgetting, read_begun, read_forgotten
 from rded_core.io.run.inventory import unit_of
-from rded_core.io.sources.spec import SourceItem, read_item
+from rded_core.io.sources.base import SourceItem
+from rded_core.io.sources.reading import read_item
 
 Uris = dict[str, set[str]]
 """SHA-256 of images to the URIs under which they are known."""

@@ -29,7 +29,9 @@ from rded_core.io.lineage.tables import (
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.forgotten import is_forgetting, read_forgotten
 from rded_core.io.run.run_json import read_run
-from rded_core.io.sources.spec import SourceClass, SourceItem, open_source, read_item
+from rded_core.io.sources.base import SourceClass, SourceItem
+from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.spec import open_source
 
 Row = dict[str, Any]
 

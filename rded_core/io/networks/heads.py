@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass
 from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids, wnid_of
 
 

@@ -13,9 +13,9 @@ from rded_core.errors import InputError
 from rded_core.io.networks.heads import match_head, read_class_list, slice_head
 from rded_core.io.networks.specs import require_observer_spec
 from rded_core.io.networks.weights import head_width, load_state, read_weights, state_digest
-from rded_core.io.sources.spec import SourceClass
+from rded_core.io.sources.base import SourceClass
+from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
-from rded_core.networks.zoo import build_network
 
 
 @dataclass(frozen=True, slots=True)

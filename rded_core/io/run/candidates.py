@@ -9,9 +9,9 @@ from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.sources.spec import SourceItem, read_item
+from rded_core.io.sources.base import SourceItem
+from rded_core.io.sources.reading import read_item
 from rded_core.io.storage.files import REMEDY
-from tasks.patches.draw import STAGE
 
 Row = dict[str, Any]
 

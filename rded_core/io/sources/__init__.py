@@ -1,1 +1,1 @@
-"""TODO-keep"""
+"""A spec string becomes classes and items: folders, tars, Parquet files, torchvision sets, URLs."""

@@ -1,20 +1,16 @@
-"""Sources, each opened by one spec string; see `open_source`."""
+"""Opens a source by its spec string; see `open_source`."""
 
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.sources.alignment import align_classes
-from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes
+from rded_core.io.sources.base import Source, keep_classes
 from rded_core.io.sources.image_folder import is_image_name, open_image_folder
 from rded_core.io.sources.parquet_files import open_parquet_files
-from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.splits import files_of_split
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
 from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
 from rded_core.io.storage.tree import list_tree
 from rded_core.io.storage.urls import is_url, join_path
-
-__all__ = ["Source", "SourceClass", "SourceItem", "absolute_spec", "align_classes", "open_source", "read_item"]
 
 
 def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:

@@ -11,7 +11,8 @@ from torch import Tensor
 from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
-from rded_core.io.sources.spec import Source, SourceItem, read_item
+from rded_core.io.sources.base import Source, SourceItem
+from rded_core.io.sources.reading import read_item
 from rded_core.labels.views import normalise_levels
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.crops import fit_centre, normalise

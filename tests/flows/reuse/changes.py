@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.inventory import CLASS_STAGES
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from rded_core.config.choices import Redo
 from rded_core.io.run import records as manifest
-from rded_core.networks.zoo import build_network
+from rded_core.networks import build_network
 from tests.flows.reuse.changes import (
     ALL,
     TEN,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prefect.states import State
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from tests.flows.reuse.changes import (

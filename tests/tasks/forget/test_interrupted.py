@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rded_core.config.distill import DistillConfig
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun
