@@ -3,9 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from prefect.context import FlowRunContext
-from prefect.states import Completed
-
 from rded_core import __version__
 from rded_core.config import DistillConfig
 from rded_core.io.formats.sealed import digest_of
@@ -25,8 +22,7 @@ from tasks.run.networks import load_observer, load_teacher
 from tasks.run.results import count_missing
 from tasks.runtime.logs import run_logger
 from tasks.runtime.stage_task import stage_task
-
-UNCHANGED = "nothing changed"
+from tasks.runtime.states import UNCHANGED, as_unchanged
 
 STOPPING_FIELDS = ("force", "max_rejected")
 """Config fields that change nothing in the result, but may stop a run."""
@@ -61,7 +57,7 @@ def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
 def end_unchanged(record: dict[str, Any]) -> Any:
     """Ends a flow in which nothing was to do: with a state that says so; without Prefect, just with the record."""
     run_logger().info("%s: %s is what distilling would give", UNCHANGED, record["dataset"])
-    return record if FlowRunContext.get() is None else Completed(message=UNCHANGED, data=record)
+    return as_unchanged(record)
 
 
 def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:

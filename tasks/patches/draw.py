@@ -10,6 +10,7 @@ from rded_core.io.formats.images import RejectedImage, read_header
 from rded_core.io.formats.schemas import CANDIDATES, INDEX
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import iterate_rows, write_rows
+from rded_core.io.layout.run import DRAW
 from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
@@ -22,7 +23,7 @@ from tasks.run.worklist import Unit, Worklist
 from tasks.runtime.progress import track
 from tasks.runtime.stage_task import stage_task
 
-STAGE = "candidates"
+STAGE = DRAW
 
 FEW_REJECTED = 3
 """So many rejected images never stop a run, however small its source."""

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect.context import TaskRunContext
-from prefect.states import Completed
-
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.parallel import map_ordered
 from rded_core.io.remote.places import as_shown
@@ -26,6 +23,7 @@ from rded_core.io.storage.files import file_digest, told_plainly
 from rded_core.text.wording import STAGE_WORDS
 from tasks.run.results import Done, StageResult
 from tasks.runtime.logs import run_logger
+from tasks.runtime.states import as_cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +153,7 @@ class Worklist:
 
     def end_with(self, result: Any) -> Any:
         """Ends a task: with a state named ``Cached`` where nothing was made; without Prefect, just with the result."""
-        if not self.stale and TaskRunContext.get() is not None:
-            return Completed(name="Cached", message=f"{len(self.done)} current", data=result)
-        return result
+        return result if self.stale else as_cached(result, num_current=len(self.done))
 
 
 def run_unit(unit: Unit, produce: Callable[[], dict[str, Any]], *, scope: Scope = WHOLE, why: str = "") -> Done | None:

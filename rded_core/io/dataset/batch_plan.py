@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import Sampler
 
 from rded_core.errors import InputError
+from rded_core.io.dataset.protocol import LabelledImages
 from rded_core.io.dataset.recorded_views import RecordedViews
 from rded_core.labels.epoch_order import stored_epoch
 from rded_core.seeds import counter_generator
 from rded_core.text.wording import counted
-
-if TYPE_CHECKING:
-    from rded_core.io.dataset.distilled import DistilledDataset
 
 
 class BatchPlan(Sampler[tuple[int, Tensor]]):
@@ -123,7 +121,7 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         }
 
 
-def require_batches(dataset: "DistilledDataset", *, batch_size: int | None, epochs: int, drop_last: bool) -> None:
+def require_batches(dataset: LabelledImages, *, batch_size: int | None, epochs: int, drop_last: bool) -> None:
     """Raises InputError where there are no such batches of the dataset; looks at its recipe alone."""
     require_counts(1, batch_size=batch_size, epochs=epochs, label_epochs=dataset.num_epochs)
     if drop_last and batch_size is None:

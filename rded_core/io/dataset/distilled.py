@@ -16,6 +16,7 @@ from rded_core.errors import InputError
 from rded_core.io.dataset.files import open_files
 from rded_core.io.dataset.images import StoredImages, read_images
 from rded_core.io.dataset.loader import LabelLoader
+from rded_core.io.dataset.protocol import Triple
 from rded_core.io.device.devices import find_device
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, EpochLabels, LabelReader, find_table, split_batches
@@ -29,8 +30,6 @@ from rded_core.labels.views import Views
 
 RecordedBatch = tuple[Tensor, Views, Tensor]
 """Rows of the images in the dataset's order, their views, and the teacher's logits, float32."""
-
-Triple = tuple[float, float, float]
 
 
 class DistilledDataset(Dataset[tuple[Any, int]]):

@@ -2,19 +2,17 @@
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.batch_plan import BatchPlan, find_rank, require_batches, require_counts
+from rded_core.io.dataset.protocol import LabelledImages
 from rded_core.io.dataset.recorded_views import CPU, Batch, RecordedViews
 from rded_core.io.device.uploads import upload
 from rded_core.labels.epoch_order import count_uses, describe_uses
-
-if TYPE_CHECKING:
-    from rded_core.io.dataset.distilled import DistilledDataset
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ class LabelLoader:
 
     def __init__(
         self,
-        dataset: "DistilledDataset",
+        dataset: LabelledImages,
         *,
         batch_size: int | None,
         epochs: int,

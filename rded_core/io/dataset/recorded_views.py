@@ -1,20 +1,18 @@
 """Recorded views and their labels, any rows of any epoch at once."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rded_core.io.dataset.protocol import LabelledImages
 from rded_core.io.device.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.io.formats.soft_labels import EpochLabels
 from rded_core.labels.view_subsets import choose_views
 from rded_core.labels.views import apply_views
-
-if TYPE_CHECKING:
-    from rded_core.io.dataset.distilled import DistilledDataset
 
 CPU = torch.device("cpu")
 
@@ -36,7 +34,7 @@ class RecordedViews(Dataset[Batch]):
         InputError: the images are missing or damaged.
     """
 
-    def __init__(self, dataset: "DistilledDataset", device: torch.device = CPU) -> None:
+    def __init__(self, dataset: LabelledImages, device: torch.device = CPU) -> None:
         self.dataset, self.device = dataset, device
         self.mean, self.std = dataset.mean_and_std
         dataset.prepare_labels()  # once here, and not once in each worker process

@@ -1,8 +1,6 @@
-"""The columns of every Parquet table, by stage."""
+"""The columns of every Parquet table, by stage; their names are part of the product's interface."""
 
 import pyarrow as pa
-
-from rded_core.io.formats.tables import _others, _quadrant, _rank
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +37,9 @@ _PATCH = [
 
 SELECTED = pa.schema([("number", pa.int32()), ("position", pa.int32()), *_PATCH])
 """Patches of a class's images in order; `number` is the image's place in its class, `position` names the candidate."""
+
+_quadrant, _rank, *_others = _PATCH
+
 LINEAGE = pa.schema([("key", pa.string()), _quadrant, ("class_index", pa.int32()), _rank, *_others])
 """One row per patch of a distilled image; `score_nats` is null for controls, which are not scored."""
 

@@ -1,4 +1,4 @@
-"""Parquet tables: schemas and their reading and writing. Column names are part of the product's interface."""
+"""Parquet tables: reading and writing rows, columns and whole tables."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,15 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rded_core.errors import InputError, first_line
-from rded_core.io.formats.schemas import _PATCH, SCHEMA_VERSION
+from rded_core.io.formats.schemas import SCHEMA_VERSION
 from rded_core.io.parallel import map_ordered
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import REMEDY, reason_of
 
 MAX_ROWS_PER_BYTE = 1000
 """Far above what any table of ours compresses to: keys differ from row to row."""
-
-_quadrant, _rank, *_others = _PATCH
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:

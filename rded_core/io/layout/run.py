@@ -16,10 +16,16 @@ def stage_and_unit(path: str) -> tuple[str, str]:
     return (stage, name.rpartition(".")[0]) if work == "work" and name and "/" not in name else ("", "")
 
 
-STAGES = ("index", "candidates", "observe", "realism", "selection", "squeeze", "soft_labels", "publish")
+DRAW = "candidates"
+"""The folder of the candidates, the only stage whose files `rded_core.io` itself reads."""
+
+STAGES = ("index", DRAW, "observe", "realism", "selection", "squeeze", "soft_labels", "publish")
 """Stages of a run, by the names of their folders in ``work/``."""
 
-SHARED_STAGES = ("index", "candidates", "observe")
+SHARED_DRAW = "candidates"
+"""The folder of the candidates, the only stage whose files `rded_core.io` itself reads."""
+
+STAGES = ("index", DRAW, "observe")
 """Stages that a control takes over from the run it is a control of: both draw the same candidates."""
 
 

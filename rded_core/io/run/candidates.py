@@ -8,7 +8,7 @@ from typing import Any
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.sealed import digest_of
-from rded_core.io.layout.run import RunFolder
+from rded_core.io.layout.run import DRAW, RunFolder
 from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.reading import read_item
 from rded_core.io.storage.files import REMEDY
@@ -54,7 +54,7 @@ def read_candidate(run: RunFolder, unit: str, row: Row, *, verify: bool = False)
 @lru_cache(maxsize=64)
 def _tar_path(out: str, unit: str) -> str:
     """Returns a class's tar, once: building paths takes longer than reading a small image."""
-    return str(RunFolder(Path(out)).tar(STAGE, unit))
+    return str(RunFolder(Path(out)).tar(DRAW, unit))
 
 
 def item_of(row: dict[str, Any]) -> SourceItem:

@@ -1,0 +1,20 @@
+"""How a task or flow that changed nothing ends: with a state that says so in Prefect's UI."""
+
+from typing import Any
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.states import Completed
+
+UNCHANGED = "nothing changed"
+
+
+def as_cached(result: Any, *, num_current: int) -> Any:
+    """Returns a task's result in a state named ``Cached``; the plain result outside a Prefect task run."""
+    if TaskRunContext.get() is None:
+        return result
+    return Completed(name="Cached", message=f"{num_current} current", data=result)
+
+
+def as_unchanged(result: Any) -> Any:
+    """Returns a flow's result in a completed state that says that nothing changed; the plain result outside a run."""
+    return result if FlowRunContext.get() is None else Completed(message=UNCHANGED, data=result)
