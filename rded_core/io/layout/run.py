@@ -22,10 +22,7 @@ DRAW = "candidates"
 STAGES = ("index", DRAW, "observe", "realism", "selection", "squeeze", "soft_labels", "publish")
 """Stages of a run, by the names of their folders in ``work/``."""
 
-SHARED_DRAW = "candidates"
-"""The folder of the candidates, the only stage whose files `rded_core.io` itself reads."""
-
-STAGES = ("index", DRAW, "observe")
+SHARED_STAGES = ("index", DRAW, "observe")
 """Stages that a control takes over from the run it is a control of: both draw the same candidates."""
 
 

@@ -17,7 +17,7 @@ from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.loader import LabelLoader
 from rded_core.io.networks.weights import read_weights
 from rded_core.networks import build_network
-from tests.io.recorded import as_recorded, assert_same, whole
+from tests.rded_core.io.dataset.recorded import as_recorded, assert_same, whole
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

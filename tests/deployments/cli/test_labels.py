@@ -137,4 +137,4 @@ def test_prefect_is_not_started() -> None:
         "import sys; import deployments.cli.main, deployments.cli.label_reports, rded_core.io.labels.reencode;"
         "assert 'prefect' not in sys.modules, 'slow to start'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

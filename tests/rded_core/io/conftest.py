@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from rded_core.io.dataset.distilled import DistilledDataset
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 Put = Callable[[str, bytes], str]
 

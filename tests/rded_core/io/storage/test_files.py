@@ -99,7 +99,7 @@ def test_a_folder_without_permission_is_an_input_error(tmp_path: Path) -> None:
 def test_a_crash_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
     path.write_text("old")
-    died = subprocess.run([sys.executable, "-c", CRASH, str(path)], check=False, cwd=Path(__file__).parents[2])
+    died = subprocess.run([sys.executable, "-c", CRASH, str(path)], check=False, cwd=Path(__file__).parents[4])
     assert died.returncode == 9
     assert path.read_text() == "old"
     leftovers = [entry.name for entry in tmp_path.iterdir() if entry != path]

@@ -10,7 +10,7 @@ import torch
 from rded_core.config import DistillConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 
-PAGE = Path(__file__).parents[2] / "docs" / "labels.md"
+PAGE = Path(__file__).parents[4] / "docs" / "labels.md"
 QUERIES = dict(re.findall(r"```sql\n-- (\w+)[^\n]*\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
 
 

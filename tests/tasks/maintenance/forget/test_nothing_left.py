@@ -11,7 +11,7 @@ from rded_core.io.formats.images import RejectedImage
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.forgotten import read_forgotten
-from tests.tasks.forget.runs import (
+from tests.tasks.maintenance.forget.runs import (
     Forget,
     MakeConfig,
     RunUndecorated,

@@ -45,7 +45,7 @@ def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
         f"import deployments.cli.main; assert not check_files(find_checked({str(short_run)!r})).faults;"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 @pytest.mark.usefixtures("plain_flows")

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.recorded_views import RecordedViews
-from tests.io.recorded import as_recorded, assert_same, whole
+from tests.rded_core.io.dataset.recorded import as_recorded, assert_same, whole
 
 
 @pytest.mark.parametrize("batches", [1, 6, 8])

@@ -12,7 +12,7 @@ from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun
 from rded_core.io.run.lock import only_writer
-from tests.tasks.forget.runs import (
+from tests.tasks.maintenance.forget.runs import (
     Forget,
     MakeConfig,
     RunUndecorated,

@@ -231,4 +231,4 @@ def test_picture_of_another_format_is_told_at_once(run: Path) -> None:
         "else: raise AssertionError\n"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

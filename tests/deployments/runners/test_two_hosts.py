@@ -18,7 +18,7 @@ import pytest
 
 from rded_core.config import DistillConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BRIDGE, NETWORK = "rdedbr0", "10.213.77"
 HERE = f"{NETWORK}.1"
 WAIT_S = 120.0
