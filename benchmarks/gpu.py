@@ -29,8 +29,8 @@ from benchmarks.reference import CropEach, score_class
 from benchmarks.workload import PHOTO_PX, write_class
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.scoring import DeviceScorer, ScoredClass
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import decode_image
-from rded_core.io.parallel import one_torch_thread
 from rded_core.labels.views import ViewRecipe, apply_views, draw_views
 from rded_core.networks import build_network
 from rded_core.networks.canvas import CanvasNetwork

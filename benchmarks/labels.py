@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, LabelledBatch, LabelReader, write_soft_labels
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.io.parallel import one_torch_thread
 from rded_core.labels.batches import plan_batches
 from rded_core.labels.codecs import Codec, find_codec
 from rded_core.labels.views import ViewRecipe, draw_views

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from rded_core.io.device.decoding import Job, pack
-from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.device.threads import one_torch_thread
+from rded_core.io.parallel import map_ordered
 from rded_core.patches.crops import draw_crop_boxes
 from rded_core.seeds import counter_generator
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from rded_core.io.dataset.distilled import DistilledDataset
+from rded_core import DistilledDataset
 
 LOGITS = {
     "float16": "logits",

@@ -7,9 +7,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.networks import build_network
-from rded_core.training.losses import kl_at_temperature
+from rded_core import DistilledDataset, build_network, kl_at_temperature
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("dataset", help="a run folder, a dataset folder, or the URL of either")

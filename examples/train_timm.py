@@ -10,8 +10,7 @@ import timm
 import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
-from rded_core.io.dataset.distilled import DistilledDataset
-from rded_core.training.losses import kl_at_temperature
+from rded_core import DistilledDataset, kl_at_temperature
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("dataset", help="a run folder, a dataset folder, or the URL of either")

@@ -15,7 +15,34 @@ Source: Sun et al., "On the Diversity and Realism of Distilled Dataset: An Effic
 Paradigm", CVPR 2024 (arXiv 2312.03526). Deliberate differences are named where they are made.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rded_core.io.dataset.distilled import DistilledDataset
+    from rded_core.networks.zoo import build_network
+    from rded_core.training.losses import kl_at_temperature
+
+__all__ = ["ALGORITHM_VERSION", "DistilledDataset", "__version__", "build_network", "kl_at_temperature"]
+
 __version__ = "0.1.0"
 
 ALGORITHM_VERSION = 5
 """Bumped whenever the same config would give other numbers; recorded in every run and every manifest record."""
+
+_HOMES = {
+    "DistilledDataset": "rded_core.io.dataset.distilled",
+    "build_network": "rded_core.networks.zoo",
+    "kl_at_temperature": "rded_core.training.losses",
+}
+"""Where the public names live; each is imported at its first use, so that ``import rded_core`` loads no PyTorch."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -71,7 +71,7 @@ def shared_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_weights(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A convnet3 that tells the three classes apart, trained for a few steps outside any flow."""
     from rded_core.config import TrainObserverConfig
-    from rded_core.io.parallel import one_torch_thread
+    from rded_core.io.device.threads import one_torch_thread
     from tasks.training.train_observer import train_observer
 
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"

@@ -1,26 +1,37 @@
-"""The rooms and who may import whom."""
+"""The folders: what each may import, how large it may grow, and the public names."""
 
 import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+import rded_core
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("rded_core", "tasks", "flows", "deployments")
-KERNELS = sorted((ROOT / "rded_core").glob("*.py"))
+KERNELS = sorted(path for path in (ROOT / "rded_core").rglob("*.py") if "io" not in path.parts)
 IMPURE = {
     *("rded_core.io", "tasks", "flows", "deployments", "tests"),
     *("prefect", "pyarrow", "PIL", "webdataset", "fsspec", "safetensors"),
     *("os", "sys", "io", "pathlib", "logging", "time", "datetime", "random", "subprocess", "tempfile", "shutil"),
 }
+PUBLIC = {"ALGORITHM_VERSION", "DistilledDataset", "__version__", "build_network", "kl_at_temperature"}
+MAX_FILES, MAX_LINES = 14, 300
+FACES = {"rded_core", "rded_core.config", "rded_core.networks"}
+"""Packages whose ``__init__`` may import: they show public names."""
 
 
 def _files(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -38,6 +49,54 @@ def _calls(path: Path) -> set[str]:
     return {node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "") for node in calls}
 
 
+def _prefixes(name: str) -> set[str]:
+    parts = name.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+
+
+def _circle(arrows: Mapping[str, set[str]]) -> list[str]:
+    """Returns one circle of a graph, or nothing: peels off, again and again, what nothing left points to."""
+    left = {name: set(others) for name, others in arrows.items()}
+    while ends := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ends:
+            del left[name]
+    return sorted(left)
+
+
+def test_a_circle_is_found() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == ["a", "b", "c", "d"]
+    assert not _circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def _arrows() -> dict[str, set[str]]:
+    modules = {_module(path): path for room in ROOMS for path in _files(room)}
+    return {
+        name: {other for other in _imports(path) if other in modules and other != name}
+        for name, path in modules.items()
+        if name != "rded_core"  # its names are imported at their first use
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert not _circle(_arrows())
+
+
+@pytest.mark.parametrize("room", ["rded_core", "rded_core.io", "tasks", "deployments"])
+def test_no_packages_import_each_other_in_a_circle(room: str) -> None:
+    depth = room.count(".") + 2
+    between: defaultdict[str, set[str]] = defaultdict(set)
+    for name, others in _arrows().items():
+        here = ".".join(name.split(".")[:depth])
+        if not name.startswith(f"{room}."):
+            continue
+        for other in others:
+            there = ".".join(other.split(".")[:depth])
+            if other.startswith(f"{room}.") and there != here:
+                between[here].add(there)
+    assert between
+    assert not _circle(between)
+
+
 def test_import_contracts_hold() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -45,31 +104,41 @@ def test_import_contracts_hold() -> None:
     assert " 0 broken" in done.stdout
 
 
-def test_every_kernel_is_under_contract() -> None:
+def test_every_package_is_under_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (pure,) = (contract for contract in contracts if "rded_core.config.distill" in contract.get("source_modules", ()))
-    kernels = {f"rded_core.{path.stem}" for path in KERNELS if path.stem != "__init__"}
-    assert set(pure["source_modules"]) == kernels
-    assert {"rded_core.io", "prefect", "pyarrow", "PIL"} <= set(pure["forbidden_modules"])
+    by_number = {contract["name"].split(".")[0]: contract for contract in contracts}
+    assert {str(number) for number in range(1, 9)} <= by_number.keys()
+    parts = {path.stem for path in (ROOT / "rded_core").iterdir() if path.suffix == ".py" or path.is_dir()}
+    kernels = parts - {"__init__", "io", "__pycache__"}
+    assert {f"rded_core.{part}" for part in kernels} == set(by_number["2"]["source_modules"])
+    rooms = {path.name for path in (ROOT / "tasks").iterdir() if (path / "__init__.py").is_file()}
+    assert {f"tasks.{room}" for room in rooms - {"runtime"}} < set(by_number["7"]["source_modules"])
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", KERNELS, ids=_module)
 def test_kernels_touch_nothing_outside(path: Path) -> None:
     named = {name for imported in _imports(path) for name in _prefixes(imported)}
-    assert not named & IMPURE
+    assert not named & (IMPURE - ({"rded_core.io"} if _module(path) == "rded_core" else set()))
     assert not _calls(path) & {"open", "print", "getLogger", "read_text", "write_text", "manual_seed_all"}
 
 
-def _prefixes(name: str) -> set[str]:
-    parts = name.split(".")
-    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_files_stay_short(room: str) -> None:
+@pytest.mark.parametrize("room", [*ROOMS, "tests", "benchmarks"])
+def test_files_and_folders_stay_small(room: str) -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in _files(room)}
     assert lengths
-    assert not {str(path): length for path, length in lengths.items() if length > 300}
+    assert not {str(path): length for path, length in lengths.items() if length > MAX_LINES}
+    if room in ROOMS:
+        sizes = Counter(str(path.parent) for path in lengths if path.name != "__init__.py")
+        assert not {folder: count for folder, count in sizes.items() if count > MAX_FILES}
+
+
+@pytest.mark.parametrize(
+    "path", [path for room in ROOMS for path in _files(room) if path.stem == "__init__"], ids=_module
+)
+def test_packages_are_one_docstring(path: Path) -> None:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    assert ast.get_docstring(ast.Module(body, []))
+    assert len(body) == 1 or _module(path) in FACES
 
 
 @pytest.mark.parametrize("path", _files("flows"), ids=lambda path: path.stem)
@@ -88,3 +157,28 @@ def test_no_folder_of_leftovers(room: str) -> None:
 def test_no_flow_bears_the_name_of_a_stdlib_module_or_a_room() -> None:
     names = {path.stem for path in _files("flows")} - {"__init__"}
     assert not names & (set(sys.stdlib_module_names) | set(ROOMS))
+
+
+def test_public_names() -> None:
+    assert set(rded_core.__all__) == PUBLIC
+    assert {name for name in dir(rded_core) if name in rded_core.__all__} == PUBLIC
+    for name in PUBLIC:
+        assert getattr(rded_core, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = rded_core.nothing  # type: ignore[attr-defined]
+
+
+def test_public_names_are_those_of_their_modules() -> None:
+    from rded_core.io.dataset import distilled
+    from rded_core.io.distilled import DistilledDataset
+    from rded_core.networks import build_network
+    from rded_core.training.losses import kl_at_temperature
+
+    assert rded_core.DistilledDataset is distilled.DistilledDataset is DistilledDataset
+    assert rded_core.build_network is build_network
+    assert rded_core.kl_at_temperature is kl_at_temperature
+
+
+def test_the_package_alone_loads_no_torch() -> None:
+    code = "import sys, rded_core, rded_core.config; assert not {'torch', 'pyarrow', 'PIL'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

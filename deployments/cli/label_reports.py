@@ -8,7 +8,7 @@ import typer
 
 from rded_core.io.labels.description import LabelDescription, describe, show_views
 from rded_core.io.labels.pictures import draw_labels
-from rded_core.io.labels.reencode import _keeps_more
+from rded_core.io.labels.reencode import keeps_more
 from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.lineage.pictures import require_picture_place, write_picture
@@ -104,7 +104,7 @@ def describe_new(record: dict[str, Any]) -> list[str]:
     lines = [_describe_loss(record, "rounding", "loss_nats")]
     if record["epochs"] < before["epochs"]:
         lines.append(_describe_loss(record, "reuse", "reuse_nats"))
-    if _keeps_more(record["codec"], before["codec"]):
+    if keeps_more(record["codec"], before["codec"]):
         told = f"{record['codec']} keeps no more than the {before['codec']} labels that it was made of"
         lines.append(f"note        {told}: what those had lost stays lost")
     elif record["bytes"] > before["bytes"]:

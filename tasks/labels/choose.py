@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rded_core.config.sizes import parse_size
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.soft_labels import LabelledBatch
 from rded_core.io.labels.choices import LabelSample, choose_labels_within, describe_choices, list_codecs, sample_epochs
-from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.records import Record
 from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
 from rded_core.networks.last_layer import SplitNetwork

@@ -2,20 +2,20 @@
 
 from typing import Any
 
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, write_soft_labels
 from rded_core.io.layout.units import block_name, epoch_blocks
-from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.records import Record
 from rded_core.io.storage.files import file_stamp
 from rded_core.labels.views import ViewRecipe
 from tasks.labels.labeller import (
     Labeller,
     LabelPlan,
-    _tail_temperature,
     images_digest,
     label_settings,
     load_labeller,
+    tail_temperature,
     view_recipe,
 )
 from tasks.labels.passes import find_images, label_passes, rows_of_passes
@@ -64,7 +64,7 @@ def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Re
     settings = {
         "epochs": [block.start, block.stop],
         "codec": chosen.codec,
-        **_tail_temperature(plan.config, chosen.codec),
+        **tail_temperature(plan.config, chosen.codec),
         **label_settings(plan, squeezed),
     }
     name = block_name(block)
@@ -97,7 +97,7 @@ def _metadata(plan: RunPlan, pixels: str, codec: str) -> dict[str, Any]:
     recipe = view_recipe(plan.config)
     return {
         "teacher": plan.teacher,
-        **_tail_temperature(plan.config, codec),
+        **tail_temperature(plan.config, codec),
         "classes": digest_of([label.folder for label in plan.classes]),
         "images": pixels,
         "views": {name: getattr(recipe, name) for name in ViewRecipe.__slots__},

@@ -145,6 +145,6 @@ def label_settings(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]
     }
 
 
-def _tail_temperature(config: DistillConfig, codec: str) -> dict[str, float]:
+def tail_temperature(config: DistillConfig, codec: str) -> dict[str, float]:
     """Returns the temperature where labels depend on it: at which ``topk`` sums up what it leaves out."""
     return {"temperature": label_temperature(config)} if codec.startswith("topk") else {}

@@ -39,7 +39,8 @@ PIXEL_TOLERANCE = {"png": 1, "jpeg": 24, "webp": 24}
 Row = dict[str, Any]
 
 
-def _record(again: Reopened, stage: str, index: int) -> Record:
+def find_unit_record(again: Reopened, stage: str, index: int) -> Record:
+    """Returns a class's record of a stage; raises InputError if it is missing or damaged."""
     path = again.plan.run.record(stage, class_unit(again.plan.classes[index].folder))
     record, _ = find_record(path)
     if record is None:
@@ -47,7 +48,7 @@ def _record(again: Reopened, stage: str, index: int) -> Record:
     return record
 
 
-def _files(again: Reopened, stage: str, index: int) -> list[Path]:
+def stage_files(again: Reopened, stage: str, index: int) -> list[Path]:
     """Returns the files that a stage has of a class, its table first."""
     run, name = again.plan.run, class_unit(again.plan.classes[index].folder)
     table, tar = run.table(stage, name), run.tar(stage, name)
@@ -57,10 +58,10 @@ def _files(again: Reopened, stage: str, index: int) -> list[Path]:
 
 
 def _rows(again: Reopened, stage: str, index: int, schema: pa.Schema) -> list[Row]:
-    return read_rows(_files(again, stage, index)[0], schema)
+    return read_rows(stage_files(again, stage, index)[0], schema)
 
 
-def _compare_source(again: Reopened, index: int) -> str:
+def compare_source(again: Reopened, index: int) -> str:
     """Reads some of a class's candidates where the source has them; raises RejectedImage where they have gone."""
     listed = {row["key"]: row for row in _rows(again, "index", index, INDEX)}
     for row in _rows(again, "candidates", index, CANDIDATES)[:SOURCE_IMAGES]:
@@ -70,7 +71,7 @@ def _compare_source(again: Reopened, index: int) -> str:
     return ""
 
 
-def _compare_scores(again: Reopened, index: int) -> str:
+def compare_scores(again: Reopened, index: int) -> str:
     """Scores one group of a class's candidates again."""
     plan = again.plan
     candidates = _rows(again, "candidates", index, CANDIDATES)
@@ -85,7 +86,7 @@ def _compare_scores(again: Reopened, index: int) -> str:
     if [row["position"] for row in kept] != there:
         return f"other candidates decode than positions {there}"
     # Where fx could follow the network then and cannot now, or the other way round, last digits are others.
-    record = _record(again, "realism", index)
+    record = find_unit_record(again, "realism", index)
     is_same_form = record.facts.get("observer") in (None, network_form(plan))
     rounded = "precision" in record.facts or record.settings["decoder"] != "cpu"
     tolerance = ROUNDED_TOLERANCE if rounded else SCORE_TOLERANCE
@@ -106,9 +107,9 @@ def _compare_candidate(stored: Row, now: Row, tolerance: float) -> str:
     return f"scores are off by up to {float((before - after).abs().max()):.3g} nats" if is_off else ""
 
 
-def _compare_selection(again: Reopened, index: int) -> str:
+def compare_selection(again: Reopened, index: int) -> str:
     """Selects a class's patches again, from its scores as stored."""
-    lost = _record(again, "selection", index).facts["lost"]
+    lost = find_unit_record(again, "selection", index).facts["lost"]
     places = {row["position"]: row for row in _rows(again, "candidates", index, CANDIDATES)}
     scored = [row for row in _rows(again, "realism", index, SCORES) if row["position"] not in lost]
     now = choose_patches(again.plan, index, [{**row, **places[row["position"]]} for row in scored])
@@ -117,18 +118,18 @@ def _compare_selection(again: Reopened, index: int) -> str:
     return "" if same else "other patches are chosen from these scores"
 
 
-def _compare_pixels(again: Reopened, index: int) -> str:
+def compare_pixels(again: Reopened, index: int) -> str:
     """Cuts, tiles and encodes one image of a class again."""
     images = quadrants_of(again.plan, index)
     number = index % len(images)
-    _, stored = next(islice(read_shard(_files(again, "squeeze", index)[0]), number, None))
+    _, stored = next(islice(read_shard(stage_files(again, "squeeze", index)[0]), number, None))
     _, now = make_sample(again.plan, index, images[number])
     if stored == now:
         return ""
     before, after = (decode_image(next(iter(files.values()))).int() for files in (stored, now))
     apart = int((before - after).abs().max()) if before.shape == after.shape else 255
     image_format = again.plan.config.image_format
-    exact = is_made_as_here(_record(again, "squeeze", index))
+    exact = is_made_as_here(find_unit_record(again, "squeeze", index))
     if apart <= (0 if exact else PIXEL_TOLERANCE[image_format]) and (image_format == "png" or not exact):
         return ""
     return f"image {number} is another when it is cut again (pixels off by up to {apart} of 255 levels)"

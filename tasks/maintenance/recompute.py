@@ -12,21 +12,21 @@ from pathlib import Path
 import torch
 
 from rded_core.errors import InputError
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.parallel import one_torch_thread
 from rded_core.io.run.records import Record
 from rded_core.io.verify.findings import Findings
 from tasks.labels.labeller import images_digest
 from tasks.labels.passes import images_to_label
 from tasks.maintenance.comparisons import (
-    _compare_pixels,
-    _compare_scores,
-    _compare_selection,
-    _compare_source,
-    _files,
-    _record,
+    compare_pixels,
+    compare_scores,
+    compare_selection,
+    compare_source,
+    find_unit_record,
+    stage_files,
 )
 from tasks.maintenance.recompute_labels import compare_labels
 from tasks.maintenance.reopen import Reopened, reopen
@@ -92,14 +92,14 @@ def _check_run(again: Reopened, findings: Findings) -> None:
     plan = again.plan
     scoring = "observer" if plan.config.selection == "realism" else ""
     for check in (
-        _DeepCheck("source images", "candidates", "draw", _compare_source, ("index",)),
-        _DeepCheck("scores", "realism", "score", _compare_scores, ("candidates",), scoring),
-        _DeepCheck("selections", "selection", "select", _compare_selection, ("candidates", "realism")),
-        _DeepCheck("pixels", "squeeze", "tile", _compare_pixels, ("candidates", "selection")),
+        _DeepCheck("source images", "candidates", "draw", compare_source, ("index",)),
+        _DeepCheck("scores", "realism", "score", compare_scores, ("candidates",), scoring),
+        _DeepCheck("selections", "selection", "select", compare_selection, ("candidates", "realism")),
+        _DeepCheck("pixels", "squeeze", "tile", compare_pixels, ("candidates", "selection")),
     ):
         looks: list[_Look] = []
         for index in spread(len(plan.classes), MOST_CLASSES):
-            files = [file for stage in (check.stage, *check.made_of) for file in _files(again, stage, index)]
+            files = [file for stage in (check.stage, *check.made_of) for file in stage_files(again, stage, index)]
             looks.append((files, partial(_look_at, again, check, index)))
         _take(again, findings, check.what, looks, network=check.network, redo=check.redo)
     tables = sorted(plan.run.stage("soft_labels").glob("*.parquet"))
@@ -107,10 +107,10 @@ def _check_run(again: Reopened, findings: Findings) -> None:
 
 
 def _check_labels(again: Reopened, findings: Findings, tables: list[Path]) -> None:
-    tars = {label.index: _files(again, "squeeze", label.index)[0] for label in again.plan.classes}
+    tars = {label.index: stage_files(again, "squeeze", label.index)[0] for label in again.plan.classes}
     looks: list[_Look] = []
     if findings.whole.issuperset(tars.values()):
-        digest = images_digest(again.plan, {index: _record(again, "squeeze", index) for index in tars})
+        digest = images_digest(again.plan, {index: find_unit_record(again, "squeeze", index) for index in tars})
         images = images_to_label(tuple(tars.items()), digest, torch.device("cpu"))
         looks = [([table], partial(compare_labels, again, images, digest, table)) for table in tables]
     _take(again, findings, "labels", looks, network="teacher", redo="label")
@@ -145,7 +145,7 @@ def _look_at(again: Reopened, check: _DeepCheck, index: int) -> str:
     Raises:
         InputError: its files do not belong together: a run was stopped when it had made some of them again.
     """
-    records = {stage: _record(again, stage, index) for stage in (check.stage, *check.made_of)}
+    records = {stage: find_unit_record(again, stage, index) for stage in (check.stage, *check.made_of)}
     for stage in check.made_of:
         name, digest_of = _GIVES[stage]
         now = digest_of(records[stage])

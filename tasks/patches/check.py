@@ -9,12 +9,13 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.device.memory import told_if_full
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import iterate_rows
 from rded_core.io.layout.units import class_unit
-from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.training.real_batches import fit_view
 from rded_core.networks.preprocessing import Preprocessing

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from rded_core.io.device.devices import resolve_device, resolve_precision
 from rded_core.io.device.scoring import ScoredClass
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage, decode_image, jpeg_size
 from rded_core.io.formats.schemas import CANDIDATES, SCORES
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.layout.units import ClassShard, class_unit
-from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
 from rded_core.networks.canvas import CanvasNetwork

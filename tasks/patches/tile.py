@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage, decode_image, encode_image, image_suffix
 from rded_core.io.formats.schemas import CANDIDATES, SELECTED
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import ClassShard, class_unit
-from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
 from rded_core.io.storage.files import file_stamp

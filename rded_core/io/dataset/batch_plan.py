@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 from torch.utils.data import Sampler
 
 from rded_core.errors import InputError
-from rded_core.io.dataset.protocol import LabelledImages
+from rded_core.io.dataset.interface import LabelledImages
 from rded_core.io.dataset.recorded_views import RecordedViews
 from rded_core.labels.epoch_order import stored_epoch
 from rded_core.seeds import counter_generator

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from rded_core.errors import InputError
 from rded_core.io.dataset.files import open_files
 from rded_core.io.dataset.images import StoredImages, read_images
+from rded_core.io.dataset.interface import LabelledImages, Triple
 from rded_core.io.dataset.loader import LabelLoader
-from rded_core.io.dataset.protocol import Triple
 from rded_core.io.device.devices import find_device
 from rded_core.io.formats.sealed import DamagedRecord
 from rded_core.io.formats.soft_labels import EPOCHS_PER_FILE, EpochLabels, LabelReader, find_table, split_batches
@@ -32,7 +32,7 @@ RecordedBatch = tuple[Tensor, Views, Tensor]
 """Rows of the images in the dataset's order, their views, and the teacher's logits, float32."""
 
 
-class DistilledDataset(Dataset[tuple[Any, int]]):
+class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
     """A distilled dataset, opened: small files read at once, images at the first need, labels epoch by epoch.
 
     ``dataset[i]`` is an image (uint8 RGB, ``[3, s, s]``, or what `transform` makes of it) and its class, for those who

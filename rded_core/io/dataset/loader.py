@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.batch_plan import BatchPlan, find_rank, require_batches, require_counts
-from rded_core.io.dataset.protocol import LabelledImages
+from rded_core.io.dataset.interface import LabelledImages
 from rded_core.io.dataset.recorded_views import CPU, Batch, RecordedViews
 from rded_core.io.device.uploads import upload
 from rded_core.labels.epoch_order import count_uses, describe_uses

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rded_core.io.dataset.protocol import LabelledImages
+from rded_core.io.dataset.interface import LabelledImages
 from rded_core.io.device.uploads import keep_on_device, take_rows, upload, upload_views
 from rded_core.io.formats.soft_labels import EpochLabels
 from rded_core.labels.view_subsets import choose_views

@@ -8,27 +8,27 @@ import pyarrow as pa
 
 def label_faults(table: pa.Table, own: pa.Schema) -> Iterator[str]:
     """Says so where labels, stored in the columns of `own`, are not finite."""
-    if not all(np.isfinite(_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
+    if not all(np.isfinite(column_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
         yield "labels that are not finite"
 
 
 def view_faults(table: pa.Table, *, factor: int, size: int) -> Iterator[str]:
     """Says which parameters of views no view of images of `factor` squared cells and `size` px can have."""
-    batch, position = _numbers(table, "batch"), _numbers(table, "position")
+    batch, position = column_numbers(table, "batch"), column_numbers(table, "position")
     _, first, sizes = np.unique(batch, return_index=True, return_counts=True)
     if (np.diff(batch) < 0).any() or (position != np.arange(len(batch)) - np.repeat(first, sizes)).any():
         yield "rows that are not in the order of batch and position"
         return
-    mix = _numbers(table, "mix_position")
+    mix = column_numbers(table, "mix_position")
     if (mix < 0).any() or (mix >= np.repeat(sizes, sizes)).any():
         yield "a partner outside its batch"
     for name in ("column_order", "row_order"):
-        order = _numbers(table, name).reshape(-1, factor)
+        order = column_numbers(table, name).reshape(-1, factor)
         if len(order) != table.num_rows or (np.sort(order, axis=1) != np.arange(factor)).any():
             yield f"a {name} that is no permutation of {factor} cells"
     for box in ("crop", "mix"):
         for start, length in (("top", "height"), ("left", "width")):
-            low, extent = _numbers(table, f"{box}_{start}"), _numbers(table, f"{box}_{length}")
+            low, extent = column_numbers(table, f"{box}_{start}"), column_numbers(table, f"{box}_{length}")
             if (low < 0).any() or (extent < (box == "crop")).any() or (low + extent > size).any():
                 yield f"a {box} box outside the image"
 
@@ -38,7 +38,7 @@ def _is_float(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind.value_type if pa.types.is_fixed_size_list(kind) else kind)
 
 
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
+def column_numbers(table: pa.Table, name: str) -> np.ndarray:
     """Returns a column, or the elements of a column of lists, as an array."""
     column = table[name].combine_chunks()
     is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)

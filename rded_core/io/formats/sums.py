@@ -1,7 +1,7 @@
 """SHA256SUMS files: written and read in the format of sha256sum."""
 
 from rded_core.io.formats.sealed import DamagedRecord
-from rded_core.io.layout.dataset import DatasetFolder, _relative
+from rded_core.io.layout.dataset import DatasetFolder, relative_to_dataset
 from rded_core.io.storage.atomic import write_text
 from rded_core.io.storage.files import file_digest
 
@@ -28,4 +28,6 @@ def read_sums(folder: DatasetFolder, expected: str | None = None) -> dict[str, s
 
 def write_sums(folder: DatasetFolder) -> None:
     """Writes SHA256SUMS over every other file, in the form that ``sha256sum -c`` reads."""
-    write_text(folder.sums, format_sums({_relative(folder, path): file_digest(path) for path in folder.files()}))
+    write_text(
+        folder.sums, format_sums({relative_to_dataset(folder, path): file_digest(path) for path in folder.files()})
+    )

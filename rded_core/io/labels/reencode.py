@@ -125,10 +125,10 @@ def _codecs_no_finer(labels: StoredLabels) -> list[str]:
     """Lists the codecs to try: the one at hand, and those that keep less or take less room."""
     own, names = labels.codec.name, list_codecs(len(labels.classes), with_features=False)
     room = {name: row_bytes(_find_target(labels, name)) for name in (own, *names)}
-    return [own, *(name for name in names if name != own and (room[name] < room[own] or not _keeps_more(name, own)))]
+    return [own, *(name for name in names if name != own and (room[name] < room[own] or not keeps_more(name, own)))]
 
 
-def _keeps_more(codec: str, other: str) -> bool:
+def keeps_more(codec: str, other: str) -> bool:
     """Tells whether a codec could hold more than another does."""
     (kind, _, top), (other_kind, _, other_top) = codec.partition(":"), other.partition(":")
     if kind == other_kind:

@@ -90,5 +90,6 @@ DATASET_FILES = re.compile(
 REMEDY = "repair its run (rded repair), or fetch it again"
 
 
-def _relative(folder: DatasetFolder, path: Path) -> str:
+def relative_to_dataset(folder: DatasetFolder, path: Path) -> str:
+    """Returns a file's POSIX path from the dataset folder, as SHA256SUMS and croissant.json name it."""
     return path.relative_to(folder.root).as_posix()

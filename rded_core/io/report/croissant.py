@@ -3,7 +3,7 @@
 from typing import Any
 
 from rded_core.io.formats.schemas import LINEAGE
-from rded_core.io.layout.dataset import DatasetFolder, _relative
+from rded_core.io.layout.dataset import DatasetFolder, relative_to_dataset
 from rded_core.io.storage.atomic import write_json
 from rded_core.io.storage.files import file_digest
 
@@ -35,7 +35,10 @@ def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str)
             "distribution": [
                 _file_object(folder, "classes.json", "application/json"),
                 _file_object(folder, "recipe.json", "application/json"),
-                *(_file_object(folder, _relative(folder, tar), "application/x-tar") for tar in folder.image_tars()),
+                *(
+                    _file_object(folder, relative_to_dataset(folder, tar), "application/x-tar")
+                    for tar in folder.image_tars()
+                ),
                 _folder_object(),
                 _file_set("lineage-tables", "lineage/*.parquet"),
                 *([_file_object(folder, head.name, _PARQUET)] if head.is_file() else []),

@@ -22,7 +22,7 @@ def require_classes(spec: str, names: Collection[str], flag: str) -> None:
     """
     known = _class_folders(Path(spec)) if names else []
     unknown = [name for name in names if name not in known]
-    if unknown and any(map(wnid_of, known)):  # only now: readable names come with torchvision, which takes seconds
+    if unknown and any(map(wnid_of, known)):
         readable = set(imagenet_names().values())
         unknown = [name for name in unknown if name not in readable]
     if known and unknown:

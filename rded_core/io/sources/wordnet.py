@@ -8,21 +8,19 @@ WNID_PATTERN = re.compile(r"n\d{8}")
 
 
 @cache
-def imagenet_wnids() -> tuple[str, ...]:
-    """Returns the 1000 WordNet ids of ImageNet-1K in head order, which is their sorted order.
+def imagenet_names() -> dict[str, str]:
+    """Maps each WordNet id of ImageNet-1K, in head order, to its readable name (``n01440764`` -> ``tench``).
 
-    Source: the class list of ILSVRC-2012 (facts; read from timm's synset table).
+    Source: the class list of ILSVRC-2012 (facts; ids as in timm's synset table, names as in torchvision's weights).
     """
-    return tuple(resources.files("rded_core.io").joinpath("imagenet_wnids.txt").read_text().split())
+    lines = resources.files("rded_core.io.sources").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
+    return dict(line.split("\t") for line in lines.splitlines())
 
 
 @cache
-def imagenet_names() -> dict[str, str]:
-    """Maps each WordNet id of ImageNet-1K to its name in torchvision's class list (``n01440764`` -> ``tench``)."""
-    from torchvision.models import ResNet18_Weights
-
-    categories = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
-    return dict(zip(imagenet_wnids(), categories, strict=True))
+def imagenet_wnids() -> tuple[str, ...]:
+    """Returns the 1000 WordNet ids of ImageNet-1K in head order, which is their sorted order."""
+    return tuple(imagenet_names())
 
 
 def wnid_of(name: str) -> str | None:

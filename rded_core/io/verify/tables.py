@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rded_core.io.formats.label_faults import _numbers, label_faults, view_faults
+from rded_core.io.formats.label_faults import column_numbers, label_faults, view_faults
 from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_label_schema
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import table_metadata
@@ -77,8 +77,8 @@ def _check_epoch(
     if sorted(named) != keys:
         yield "it does not name every image exactly once"
         return
-    if (_numbers(table, "epoch") != epoch).any():
+    if (column_numbers(table, "epoch") != epoch).any():
         yield "rows of other epochs"
-    if _numbers(table, "class_index").tolist() != [class_of[key] for key in named]:
+    if column_numbers(table, "class_index").tolist() != [class_of[key] for key in named]:
         yield "rows of another class than their image"
     yield from view_faults(table, factor=recipe["views"]["factor"], size=recipe["size"])

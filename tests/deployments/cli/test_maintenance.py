@@ -41,7 +41,8 @@ def test_sound_run_in_one_line(run: Path, run_cli: RunCli) -> None:
 
 def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
     code = (
-        "import sys; from rded_core.io.verify.run import find_checked; from tasks.maintenance.verify import check_files;"
+        "import sys; from rded_core.io.verify.run import find_checked;"
+        "from tasks.maintenance.verify import check_files;"
         f"import deployments.cli.main; assert not check_files(find_checked({str(short_run)!r})).faults;"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )

@@ -5,9 +5,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import torch
 
-from rded_core.io.parallel import map_ordered, one_torch_thread
+from rded_core.io.parallel import map_ordered
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, 8])
@@ -91,32 +90,3 @@ def test_a_reader_that_stops_early_ends_the_work() -> None:
     results.close()  # type: ignore[attr-defined]
     assert len(begun) <= 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("rded")]
-
-
-def test_one_torch_thread_is_given_back() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with one_torch_thread():
-            assert torch.get_num_threads() == 1
-        assert torch.get_num_threads() == 2
-        with pytest.raises(ValueError, match="inside"), one_torch_thread():
-            raise ValueError("inside")
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_one_torch_thread_lasts_until_the_last_block_ends() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        first, second = one_torch_thread(), one_torch_thread()
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert torch.get_num_threads() == 1
-        second.__exit__(None, None, None)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)

@@ -36,6 +36,12 @@ def test_every_id_has_a_name_of_its_own() -> None:
     assert len(set(imagenet_names().values())) == 1000
 
 
+def test_names_are_those_of_torchvisions_weights() -> None:
+    from torchvision.models import ResNet18_Weights
+
+    assert list(imagenet_names().values()) == ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+
+
 @pytest.mark.parametrize("name", ["n01440764", "n00000000"])
 def test_folders_of_the_right_form_are_ids(name: str) -> None:
     assert wnid_of(name) == name

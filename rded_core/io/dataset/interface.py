@@ -1,7 +1,8 @@
 """What the loader, its batch plan and the recorded views need of a distilled dataset."""
 
+from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from rded_core.io.dataset.images import StoredImages
 from rded_core.io.formats.soft_labels import EpochLabels
@@ -11,46 +12,50 @@ Triple = tuple[float, float, float]
 """One number per colour channel."""
 
 
-class LabelledImages(Protocol):
-    """Distilled images with recorded views and their labels; `DistilledDataset` is the one in use."""
+class LabelledImages(ABC):
+    """Distilled images with recorded views and their labels; `DistilledDataset` is the one in use.
 
-    @property
+    A base class, not a Protocol: before Python 3.12 a runtime check of a Protocol reads every property, and so would
+    decode all images.
+    """
+
+    @cached_property
+    @abstractmethod
     def images(self) -> StoredImages:
         """The stored images, decoded once and kept."""
-        ...
 
-    @property
+    @cached_property
+    @abstractmethod
     def codec(self) -> Codec:
         """How the labels are stored."""
-        ...
 
-    @property
+    @cached_property
+    @abstractmethod
     def digest(self) -> str:
         """SHA-256 of everything the dataset holds."""
-        ...
 
     @property
+    @abstractmethod
     def mean_and_std(self) -> tuple[Triple, Triple]:
         """Mean and standard deviation that normalise views, per channel, for pixels 0..1."""
-        ...
 
     @property
+    @abstractmethod
     def num_epochs(self) -> int:
         """Number of recorded label epochs."""
-        ...
 
+    @abstractmethod
     def __len__(self) -> int:
         """Number of distilled images."""
-        ...
 
+    @abstractmethod
     def read_epoch(self, epoch: int) -> EpochLabels:
         """Reads one recorded epoch, labels as stored."""
-        ...
 
+    @abstractmethod
     def fetch_labels(self, epoch: int) -> Path:
         """Returns the local path of a recorded epoch's table, fetched if it lies at a URL."""
-        ...
 
+    @abstractmethod
     def prepare_labels(self) -> None:
         """Reads everything that decoding labels needs, apart from their tables."""
-        ...

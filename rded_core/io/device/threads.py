@@ -1,0 +1,32 @@
+"""How many threads PyTorch computes with."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from threading import Lock
+
+import torch
+
+_TORCH_THREADS: list[int] = []
+"""What every block that now runs with one thread found; the first of them found what was before all."""
+
+_COUNTING = Lock()
+
+
+@contextmanager
+def one_torch_thread() -> Generator[None]:
+    """Runs a block with torch's intra-op parallelism off, so that jobs share the cores one each.
+
+    Results then do not depend on the number of cores either: oneDNN splits sums by thread. Blocks may overlap, in
+    threads of one process: the setting is the process's, and comes back when the last of them ends.
+    """
+    with _COUNTING:
+        _TORCH_THREADS.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _COUNTING:
+            before = _TORCH_THREADS[0]
+            _TORCH_THREADS.pop()
+            if not _TORCH_THREADS:
+                torch.set_num_threads(before)
