@@ -210,6 +210,6 @@ def test_source_vanishes(
     error_line(child, child.wait(), r"cannot be read any more .*check that \S+ is there and complete, then run again")
     check_nothing_half(command.out)
     child = command.start()
-    error_line(child, child.wait(), f"no such folder: {source}; give the path")
+    error_line(child, child.wait(), f"no such folder: {source}; pass a folder of class folders")
     (tmp_path / "away").rename(source)
     _check_next(command, expected)

@@ -15,19 +15,19 @@ from rded_core.io.storage.files import REMEDY, reason_of
 from rded_core.io.storage.host import HOST, is_running
 
 ABANDONED_S = 3600.0
-"""What another machine has not written to for so long, nobody there is writing any more."""
+"""Age in seconds at which another machine's temporary file counts as abandoned."""
 
 _WRITER = r"\.(?:([A-Za-z0-9]+)-)?(\d+)\.tmp"
-"""How temporary names end: the machine (older versions named none) and the process."""
+"""End of a temporary name: the machine (missing in older versions) and the process ID."""
 
 
 def temporary_name(path: Path) -> Path:
-    """Names what is to become `path` once it is whole: beside it, by this machine and process."""
+    """Returns the name to write `path` under until it is whole: hidden, next to it, with machine and process ID."""
     return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, flushes what it wrote to disk, then renames it to `path`.
+    """Calls `write` with a temporary name next to `path`, flushes that file to disk, then renames it to `path`.
 
     Raises:
         InputError: the folder cannot be written.
@@ -48,32 +48,32 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Tells by its name whether a file is one that `write_atomically` was writing."""
+    """Returns True if a file's name is a temporary name of `write_atomically`."""
     return re.fullmatch(r"\..+" + _WRITER, path.name) is not None
 
 
 def remove_abandoned(folder: Path, name: str = ".+") -> None:
-    """Removes what processes that are no more left half written in a folder; `name` matches what it was for.
+    """Removes the half-written files of ended processes from a folder; `name` is a pattern for their final names.
 
-    A run's lock says nothing of the workers of a cluster on other machines, which may still write for a run that ended
-    without them: of another machine's files, those go that have not been written to for an hour.
+    A run's lock says nothing about a cluster's workers on other machines, which may still write for a run that ended
+    without them: another machine's file is removed only if it has not been written to for an hour.
     """
-    # Every file written looks through its folder, which may hold thousands: no path is made of what is nobody's.
-    for found in [each for each in os.listdir(folder) if each.endswith(".tmp")]:  # noqa: PTH208
-        entry, match = folder / found, re.fullmatch(rf"\.{name}{_WRITER}", found)
+    # Every write scans its folder, which may hold thousands of files: paths are built for temporary names only.
+    for file_name in [each for each in os.listdir(folder) if each.endswith(".tmp")]:  # noqa: PTH208
+        entry, match = folder / file_name, re.fullmatch(rf"\.{name}{_WRITER}", file_name)
         if match and not is_written_elsewhere(entry) and not (_is_here(match) and is_running(int(match[2]))):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes all temporary files in a folder, whatever machine and process wrote them, and however lately."""
+    """Removes all temporary files from a folder, regardless of machine, process and age."""
     for entry in folder.iterdir():
         if is_temporary(entry) and entry.is_file():
             entry.unlink(missing_ok=True)
 
 
 def is_written_elsewhere(path: Path) -> bool:
-    """Tells whether a file is a temporary one that a process on another machine may still be writing."""
+    """Returns True if a file is a temporary one that a process on another machine may still be writing."""
     match = re.fullmatch(r"\..+" + _WRITER, path.name)
     if match is None or _is_here(match):
         return False

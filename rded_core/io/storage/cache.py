@@ -1,4 +1,4 @@
-"""Files that users name by URL, for readers that need a path: fetched once, and kept."""
+"""Local cache of files at URLs, for readers that need a path."""
 
 import hashlib
 import os
@@ -12,27 +12,27 @@ from rded_core.io.storage.retries import ask_storage
 from rded_core.io.storage.urls import is_url, open_filesystem, path_kind, stamp_of
 
 LOOK_EVERY_S = 60.0
-"""A storage is not asked more often whether a file has been written anew."""
+"""Seconds between two checks whether the file at a URL has changed."""
 
 
 def local_copy(path: str) -> str:
-    """Returns a path of the file that `path`, local or a URL, names; one that was written anew is fetched anew.
+    """Returns a local path: `path` itself, or the cached copy of a URL, downloaded again if the file there has changed.
 
     Raises:
-        InputError: it is not there, or cannot be read.
+        InputError: the file at the URL does not exist or cannot be read.
     """
-    return _fetched(path, int(time.monotonic() / LOOK_EVERY_S)) if is_url(path) else path
+    return _cached_file(path, int(time.monotonic() / LOOK_EVERY_S)) if is_url(path) else path
 
 
 @lru_cache(maxsize=16)
-def _fetched(url: str, look: int) -> str:
-    del look
+def _cached_file(url: str, period: int) -> str:
+    del period
     if path_kind(url) != "file":
         raise InputError(f"no such file: {url}")
     stamp = stamp_of(url)
     key = hashlib.sha256(f"{url} {stamp}".encode()).hexdigest()[:16]
     copy = default_cache() / "files" / key / Path(url).name
-    if not stamp or not copy.is_file():  # without a stamp, nothing tells whether it is still the same
+    if not stamp or not copy.is_file():  # without a stamp, a change cannot be detected
         filesystem, inner = open_filesystem(url)
 
         def fetch(temporary: Path) -> None:
@@ -46,5 +46,5 @@ CACHE_VARIABLE = "RDED_CACHE"
 
 
 def default_cache() -> Path:
-    """Returns where files of URLs are kept: ``$RDED_CACHE``, or ``~/.cache/rded``."""
+    """Returns the cache folder: ``$RDED_CACHE``, or ``~/.cache/rded``."""
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "rded").expanduser()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: temporary name, flush, rename; and their digests."""
+"""Local files: digests, stamps, checks before a run, and file errors as one line."""
 
 import contextlib
 import hashlib
@@ -14,13 +14,13 @@ REMEDY = "check the folder and its free space, then run the same command again"
 
 
 def reason_of(error: OSError) -> str:
-    """Returns why a file operation failed, in the system's words (pyarrow has longer ones, which name the file too)."""
+    """Returns the system's reason for a failed file operation (pyarrow's is longer and repeats the file name)."""
     return os.strerror(error.errno) if error.errno else str(error)
 
 
 @contextlib.contextmanager
 def told_plainly(path: Path) -> Generator[None]:
-    """Makes an InputError of a file operation that fails inside a block; names its file, or else `path`."""
+    """Raises InputError for an OSError inside a block, naming the error's file, or else `path`."""
     try:
         yield
     except OSError as error:
@@ -34,7 +34,7 @@ def file_digest(path: Path) -> str:
 
 
 def file_stamp(path: str) -> tuple[int, int]:
-    """Returns a file's time of change in ns and its size, or zeros where it is not there."""
+    """Returns a file's modification time in ns and its size in bytes, or zeros if it cannot be accessed."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -43,31 +43,31 @@ def file_stamp(path: str) -> tuple[int, int]:
 
 
 def kind_of(path: Path) -> str | None:
-    """Returns ``folder``, ``file``, or None where there is neither; raises InputError where one may not look."""
+    """Returns ``folder``, ``file``, or None if the path does not exist; raises InputError if it cannot be accessed."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot look at {path}: {reason}; check the path and its permissions") from error
+        raise InputError(f"cannot access {path}: {reason}; check the path and its permissions") from error
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
 def require_file(path: str, what: str) -> None:
-    """Raises InputError where there is no file at `path`; `what` says what it should be."""
+    """Raises InputError if there is no file at `path`; `what` names the kind of file expected."""
     if kind_of(Path(path)) != "file":
         raise InputError(f"no such {what}: {path}")
 
 
 def require_new(path: Path) -> None:
-    """Raises InputError where `path` is there already: hours of work are not written over."""
+    """Raises InputError if `path` exists: hours of work are never overwritten."""
     if kind_of(path):
-        raise InputError(f"--out {path} exists already; choose another name, or delete it to begin anew")
+        raise InputError(f"--out {path} exists already; choose another name, or delete it to start over")
 
 
 def require_writable(folder: Path) -> None:
-    """Raises InputError where `folder` neither is nor can become a folder that we may write to; creates nothing."""
+    """Raises InputError if `folder` is not, and cannot become, a folder that we may write to; creates nothing."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if kind_of(path))
     if kind_of(nearest) == "file":
         raise InputError(f"cannot write to {folder}: {nearest} is a file; choose another folder")
@@ -76,7 +76,7 @@ def require_writable(folder: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Puts a file at a second place: by a hard link where the file system has them, else as a copy."""
+    """Hard-links a file to a second path, or copies it if the file system has no hard links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         target.hardlink_to(source)
@@ -85,7 +85,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def clear_folder(path: Path) -> None:
-    """Removes a folder of ours (never a user's) and makes it anew, empty; raises OSError where it cannot."""
+    """Empties a folder of ours (never a user's), or creates it; raises OSError if that fails."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)

@@ -14,35 +14,35 @@ from rded_core.text.secrets import mask_secrets
 
 
 def host_name(node: str) -> str:
-    """Names a machine in letters and digits: the first of its own name, and a digest that tells it from its like."""
+    """Returns a machine's name in letters and digits: the start of its host name, and a digest to keep it unique."""
     readable = re.sub(r"[^A-Za-z0-9]", "", node.partition(".")[0])[:16] or "host"
     return readable + hashlib.sha256(node.encode()).hexdigest()[:8]
 
 
 HOST = host_name(platform.node())
-"""This machine, as temporary names say it: folders may be shared, and process numbers are each machine's own."""
+"""This machine's name in temporary names: folders may be shared, and process IDs are unique on one machine only."""
 
 
 def is_running(pid: int) -> bool:
-    """Tells whether a process of this machine is there, whoever's it is."""
+    """Returns True if a process with this ID runs on this machine, under any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # a process of another user
         return True
     return True
 
 
 def who_am_i() -> str:
-    """Names this process as people know it: number, machine, since when, command."""
+    """Returns a description of this process for people: ID, machine, the time now, command; secrets masked."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return mask_secrets(f"process {os.getpid()} on {platform.node()} since {since} ({command})")
 
 
 def machine() -> str:
-    """Names what process numbers are unique in: a machine since its start, and a container's own numbers there."""
+    """Returns an identifier of the scope in which process IDs are unique: this machine's boot and PID namespace."""
     boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     with suppress(OSError):
         return f"{HOST}-{boot.read_text().strip()}-{numbers.readlink()}"

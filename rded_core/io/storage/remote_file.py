@@ -12,8 +12,8 @@ def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:
     """Reads a file, or `num_bytes` of it from `offset`.
 
     Raises:
-        FileNotFoundError: it is gone.
-        EOFError: it ends before `num_bytes`.
+        FileNotFoundError: the file does not exist.
+        EOFError: the file ends before `num_bytes`.
         InputError: the storage of a URL keeps failing.
     """
     with open_stream(path) as stream:
@@ -30,10 +30,10 @@ def open_stream(path: str) -> Any:
 
 
 class RemoteFile(io.RawIOBase):
-    """A file at a URL, for reading: where the storage fails for the moment, it is opened anew and read again.
+    """A file at a URL, for reading; after a transient storage error it is reopened and read again.
 
     Attributes:
-        size: in bytes; None where the storage does not tell.
+        size: in bytes; None if the storage does not report it.
     """
 
     def __init__(self, url: str) -> None:
@@ -41,7 +41,7 @@ class RemoteFile(io.RawIOBase):
         self._url = url
         self._at = 0
         self._stream: Any = None
-        self.size: int | None = retry_transient(lambda: getattr(self._opened(), "size", None), url)
+        self.size: int | None = retry_transient(lambda: getattr(self._open(), "size", None), url)
 
     def read(self, size: int = -1, /) -> bytes:
         """Reads `size` bytes, fewer only at the end of the file."""
@@ -50,9 +50,9 @@ class RemoteFile(io.RawIOBase):
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Moves to `offset`, without asking the storage."""
+        """Moves to `offset`, without a request to the storage."""
         if whence == io.SEEK_END and self.size is None:
-            raise io.UnsupportedOperation(f"{self._url}: the server does not tell its size")
+            raise io.UnsupportedOperation(f"{self._url}: the server does not report its size")
         self._at = offset + (0, self._at, self.size or 0)[whence]
         return self._at
 
@@ -73,7 +73,7 @@ class RemoteFile(io.RawIOBase):
         self._drop()
         super().close()
 
-    def _opened(self) -> Any:
+    def _open(self) -> Any:
         if self._stream is None:
             filesystem, inner = open_filesystem(self._url)
             self._stream = filesystem.open(inner, "rb")
@@ -83,13 +83,13 @@ class RemoteFile(io.RawIOBase):
         left = None if self.size is None else max(self.size - self._at, 0)
         wanted = size if left is None or 0 <= size < left else left
         try:
-            stream = self._opened()
+            stream = self._open()
             stream.seek(self._at)
             data: bytes = stream.read(wanted)
             if left is not None and len(data) < wanted:
-                raise EOFError(f"{len(data)} bytes came of {wanted}")
+                raise EOFError(f"got {len(data)} of {wanted} bytes")
         except Exception:
-            self._drop()  # what it holds may be half of an answer
+            self._drop()  # it may hold half of a response
             raise
         return data
 

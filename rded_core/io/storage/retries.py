@@ -1,4 +1,4 @@
-"""Faults of remote storage that pass by themselves: telling them from others, and trying again."""
+"""Retries of requests to remote storage: which errors are transient, and how long to wait."""
 
 import errno
 import logging
@@ -19,14 +19,14 @@ LONGEST_WAIT_S = 16.0
 
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 TRANSIENT_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"})
-"""Of S3's own codes those that say "later", whatever HTTP status comes with them (RequestTimeout bears 400)."""
+"""S3 error codes that mean "try later", regardless of their HTTP status (RequestTimeout comes with 400)."""
 
 TRANSIENT_ERRNOS = frozenset(
     getattr(errno, name)
     for name in ("EAGAIN", "EBUSY", "EHOSTUNREACH", "EIO", "ENETDOWN", "ENETUNREACH", "EREMOTEIO", "ETIMEDOUT")
     if hasattr(errno, name)
 )
-"""Of a URL alone: s3fs says EBUSY, EIO and EREMOTEIO for a busy server; on a local disk EIO is for good."""
+"""For URLs only: s3fs raises EBUSY, EIO and EREMOTEIO for a busy server; on a local disk EIO is permanent."""
 
 TRANSIENT_NAMES = frozenset(
     {
@@ -35,71 +35,71 @@ TRANSIENT_NAMES = frozenset(
         *("ChunkedEncodingError", "Timeout", "TransportError", "IncompleteRead"),  # requests, httpx, http.client
     }
 )
-"""Classes, or their parents, of clients that need not be installed."""
+"""Names of error classes, or of their base classes, from clients that need not be installed."""
 
 CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "huggingface_hub"})
-"""Packages whose errors, such as that of missing credentials, are no defects of ours."""
+"""Packages whose errors, such as missing credentials, are not bugs of rded."""
 
-# Its own generator, never seeded: processes that failed together must not come back together.
+# Its own generator, never seeded: processes that failed together must not retry together.
 _jitter = random.SystemRandom()
 
 
 FIRST_ATTEMPTS = 2
-"""Before a run: what has never answered is more likely a wrong address than a storage that is busy."""
+"""Attempts before a run: a storage that has never answered is more likely a wrong address than a busy server."""
 
 
 def ask_storage(
     action: Callable[[], T], url: str, *, doing: str, answers: tuple[type[OSError], ...], attempts: int = ATTEMPTS
 ) -> T:
-    """Runs `action` as `retry_transient` does, and tells every error of the storage in a line.
+    """Runs `action` as `retry_transient` does, and raises every storage error as a one-line InputError.
 
     Args:
-        action: asks the storage.
-        url: of what, for errors.
-        doing: what the storage is asked to do, for errors: ``list``, ``read``, ``write``.
-        answers: errors that the caller takes for an answer, such as FileNotFoundError; they are raised as they are.
-        attempts: at most.
+        action: the request to the storage.
+        url: of the file or folder, for error messages.
+        doing: verb for error messages: ``list``, ``read``, ``write``.
+        answers: errors that the caller handles as an answer, such as FileNotFoundError; raised unchanged.
+        attempts: maximum number of attempts.
 
     Raises:
-        InputError: the storage does not do it.
+        InputError: the request failed or was refused.
     """
     try:
         return retry_transient(action, url, doing=doing, attempts=attempts)
     except (InputError, *answers):
         raise
-    except (OSError, ValueError, NotImplementedError, TypeError) as error:  # TypeError: a client knows no such option
-        remedy = "check the address and your rights"
+    except (OSError, ValueError, NotImplementedError, TypeError) as error:  # TypeError: a client without this option
+        remedy = "check the address and your permissions"
         raise InputError(f"cannot {doing} {url}: {first_line(error)}; {remedy}") from error
 
 
 def retry_transient(action: Callable[[], T], url: str, *, doing: str = "read", attempts: int = ATTEMPTS) -> T:
-    """Runs `action`, which asks the storage of `url`; where a fault passes by itself, runs it again after a wait.
+    """Runs `action`, a request to the storage of `url`; after a transient error, waits and runs it again.
 
-    Permanent errors (gone, forbidden, wrong) are raised at once, as they are.
+    Permanent errors (missing, forbidden, invalid) are raised at once and unchanged.
 
     Args:
-        action: asks the storage.
-        url: of what, for errors.
-        doing: what the storage is asked to do, for errors: ``read``, ``write``.
-        attempts: at most.
+        action: the request to the storage.
+        url: of the file or folder, for error messages.
+        doing: verb for error messages: ``read``, ``write``.
+        attempts: maximum number of attempts.
 
     Raises:
-        InputError: the fault is still there after the last attempt, or the server refused in a way that has no
-            exception of Python's own.
+        InputError: the error persists after the last attempt, or the server refused in a way that has no built-in
+            exception.
     """
     attempt = 0
     while True:
         attempt += 1
         try:
             return action()
-        except Exception as error:  # clients have classes of their own, which cannot be named here
+        except Exception as error:  # clients raise classes of their own, which cannot be named here
             if not is_transient(error):
                 _raise_refusal(error, url, doing)
                 raise
             if attempt == attempts:
                 raise InputError(
                     f"cannot {doing} {url}: {_in_one_line(error)}, {attempts} times in a row; check the connection and "
-                    "the storage, then start again: what is done is kept"
+                    "the storage, then run again: finished work is kept"
                 ) from error
             _wait(attempt, attempts, error, url)
 
@@ -113,9 +113,9 @@ def _wait(attempt: int, attempts: int, error: Exception, url: str) -> None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tells whether a remote storage's error may pass by itself, by its causes' HTTP status, errno and class names.
+    """Returns True if a storage error is transient, judged by the HTTP status, errno and class names of its causes.
 
-    A status decides where there is one: fsspec's HTTP says FileNotFoundError for any failure, with the real one as
+    An HTTP status takes precedence: fsspec's HTTP raises FileNotFoundError for any failure, with the real error as
     its cause.
     """
     chain = list(_causes(error))
@@ -141,14 +141,14 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def http_status(error: BaseException) -> int | None:
-    """Finds the HTTP status in an error of aiohttp, gcsfs, requests, httpx or botocore."""
+    """Returns the HTTP status of an error of aiohttp, gcsfs, requests, httpx or botocore; None if it has none."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
-        found: Any = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        status: Any = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
         places = ((error, "status"), (error, "code"), (response, "status_code"))
-        found = next((value for place, name in places if (value := getattr(place, name, None)) is not None), None)
-    return int(str(found)) if str(found).isdigit() else None
+        status = next((value for place, name in places if (value := getattr(place, name, None)) is not None), None)
+    return int(str(status)) if str(status).isdigit() else None
 
 
 def _storage_code(error: BaseException) -> str | None:
@@ -157,7 +157,7 @@ def _storage_code(error: BaseException) -> str | None:
 
 
 def _raise_refusal(error: Exception, url: str, doing: str) -> None:
-    """Raises InputError for a refusal in a storage client's own class, which no caller could name."""
+    """Raises InputError for a refusal in a storage client's own error class, which callers cannot name."""
     is_clients = type(error).__module__.partition(".")[0] in CLIENTS
     if not isinstance(error, OSError | ValueError) and (http_status(error) or is_clients):
         raise InputError(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def swap_folder(new: Path, place: Path) -> None:
-    """Moves the folder `new` to `place`; what was there is readable until then, and is removed after.
+    """Moves the folder `new` to `place`; the old folder stays readable until then, and is removed afterwards.
 
-    Linux exchanges the two at one stroke. Elsewhere, and on file systems that cannot, there is nothing at `place` for
-    a moment; `restore_swapped` puts back what a crash in that moment leaves.
+    Linux exchanges the two atomically. Elsewhere, and on file systems that cannot, there is nothing at `place` for
+    a moment; `restore_swapped` puts the old folder back after a crash in that moment.
     """
     old = _set_aside(new)
     shutil.rmtree(old, ignore_errors=True)
@@ -25,17 +25,17 @@ def swap_folder(new: Path, place: Path) -> None:
 
 
 def restore_swapped(new: Path, place: Path) -> None:
-    """Puts back the folder that `swap_folder` had set aside when it was killed."""
+    """Puts back the folder that an interrupted `swap_folder` had set aside."""
     if not place.exists() and _set_aside(new).exists():
         _set_aside(new).rename(place)
 
 
 def end_swap(new: Path, place: Path) -> None:
-    """Ends a swap that was cut short: one folder stays at `place`, and what else there was is removed."""
+    """Finishes an interrupted swap: one folder stays at `place`, the others are removed."""
     restore_swapped(new, place)
-    for left in (new, _set_aside(new)):
+    for leftover in (new, _set_aside(new)):
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(left)
+            shutil.rmtree(leftover)
 
 
 def _set_aside(new: Path) -> Path:
@@ -47,7 +47,7 @@ AT_FDCWD = -100
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchanges two folders at one stroke (renameat2 of Linux); False where that is not possible."""
+    """Exchanges two folders atomically (Linux's renameat2); returns False if that is not possible."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):

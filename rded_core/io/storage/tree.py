@@ -1,4 +1,4 @@
-"""Every file below a folder, found in one scan."""
+"""Listing of every file below a folder or URL, in one scan."""
 
 import os
 import time
@@ -14,38 +14,38 @@ from rded_core.io.storage.retries import retry_transient
 from rded_core.io.storage.urls import is_url, open_filesystem, path_kind, remote_stamp, require_folder
 
 ListedFile = tuple[str, int, int]
-"""A file's name, its size in bytes, and a stamp that is another when it has been written since."""
+"""A file's name, its size in bytes, and a change stamp that differs after every write."""
 
 SCAN_THREADS = 16
 SLOW_ENTRY_S = 50e-6
-"""Where an entry takes longer, folders are listed by threads, which wait for the disk or network at the same time.
+"""Seconds an entry may take; if it takes longer, threads list the folders and wait for disk or network in parallel.
 
-From a warm disk it takes 5 µs, and threads only hand Python's lock around: four of them took four times the CPU.
+A warm disk takes 5 µs, and threads then only compete for Python's lock: four of them took four times the CPU.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """The files below a root by folder, so that what holds for a folder is decided once, not once a file.
+    """The files below a root by folder, so that a property of a folder is decided once, not once per file.
 
     Attributes:
-        folders: each folder's POSIX path relative to the root (the root's is empty) to its files, sorted by name;
+        folders: maps each folder's POSIX path relative to the root (empty for the root) to its files, sorted by name;
             names that begin with a dot are left out.
-        bare: folders without any file or hidden name directly in them; unknown, so none, for URLs.
+        bare: folders without any file or hidden name directly in them; empty for URLs, as it is unknown there.
     """
 
     folders: dict[str, list[ListedFile]]
     bare: frozenset[str] = frozenset()
 
     def paths(self, is_wanted: Callable[[str], bool]) -> Iterator[str]:
-        """Yields the path, relative to the root, of every file whose name `is_wanted`, by folder, then name."""
+        """Yields the path, relative to the root, of every file whose name passes `is_wanted`, by folder, then name."""
         for folder, files in sorted(self.folders.items()):
             for name, _, _ in files:
                 if is_wanted(name):
                     yield f"{folder}/{name}" if folder else name
 
     def empty_folders(self, prefix: str) -> tuple[str, ...]:
-        """Lists the folders directly below `prefix` (empty, or ending in a slash) without a file anywhere in them."""
+        """Returns the folders directly below `prefix` (empty, or ending in a slash) without a file at any depth, sorted."""
         below = [folder.removeprefix(prefix) for folder in self.folders if folder and folder.startswith(prefix)]
         filled = {name.split("/", 1)[0] for name in below if prefix + name not in self.bare}
         return tuple(sorted({name for name in below if name and "/" not in name} - filled))
@@ -55,7 +55,7 @@ def list_tree(root: str) -> FileTree:
     """Lists every file below `root`, following links to folders.
 
     Raises:
-        InputError: `root` is missing, unreadable, or no folder.
+        InputError: `root` is missing, unreadable, or not a folder.
     """
     return _list_remote(root) if is_url(root) else _list_local(Path(root))
 
@@ -77,7 +77,7 @@ def _list_local(root: Path) -> FileTree:
 
 
 def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[ListedFile], list[str], bool]]:
-    """Lists folders in order: the first alone and timed, the others by threads where entries are slow."""
+    """Lists folders in order: the first alone and timed, the others in threads if entries are slow."""
     started = time.perf_counter()
     first = _scan(root, folders[0])
     each_s = (time.perf_counter() - started) / (len(first[0]) + len(first[1]) + 1)
@@ -113,7 +113,7 @@ def _scan(root: str, folder: str) -> tuple[list[ListedFile], list[str], bool]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # a circular link
         return False
 
 
@@ -135,7 +135,7 @@ def _list_remote(root: str) -> FileTree:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot list {root}: {error}") from error
     if is_file:
-        raise InputError(f"{root} is a file, not a folder; give a folder, or a pattern that ends in .tar")
+        raise InputError(f"{root} is a file, not a folder; pass a folder, or a pattern that ends in .tar")
     if not listing:
         raise InputError(f"nothing found below {root}; check the address and your credentials")
     prefix = inner.rstrip("/") + "/"
@@ -148,13 +148,13 @@ def _list_remote(root: str) -> FileTree:
 
 
 def _find_files(root: str, filesystem: Any, inner: str) -> Iterator[ListedFile]:
-    """Yields path, size and stamp of every file: in one listing where the storage has it, else folder by folder.
+    """Yields path, size and stamp of every file: from one flat listing if the storage has it, else folder by folder.
 
-    fsspec's own walk, which its plain ``find`` uses, passes over folders that cannot be listed.
+    fsspec's own walk, which its plain ``find`` uses, skips folders that cannot be listed.
     """
     if _has_flat_listing(filesystem):
-        found: dict[str, Any] = retry_transient(lambda: filesystem.find(inner, detail=True), root)
-        yield from ((path, int(entry.get("size") or 0), remote_stamp(entry)) for path, entry in found.items())
+        entries: dict[str, Any] = retry_transient(lambda: filesystem.find(inner, detail=True), root)
+        yield from ((path, int(entry.get("size") or 0), remote_stamp(entry)) for path, entry in entries.items())
         return
     folders = [inner]
     while folders:
@@ -169,11 +169,11 @@ def _find_files(root: str, filesystem: Any, inner: str) -> Iterator[ListedFile]:
 def _list_folder(root: str, filesystem: Any, folder: str) -> list[dict[str, Any]]:
     try:
         return retry_transient(lambda: filesystem.ls(folder, detail=True), root)
-    except FileNotFoundError:  # removed since its parent was listed, or a root that is no more than a prefix
+    except FileNotFoundError:  # removed since its parent was listed, or a root that is only a prefix
         return []
 
 
 def _has_flat_listing(filesystem: Any) -> bool:
-    """Tells whether a storage has a ``find`` of its own, asynchronous or not, and not fsspec's walk."""
+    """Returns True if a storage has a ``find`` of its own, asynchronous or not, instead of fsspec's walk."""
     kind = type(filesystem)
     return getattr(kind, "_find", kind.find).__module__ not in ("fsspec.asyn", "fsspec.spec")

@@ -1,4 +1,4 @@
-"""Paths and fsspec URLs alike: open, read, join."""
+"""Local paths and fsspec URLs: kinds, change stamps, joining, and checks before a run."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from rded_core.io.storage.retries import ATTEMPTS, FIRST_ATTEMPTS, retry_transie
 
 
 def is_url(path: str) -> bool:
-    """Tells an fsspec URL (``s3://bucket/key``) from a local path."""
+    """Returns True if `path` is an fsspec URL (``s3://bucket/key``), not a local path."""
     return "://" in path
 
 
@@ -33,14 +33,14 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def path_kind(path: str, *, attempts: int = ATTEMPTS) -> str | None:
-    """Returns ``file``, ``directory`` or another kind that fsspec knows of a path or URL; None where there is nothing.
+    """Returns ``file``, ``directory`` or another kind that fsspec reports; None if the path or URL does not exist.
 
     Args:
         path: local, or a URL.
-        attempts: at most, where the storage of a URL fails for the moment.
+        attempts: maximum number of attempts while the storage of a URL has transient errors.
 
     Raises:
-        InputError: the storage does not say, where fsspec's own ``exists`` and ``isfile`` would say no.
+        InputError: the storage does not answer; fsspec's own ``exists`` and ``isfile`` would return False.
     """
     filesystem, inner = open_filesystem(path)
     try:
@@ -49,12 +49,14 @@ def path_kind(path: str, *, attempts: int = ATTEMPTS) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise InputError(f"cannot look at {path}: {first_line(error)}; check the address and your rights") from error
+        raise InputError(
+            f"cannot access {path}: {first_line(error)}; check the address and your permissions"
+        ) from error
     return info["type"]
 
 
 def stamp_of(path: str) -> int:
-    """Returns a number that is another when a file or URL has been written since; 0 where nothing can be told."""
+    """Returns a change stamp: different after every write; 0 if the storage reports none."""
     if not is_url(path):
         return file_stamp(path)[0]
     filesystem, inner = open_filesystem(path)
@@ -65,20 +67,20 @@ def stamp_of(path: str) -> int:
 
 
 OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "az")
-"""Storages that a run can be written to: they hold what was sent, whole, and say when."""
+"""Storages that a run can be written to: they keep whole objects and report when each was written."""
 
 REMOTE_STAMPS = (
     *("ETag", "etag", "md5Hash", "md5", "blob_id", "Content-MD5", "LastModified", "last_modified", "Last-Modified"),
     *("updated", "modify", "mtime", "created"),
 )
-"""What storages call the sign that an object was written anew; the first found is taken."""
+"""Names under which storages report that an object was rewritten; the first one present is used."""
 
 
 def remote_stamp(info: Mapping[str, Any]) -> int:
-    """Returns a 63-bit number for what a storage's listing says of when, or as what, an object was written."""
-    found = next((info[name] for name in REMOTE_STAMPS if info.get(name)), "")
-    # A listing may say in seconds what a look at the object alone says as a date.
-    sign = str(found.timestamp() if isinstance(found, datetime) else found)
+    """Returns a 63-bit change stamp from a storage's entry for an object; 0 if it has none of `REMOTE_STAMPS`."""
+    value = next((info[name] for name in REMOTE_STAMPS if info.get(name)), "")
+    # A listing may give in seconds the time that a request for the object alone gives as a date.
+    sign = str(value.timestamp() if isinstance(value, datetime) else value)
     return int.from_bytes(hashlib.sha256(sign.encode()).digest()[:8], "big") >> 1 if sign else 0
 
 
@@ -88,19 +90,19 @@ def join_path(root: str, relative: str) -> str:
 
 
 def require_folder_at(url: str) -> None:
-    """Raises InputError where a run cannot be written to a URL: no object store, no bucket there, or a file."""
+    """Raises InputError if a run cannot be written to a URL: not an object store, no such bucket, or a file."""
     protocol, _, place = url.partition("://")
     if protocol not in OBJECT_STORES:
-        raise InputError(f"--out {url}: runs are written to a folder, or to {', '.join(OBJECT_STORES)} URLs; give one")
+        raise InputError(f"--out {url} cannot hold a run; pass a local folder, or a URL of {', '.join(OBJECT_STORES)}")
     bucket = place.partition("/")[0]
     if not bucket or not _may_be_there(f"{protocol}://{bucket}"):
-        raise InputError(f"--out {url}: no such bucket ({bucket or 'none is named'}); make it first, or name another")
+        raise InputError(f"--out {url}: no such bucket ({bucket or 'none given'}); create it first, or choose another")
     if path_kind(url) == "file":
         raise InputError(f"--out {url} is a file; choose another name")
 
 
 def _may_be_there(bucket: str) -> bool:
-    """Tells whether a bucket is there; who may not look at it may still be allowed to write below a prefix."""
+    """Returns True if a bucket exists, or if it is forbidden: writing below a prefix may still be allowed."""
     try:
         return path_kind(bucket, attempts=FIRST_ATTEMPTS) is not None
     except InputError as error:
@@ -110,15 +112,15 @@ def _may_be_there(bucket: str) -> bool:
 
 
 def require_url_form(path: str) -> None:
-    """Raises InputError for what was to be a URL, with a slash too few."""
-    if (found := re.match(r"(\w+):/(?!/)", path)) and found[1] in OBJECT_STORES:
-        raise InputError(f"{path} is neither a path nor a URL; did you mean {found[1]}://{path[found.end() :]}?")
+    """Raises InputError for a URL with one slash too few."""
+    if (match := re.match(r"(\w+):/(?!/)", path)) and match[1] in OBJECT_STORES:
+        raise InputError(f"{path} is neither a path nor a URL; did you mean {match[1]}://{path[match.end() :]}?")
 
 
 def require_folder(root: Path) -> None:
-    """Raises InputError where `root` is no folder."""
+    """Raises InputError if `root` is not a folder."""
     kind = kind_of(root)
     if kind is None:
-        raise InputError(f"no such folder: {root}; give the path of a folder of class folders, tars or Parquet files")
+        raise InputError(f"no such folder: {root}; pass a folder of class folders, tars or Parquet files")
     if kind == "file":
-        raise InputError(f"{root} is a file, not a folder; give a folder, or a pattern that ends in .tar")
+        raise InputError(f"{root} is a file, not a folder; pass a folder, or a pattern that ends in .tar")

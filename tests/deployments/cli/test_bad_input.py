@@ -45,7 +45,7 @@ def distil_with(expect_error: Expect, shared_source: Path, trained_weights: Path
 
 
 def test_missing_source(distil_with: Expect, tmp_path: Path) -> None:
-    distil_with("no such folder: .*give the path of a folder of class folders", source=tmp_path / "nowhere")
+    distil_with("no such folder: .*pass a folder of class folders", source=tmp_path / "nowhere")
 
 
 def test_source_that_is_a_file(distil_with: Expect, shared_source: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their digests."""
+"""Atomic writes, swapped folders, and digests."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ def tree(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
-def test_writing_makes_the_folder_and_leaves_one_file(tmp_path: Path) -> None:
+def test_writing_creates_the_folder_and_leaves_one_file(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "t.txt", "grün\n")
     assert (tmp_path / "a" / "b" / "t.txt").read_bytes() == "grün\n".encode()
     write_text(tmp_path / "a" / "b" / "t.txt", "new")
@@ -127,7 +127,7 @@ def test_linked_files_hold_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mo
     assert tree(tmp_path) == {"a": "x", "deeper/linked": "x", "copied": "x"}
 
 
-def test_a_cleared_folder_is_there_and_empty(tmp_path: Path) -> None:
+def test_a_cleared_folder_exists_and_is_empty(tmp_path: Path) -> None:
     write_text(tmp_path / "f" / "deep" / "x", "1")
     clear_folder(tmp_path / "f")
     clear_folder(tmp_path / "g" / "h")
@@ -135,7 +135,7 @@ def test_a_cleared_folder_is_there_and_empty(tmp_path: Path) -> None:
 
 
 def no_exchange(first: Path, second: Path) -> bool:
-    """Stands for a file system that cannot exchange folders."""
+    """Stands in for a file system that cannot exchange folders."""
     del first, second
     return False
 
@@ -163,7 +163,7 @@ def test_a_swap_whose_new_folder_is_missing_loses_nothing(tmp_path: Path) -> Non
     assert "old" in tree(tmp_path).values()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges folders at one stroke")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges folders atomically")
 def test_a_reader_always_finds_a_folder(tmp_path: Path) -> None:
     write_text(tmp_path / "place" / "x.txt", "0")
     misses: list[int] = []
@@ -204,7 +204,7 @@ def _write(path: Path, *, seconds_ago: float = 0.0) -> Path:
 
 
 @pytest.mark.parametrize("host", [f"{HOST}-", ""], ids=["named", "of an older version"])
-def test_what_a_killed_process_left_is_removed(tmp_path: Path, host: str) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path, host: str) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
         pass
     abandoned = _write(tmp_path / f".table.parquet.{host}{ended.pid}.tmp")
@@ -217,8 +217,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, host: str) -> Non
     assert running.exists(), "its process is still writing"
 
 
-def test_what_another_machine_writes_is_left_until_it_is_old(tmp_path: Path) -> None:
-    """Its process numbers say nothing here: neither that a process has ended, nor that one runs."""
+def test_another_machines_temporary_files_are_kept_until_they_are_old(tmp_path: Path) -> None:
+    """Its process IDs mean nothing here: neither that a process has ended, nor that one runs."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
         pass
     fresh = _write(tmp_path / f".table.parquet.elsewhere-{ended.pid}.tmp", seconds_ago=1800)
@@ -228,14 +228,14 @@ def test_what_another_machine_writes_is_left_until_it_is_old(tmp_path: Path) -> 
     assert (fresh.exists(), old.exists()) == (True, False)
 
 
-def test_a_temporary_name_says_machine_and_process(tmp_path: Path) -> None:
+def test_a_temporary_name_holds_machine_and_process(tmp_path: Path) -> None:
     seen: list[Path] = []
     write_atomically(tmp_path / "a.b", lambda temporary: (seen.append(temporary), temporary.touch()))
     assert seen[0].name == f".a.b.{HOST}-{os.getpid()}.tmp"
     assert is_temporary(seen[0])
 
 
-def test_machines_of_like_names_are_told_apart() -> None:
+def test_similar_machine_names_give_different_host_names() -> None:
     nodes = ["gpu-1.east", "gpu-1.west", "gpu1", "x" * 40, "x" * 41, "", "-"]
     names = [host_name(node) for node in nodes]
     assert len(set(names)) == len(nodes)
@@ -244,7 +244,7 @@ def test_machines_of_like_names_are_told_apart() -> None:
     assert host_name(platform.node()) == HOST
 
 
-def test_every_temporary_file_goes_where_nobody_may_be_writing(tmp_path: Path) -> None:
+def test_remove_temporaries_removes_files_of_any_machine_and_process(tmp_path: Path) -> None:
     for name in (f".a.tar.{os.getppid()}.tmp", ".a.tar.elsewhere-1.tmp", f".a.tar.{HOST}-{os.getppid()}.tmp"):
         _write(tmp_path / name)
     _write(tmp_path / "a.tar")

@@ -1,4 +1,4 @@
-"""Sources on a storage that fails: what passes costs waits alone, what stays is an error, nothing is lost."""
+"""Sources on a failing storage: transient faults only cost waits, lasting ones are errors, no file is lost."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ SHORT = EOFError("the script cuts this read short")
 
 
 class Answered(Exception):
-    """An HTTP status in a client's own class, as aiohttp has it."""
+    """An HTTP status in a client's own error class, as in aiohttp."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"made up by a test\nas status {status}")
@@ -40,21 +40,21 @@ class Answered(Exception):
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits that there would have been, in seconds."""
+    """Waits of the retries in seconds, recorded instead of slept."""
     waited: list[float] = []
     monkeypatch.setattr(retries, "sleep", waited.append)
     return waited
 
 
 class FlakyFileSystem(MemoryFileSystem):
-    """fsspec's memory, where each call of an operation first takes the next error that the script has for it."""
+    """fsspec's memory storage; each call of an operation first raises the next error that the script holds for it."""
 
     protocol = "flaky"
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     script: ClassVar[dict[str, list[Exception | None]]] = {}
     calls: ClassVar[list[tuple[str, str]]] = []
-    find = AbstractFileSystem.find  # by its walk, as HTTP, SFTP and others do
+    find = AbstractFileSystem.find  # by walking, as HTTP, SFTP and others do
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -101,8 +101,8 @@ class FlakyFile(io.BytesIO):
 def flaky() -> FlakyFileSystem:
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
     filesystem = fsspec.filesystem("flaky", skip_instance_cache=True)
-    for held in (filesystem.store, filesystem.script, filesystem.calls):
-        held.clear()
+    for container in (filesystem.store, filesystem.script, filesystem.calls):
+        container.clear()
     FlakyFileSystem.pseudo_dirs[:] = [""]
     filesystem.pipe("flaky://bucket/f.bin", bytes(range(100)))
     filesystem.calls.clear()
@@ -115,7 +115,7 @@ def calls_of(flaky: FlakyFileSystem, operation: str) -> int:
 
 @pytest.mark.parametrize("operation", ["open", "read"])
 @pytest.mark.parametrize("failures", range(ATTEMPTS))
-def test_a_fault_that_passes_costs_waits_alone(
+def test_a_transient_fault_only_costs_waits(
     flaky: FlakyFileSystem, waits: list[float], operation: str, failures: int
 ) -> None:
     flaky.script[operation] = [TimeoutError()] * failures
@@ -126,7 +126,7 @@ def test_a_fault_that_passes_costs_waits_alone(
 
 @pytest.mark.parametrize("operation", ["open", "read"])
 @pytest.mark.parametrize("error", [TimeoutError("slow"), Answered(503)], ids=repr)
-def test_a_fault_that_stays_is_an_input_error_and_no_missing_image(
+def test_a_lasting_fault_is_an_input_error_not_a_missing_image(
     flaky: FlakyFileSystem, waits: list[float], operation: str, error: Exception
 ) -> None:
     flaky.script[operation] = [error] * 99
@@ -138,7 +138,7 @@ def test_a_fault_that_stays_is_an_input_error_and_no_missing_image(
 
 @pytest.mark.parametrize("error", [FileNotFoundError("a"), PermissionError("b"), ValueError("c")], ids=repr)
 @pytest.mark.parametrize("operation", ["open", "read"])
-def test_a_permanent_fault_is_met_once(flaky: FlakyFileSystem, operation: str, error: Exception) -> None:
+def test_a_permanent_fault_is_not_retried(flaky: FlakyFileSystem, operation: str, error: Exception) -> None:
     flaky.script[operation] = [error] * 99
     with pytest.raises(type(error), match=str(error)):
         read_bytes(URL)
@@ -154,16 +154,16 @@ def test_a_refusal_in_a_clients_own_class_is_an_input_error_at_once(flaky: Flaky
 
 
 @pytest.mark.parametrize("num_bytes", [-1, 40])
-def test_a_short_read_is_a_fault(flaky: FlakyFileSystem, waits: list[float], num_bytes: int) -> None:
+def test_a_short_read_is_retried(flaky: FlakyFileSystem, waits: list[float], num_bytes: int) -> None:
     flaky.script["read"] = [SHORT] * 2
     assert read_bytes(URL, num_bytes=num_bytes) == bytes(range(100))[: num_bytes if num_bytes > 0 else 100]
     assert len(waits) == 2
     flaky.script["read"] = [SHORT] * 99
-    with pytest.raises(InputError, match=r"bytes came of .*5 times in a row"):
+    with pytest.raises(InputError, match=r"EOFError got \d+ of \d+ bytes, 5 times in a row"):
         read_bytes(URL, num_bytes=num_bytes)
 
 
-def test_local_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
+def test_local_reads_are_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
     tried: list[Path] = []
 
     def broken(path: Path, *_: object) -> None:
@@ -222,7 +222,7 @@ def read_all(source: Source) -> dict[str, list[bytes]]:
 
 @pytest.mark.parametrize("put", [put_class_folders, put_tars, put_tables])
 @pytest.mark.parametrize("operation", ["info", "ls", "open", "read"])
-def test_sources_survive_faults_that_pass(
+def test_sources_survive_transient_faults(
     flaky: FlakyFileSystem, waits: list[float], put: PutSource, operation: str
 ) -> None:
     spec = put(flaky)
@@ -233,8 +233,8 @@ def test_sources_survive_faults_that_pass(
 
 @pytest.mark.parametrize("put", [put_class_folders, put_tars, put_tables])
 @pytest.mark.parametrize("operation", ["info", "ls", "open", "read"])
-def test_no_fault_that_stays_loses_a_file(flaky: FlakyFileSystem, put: PutSource, operation: str) -> None:
-    """The trap is fsspec itself, whose ``find``, ``glob`` and ``exists`` pass over folders that fail."""
+def test_no_lasting_fault_loses_a_file(flaky: FlakyFileSystem, put: PutSource, operation: str) -> None:
+    """fsspec's own ``find``, ``glob`` and ``exists`` skip folders that fail."""
     spec = put(flaky)
     flaky.calls.clear()
     read_all(open_source(spec))
@@ -248,7 +248,7 @@ def test_no_fault_that_stays_loses_a_file(flaky: FlakyFileSystem, put: PutSource
             read_all(open_source(spec))
 
 
-def test_a_listing_that_fails_twice_is_whole(flaky: FlakyFileSystem, waits: list[float]) -> None:
+def test_a_listing_that_fails_twice_is_complete(flaky: FlakyFileSystem, waits: list[float]) -> None:
     root = put_class_folders(flaky)
     whole = list_tree(root)
     flaky.script["ls"] = [None, TimeoutError(), TimeoutError()]
@@ -256,7 +256,7 @@ def test_a_listing_that_fails_twice_is_whole(flaky: FlakyFileSystem, waits: list
     assert len(waits) == 2
 
 
-def test_a_storage_with_a_listing_of_its_own_is_asked_for_that(
+def test_a_storages_own_flat_listing_is_used(
     flaky: FlakyFileSystem, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find(filesystem: FlakyFileSystem, path: str, **options: Any) -> Any:
@@ -272,7 +272,7 @@ def test_a_storage_with_a_listing_of_its_own_is_asked_for_that(
     assert len(waits) == 2
 
 
-def test_a_folder_that_is_forbidden_is_an_error(flaky: FlakyFileSystem, waits: list[float]) -> None:
+def test_a_forbidden_folder_is_an_error(flaky: FlakyFileSystem, waits: list[float]) -> None:
     root = put_class_folders(flaky)
     flaky.script["ls"] = [None, PermissionError("not yours")]
     with pytest.raises(InputError, match=f"cannot list {root}: not yours"):
@@ -281,15 +281,15 @@ def test_a_folder_that_is_forbidden_is_an_error(flaky: FlakyFileSystem, waits: l
 
 
 @pytest.mark.parametrize("put", [put_class_folders, put_tars])
-def test_a_place_that_one_may_not_look_at_is_an_error(flaky: FlakyFileSystem, put: PutSource) -> None:
+def test_a_forbidden_path_is_an_error(flaky: FlakyFileSystem, put: PutSource) -> None:
     spec = put(flaky)
     flaky.script["info"] = [PermissionError("not yours")] * 99
-    with pytest.raises(InputError, match=r"cannot look at flaky://src.*: not yours"):
+    with pytest.raises(InputError, match=r"cannot access flaky://src.*: not yours"):
         open_source(spec)
 
 
 @pytest.mark.parametrize("put", [put_class_folders, put_tars])
-def test_an_image_that_is_gone_is_still_a_missing_one(
+def test_a_deleted_image_is_still_reported_as_missing(
     flaky: FlakyFileSystem, waits: list[float], put: PutSource
 ) -> None:
     item = open_source(put(flaky)).items[0][0]

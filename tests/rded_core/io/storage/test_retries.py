@@ -1,4 +1,4 @@
-"""Which faults of remote storage are tried again, how long after, and what is said of it."""
+"""Which faults of remote storage are retried, after how long, and how retries are logged."""
 
 import errno
 import logging
@@ -15,7 +15,7 @@ URL = "s3://bucket/f.bin"
 
 
 def client_error(name: str, base: type[Exception] = Exception, **attributes: Any) -> Exception:
-    """Makes an error of a client that is not installed, with the attributes it would have."""
+    """Returns an error of a client that is not installed, with the attributes it would have."""
     error = type(name, (base,), {})(f"made up by a test\nof {name}")
     for attribute, value in attributes.items():
         setattr(error, attribute, value)
@@ -45,7 +45,7 @@ TRANSIENT = [
     EOFError("fewer bytes than asked for"),
     OSError(errno.ETIMEDOUT, "timed out"),
     OSError(errno.EBUSY, "SlowDown"),
-    OSError(errno.EIO, "what s3fs says of a code it does not know"),
+    OSError(errno.EIO, "s3fs, for an unknown code"),
     fsspec.exceptions.FSTimeoutError(),
     *(client_error("ClientResponseError", status=status) for status in (408, 429, 500, 502, 503, 504)),
     *(client_error("HttpError", code=code) for code in (503, "503")),
@@ -54,8 +54,8 @@ TRANSIENT = [
     *map(client_error, ("ClientPayloadError", "IncompleteReadError", "ChunkedEncodingError", "Timeout")),
     boto_error("SlowDown", 503),
     boto_error("RequestTimeout", 400),
-    caused(FileNotFoundError("what HTTP says of any failure"), client_error("ClientResponseError", status=503)),
-    caused(FileNotFoundError("what HTTP says of any failure"), ConnectionResetError()),
+    caused(FileNotFoundError("fsspec's HTTP, for any failure"), client_error("ClientResponseError", status=503)),
+    caused(FileNotFoundError("fsspec's HTTP, for any failure"), ConnectionResetError()),
 ]
 PERMANENT = [
     FileNotFoundError("gone"),
@@ -63,7 +63,7 @@ PERMANENT = [
     IsADirectoryError("a folder"),
     ValueError("wrong"),
     KeyError("a defect"),
-    InputError("told already"),
+    InputError("reported already"),
     OSError(errno.EINVAL, "InvalidRange"),
     OSError(errno.ENOSPC, "full"),
     *(client_error("ClientResponseError", status=status) for status in (400, 401, 403, 404, 416, 501)),
@@ -76,18 +76,18 @@ PERMANENT = [
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=repr)
-def test_faults_that_pass(error: Exception) -> None:
+def test_transient_faults(error: Exception) -> None:
     assert is_transient(error)
 
 
 @pytest.mark.parametrize("error", PERMANENT, ids=repr)
-def test_faults_that_stay(error: Exception) -> None:
+def test_permanent_faults(error: Exception) -> None:
     assert not is_transient(error)
 
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits that there would have been, in seconds."""
+    """Waits of the retries in seconds, recorded instead of slept."""
     waited: list[float] = []
     monkeypatch.setattr(retries, "sleep", waited.append)
     return waited

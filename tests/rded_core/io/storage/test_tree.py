@@ -35,7 +35,7 @@ def test_hidden_names_are_left_out(put: Put) -> None:
     assert list(tree.paths(lambda _: True)) == ["a/x.y"]
 
 
-def test_a_root_that_is_gone_is_an_error(put: Put) -> None:
+def test_a_missing_root_is_an_error(put: Put) -> None:
     root = put("f.bin", b"x")
     with pytest.raises(InputError, match=r"no such folder|nothing found below"):
         list_tree(join_path(root, "nowhere"))
@@ -62,7 +62,7 @@ def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
         list_tree(str(tmp_path))
 
 
-def test_slow_folders_are_listed_by_threads_to_the_same_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_folders_listed_by_threads_give_the_same_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(40):
         (tmp_path / f"c{number % 20:02d}" / "deep").mkdir(parents=True, exist_ok=True)
         (tmp_path / f"c{number % 20:02d}" / "deep" / f"{number}.jpg").write_bytes(b"x" * number)
@@ -73,14 +73,14 @@ def test_slow_folders_are_listed_by_threads_to_the_same_tree(tmp_path: Path, mon
     assert sum(map(len, plain.folders.values())) == 40
 
 
-def test_a_link_in_a_circle_and_a_dangling_one_are_files_without_bytes(tmp_path: Path) -> None:
+def test_circular_and_dangling_links_are_files_of_zero_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "self.jpg").symlink_to(tmp_path / "a" / "self.jpg")
     (tmp_path / "a" / "gone.jpg").symlink_to(tmp_path / "nowhere")
     assert list_tree(str(tmp_path)).folders["a"] == [("gone.jpg", 0, 0), ("self.jpg", 0, 0)]
 
 
-def test_folders_without_a_file_anywhere_in_them_are_empty(tmp_path: Path) -> None:
+def test_folders_without_a_file_at_any_depth_are_empty(tmp_path: Path) -> None:
     for folder in (
         "train/full",
         "train/nested/deep",
@@ -98,7 +98,7 @@ def test_folders_without_a_file_anywhere_in_them_are_empty(tmp_path: Path) -> No
     assert list_tree(str(tmp_path)).empty_folders("") == ()
 
 
-def test_a_file_written_again_has_another_stamp(put: Put) -> None:
+def test_a_rewritten_file_has_a_different_stamp(put: Put) -> None:
     root = put("a/x.jpg", b"one")
     before = list_tree(root).folders["a"]
     time.sleep(0.02)
@@ -106,4 +106,4 @@ def test_a_file_written_again_has_another_stamp(put: Put) -> None:
     after = list_tree(root).folders["a"]
     assert before[0][:2] == after[0][:2] == ("x.jpg", 3)
     assert before[0][2] != after[0][2]
-    assert list_tree(root).folders["a"] == after, "looking changes nothing"
+    assert list_tree(root).folders["a"] == after, "listing changes nothing"

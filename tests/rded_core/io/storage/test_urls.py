@@ -1,4 +1,4 @@
-"""Paths and fsspec URLs alike: opening and reading."""
+"""Local paths and fsspec URLs: reading, joining, and checks before a run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_range_past_the_end_is_an_error_before_memory_is_taken(put: Put, offse
         read_bytes(path, offset=offset, num_bytes=num_bytes)
 
 
-def test_a_file_that_is_gone_raises_file_not_found(put: Put) -> None:
+def test_a_missing_file_raises_file_not_found(put: Put) -> None:
     root = put("f.bin", b"x")
     with pytest.raises(FileNotFoundError):
         read_bytes(join_path(root, "g.bin"))
@@ -43,7 +43,7 @@ def test_storage_that_is_not_installed_is_an_error(url: str) -> None:
         open_filesystem(url)
 
 
-def test_urls_are_told_from_paths() -> None:
+def test_urls_and_paths_are_distinguished() -> None:
     assert is_url("s3://bucket/key")
     assert is_url("memory://x")
     assert not is_url("/data/images")
@@ -58,24 +58,24 @@ def test_joining_puts_one_slash_between(root: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("https://example.com/run", r"runs are written to a folder, or to s3, gs"),
-        ("memory://run", r"runs are written to a folder"),
-        ("file:///tmp/run", r"runs are written to a folder"),
-        ("s3://", r"no such bucket \(none is named\)"),
-        ("s3://rded-no-such-bucket/run", r"no such bucket \(rded-no-such-bucket\); make it first"),
+        ("https://example.com/run", r"cannot hold a run; pass a local folder, or a URL of s3, gs"),
+        ("memory://run", r"cannot hold a run; pass a local folder"),
+        ("file:///tmp/run", r"cannot hold a run; pass a local folder"),
+        ("s3://", r"no such bucket \(none given\)"),
+        ("s3://rded-no-such-bucket/run", r"no such bucket \(rded-no-such-bucket\); create it first"),
     ],
 )
 @pytest.mark.usefixtures("s3_bucket")
-def test_places_that_hold_no_run_are_told_at_once(url: str, message: str) -> None:
+def test_urls_that_cannot_hold_a_run_are_rejected(url: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         require_folder_at(url)
 
 
-def test_a_place_in_a_bucket_is_one(s3_bucket: str) -> None:
+def test_a_prefix_in_a_bucket_can_hold_a_run(s3_bucket: str) -> None:
     require_folder_at(f"{s3_bucket}/runs/new")
 
 
-def test_who_may_write_below_a_prefix_alone_is_let_through(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permission_below_a_prefix_only_is_enough(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, asked = S3FileSystem._info, []
 
     async def refuse(self: S3FileSystem, path: str, *args: object, **how: object) -> object:
@@ -90,9 +90,7 @@ def test_who_may_write_below_a_prefix_alone_is_let_through(s3_bucket: str, monke
     assert s3_bucket.removeprefix("s3://") in asked
 
 
-def test_a_file_that_may_not_be_fetched_is_told_as_such(
-    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forbidden_file_is_an_input_error(s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RDED_CACHE", str(tmp_path))
 
     async def refuse(*_: object, **__: object) -> None:
@@ -107,14 +105,14 @@ def test_a_file_that_may_not_be_fetched_is_told_as_such(
         local_copy(f"{s3_bucket}/weights.safetensors")
 
 
-def test_a_slash_too_few_is_told() -> None:
+def test_a_url_with_one_slash_too_few_is_rejected() -> None:
     with pytest.raises(InputError, match=r"did you mean s3://bucket/run\?"):
         require_url_form("s3:/bucket/run")
     for path in ("s3://bucket/run", "s3", "C:/run", "out:1"):
         require_url_form(path)
 
 
-def test_missing_credentials_are_told_in_a_line(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error_of_one_line(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     s3fs = pytest.importorskip("s3fs")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
