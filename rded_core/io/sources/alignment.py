@@ -1,31 +1,32 @@
-"""Bring a second source (validation) into the class order of the first."""
+"""Aligns a second source (validation) with the class order of the first."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceClass
+from rded_core.text.wording import counted
 
 
 def align_classes(source: Source, wanted: Sequence[SourceClass]) -> Source:
-    """Returns `source` with exactly the classes `wanted`, in that order, matched by WordNet id, folder or name.
+    """Returns `source` with exactly the `wanted` classes, in that order, matched by WordNet id, folder or name.
 
     Raises:
-        InputError: a class is missing; classes that nobody asked for are left out.
+        InputError: a class has no match or several; classes that are not wanted are left out.
     """
     chosen: list[int] = []
     for label in wanted:
-        found = [
+        matches = [
             other.index
             for other in source.classes
             if (label.wnid and label.wnid == other.wnid) or label.folder == other.folder or label.name == other.name
         ]
-        if len(found) != 1:
+        if len(matches) != 1:
             names = ", ".join(other.folder for other in source.classes[:10])
             raise InputError(
-                f"{source.spec} has {len(found) or 'no'} class for {label.folder!r}; its classes are {names}; "
-                "both sources must name their classes alike"
+                f"{source.spec} has {counted(len(matches), 'class') if matches else 'no class'} for {label.folder!r}; "
+                f"its classes are {names}; name the classes alike in both sources"
             )
-        chosen.append(found[0])
+        chosen.append(matches[0])
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(chosen))
     return replace(source, classes=classes, items=tuple(source.items[old] for old in chosen))

@@ -1,4 +1,4 @@
-"""What every source is once opened: classes in a stated order, items by class, and a way to read an item."""
+"""An opened source: its classes in order, and the items of each class."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 
 
 class SourceItem(NamedTuple):
-    """One image of a source; a tuple, since ImageNet has 1.28 million. Items sort by key.
+    """One image of a source. A tuple because ImageNet has 1.28 million of them; items sort by key.
 
     Attributes:
-        key: identity inside the source: relative path, tar member name, or ``file#row``. Seeds depend on it.
+        key: identity within the source: relative path, tar member name, or ``file#row``. Seeds depend on it.
         path: local path or URL of the file that holds the bytes.
-        offset: where they begin in that file; the row for tables.
-        num_bytes: how many there are (for tables those of the whole table, for downloaded sets -1).
-        in_tar: `path` is a tar, and `offset` counts in it.
-        stamp: another number when the file has been written since; no part of what the image is.
+        offset: byte position of the image in that file; for tables its row.
+        num_bytes: length in bytes (for tables that of the whole table, for downloaded sets -1).
+        in_tar: whether `path` is a tar that holds the image at `offset`.
+        stamp: change stamp of the file: different after every write; not part of the image's identity.
     """
 
     key: str
@@ -30,13 +30,13 @@ class SourceItem(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Names the image inside its source, without the place of the source itself."""
+        """Name of the image within its source, independent of where the source lies."""
         return f"{self.path.rsplit('/', 1)[-1]}/{self.key}" if self.in_tar else self.key
 
 
 @dataclass(frozen=True, slots=True)
 class SourceClass:
-    """One class: its place in the head, its name for people, WordNet id where known, and folder or label."""
+    """One class: its index in the head, readable name, WordNet id if known, and folder or label."""
 
     index: int
     name: str
@@ -51,10 +51,11 @@ class Source:
     Attributes:
         spec: as the user wrote it.
         classes: in index order.
-        items: for each class its items, sorted by key.
-        is_webdataset: the items lie in tars already, so that no candidate shards need to be written.
-        num_ignored_files: files passed over because they are no images by name.
-        empty_folders: folders where a class would be, without a file in them.
+        items: the items of each class, sorted by key.
+        is_webdataset: whether the items already lie in tars, so that no candidate shards need to be written.
+        num_ignored_files: files skipped because their names are not image names; in tars and tables, samples without
+            a label.
+        empty_folders: class folders without a file in them.
     """
 
     spec: str
@@ -66,18 +67,18 @@ class Source:
 
     @property
     def num_items(self) -> int:
-        """Counts the images of all classes."""
+        """Number of images in all classes."""
         return sum(len(items) for items in self.items)
 
     def class_digest(self, index: int) -> str:
-        """Returns the SHA-256 of where the images of one class lie and when they were written."""
+        """Returns the SHA-256 of where the images of one class lie, with their change stamps."""
         lines = "".join("\t".join(map(str, item)) + "\n" for item in self.items[index])
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def digest(self, *, with_stamps: bool = False) -> str:
-        """Returns the SHA-256 of the class order and every item's name, place and length: what was there.
+        """Returns the SHA-256 of the class order and of every item's name, offset and length.
 
-        With stamps it is another digest too where a file was written anew under its name, whatever its length.
+        With stamps, the digest also changes if a file is rewritten under the same name with the same length.
         """
         state = hashlib.sha256()
         for label, items in zip(self.classes, self.items, strict=True):
@@ -89,7 +90,7 @@ class Source:
 
 
 def name_classes(folders: Sequence[str]) -> tuple[SourceClass, ...]:
-    """Numbers classes in the order given; WordNet ids of ImageNet-1K get their readable name."""
+    """Returns classes numbered in the given order; WordNet ids of ImageNet-1K get their readable name."""
     names = imagenet_names() if any(wnid_of(folder) for folder in folders) else {}
     return tuple(
         SourceClass(index=index, name=names.get(folder, folder), wnid=wnid_of(folder), folder=folder)
@@ -98,10 +99,10 @@ def name_classes(folders: Sequence[str]) -> tuple[SourceClass, ...]:
 
 
 def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
-    """Returns the source with only the classes named (by name, WordNet id or folder), in source order, renumbered.
+    """Returns the source with only the `wanted` classes (by name, WordNet id or folder), renumbered in source order.
 
     Raises:
-        InputError: a name is unknown or fits several classes.
+        InputError: a name is unknown or matches several classes.
     """
     kept = {find_class(source, name, flag="--classes") for name in wanted}
     order = sorted(kept)
@@ -110,15 +111,15 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
 
 
 def find_class(source: Source, name: str, *, flag: str = "--only-classes") -> int:
-    """Returns the index of the class that a user means by its name, WordNet id or folder.
+    """Returns the index of the class with this name, WordNet id or folder.
 
     Raises:
-        InputError: none fits, or several do.
+        InputError: no class matches, or several do.
     """
-    found = [label.index for label in source.classes if name in (label.folder, label.name, label.wnid)]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(label.folder for label in source.classes[:20])
+    matches = [label.index for label in source.classes if name in (label.folder, label.name, label.wnid)]
+    if len(matches) == 1:
+        return matches[0]
+    listing = ", ".join(label.folder for label in source.classes[:20])
     more = " ..." if len(source.classes) > 20 else ""
-    problem = "fits several classes" if found else "is no class"
-    raise InputError(f"{flag}: {name!r} {problem} of {source.spec}; classes are: {known}{more}")
+    problem = "matches several classes" if matches else "is not a class"
+    raise InputError(f"{flag}: {name!r} {problem} of {source.spec}; classes are: {listing}{more}")

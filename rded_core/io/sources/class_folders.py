@@ -1,4 +1,4 @@
-"""The classes of a local ImageFolder by a look at its folders, without torch; in doubt, none are told."""
+"""Checks class names against the folders of a local ImageFolder, without torch; unclear layouts are not checked."""
 
 import os
 from collections.abc import Collection
@@ -11,27 +11,27 @@ from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 
 SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 MAX_SHOWN = 20
-LOOKED_AT = 10
-"""Entries of a folder of which one is to be an image."""
+MAX_CHECKED = 10
+"""Entries of a folder, at least one of which must be an image."""
 
 
 def require_classes(spec: str, names: Collection[str], flag: str) -> None:
-    """Raises InputError where a name is no class of the ImageFolder at `spec`.
+    """Raises InputError if a name is not a class of the ImageFolder at `spec`.
 
-    The source's own reader decides in every case that is not plain: tars, tables, images in deeper folders.
+    All other cases are left to the source's own reader: tars, tables, images in deeper folders.
     """
-    known = _class_folders(Path(spec)) if names else []
-    unknown = [name for name in names if name not in known]
-    if unknown and any(map(wnid_of, known)):
+    folders = _class_folders(Path(spec)) if names else []
+    unknown = [name for name in names if name not in folders]
+    if unknown and any(map(wnid_of, folders)):
         readable = set(imagenet_names().values())
         unknown = [name for name in unknown if name not in readable]
-    if known and unknown:
-        shown = ", ".join(known[:MAX_SHOWN]) + (" ..." if len(known) > MAX_SHOWN else "")
-        raise InputError(f"{flag}: {unknown[0]!r} is no class of {spec}; classes are: {shown}")
+    if folders and unknown:
+        listing = ", ".join(folders[:MAX_SHOWN]) + (" ..." if len(folders) > MAX_SHOWN else "")
+        raise InputError(f"{flag}: {unknown[0]!r} is not a class of {spec}; classes are: {listing}")
 
 
 def _class_folders(root: Path) -> list[str]:
-    """Lists the folders of a source (of its split for training) that all hold images; nothing for any other source."""
+    """Returns the class folders of a source (or of its training split), or nothing unless all of them hold images."""
     try:
         names = _names_in(root)
         if names and SPLITS.issuperset(names):
@@ -48,4 +48,4 @@ def _names_in(folder: Path) -> list[str]:
 
 def _begins_with_images(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in islice(entries, LOOKED_AT))
+        return any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in islice(entries, MAX_CHECKED))

@@ -15,7 +15,7 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
     Classes are ordered as Python sorts their names (``1, 10, 2``), which is torchvision's order.
 
     Raises:
-        InputError: no class folders, or the split that is wanted is not there.
+        InputError: there are no class folders, or the requested split is missing.
     """
     prefix = _split_prefix(tree, spec=spec, split=split)
     by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
@@ -25,12 +25,12 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
         if not place.startswith(prefix):
             continue
         inner = place.removeprefix(prefix)
-        pictures = [file for file in files if inner and is_image_name(file[0])]
-        ignored += len(files) - len(pictures)
-        if pictures:
-            above = join_path(root, place)
+        images = [file for file in files if inner and is_image_name(file[0])]
+        ignored += len(files) - len(images)
+        if images:
+            parent = join_path(root, place)
             by_class[inner.split("/", 1)[0]] += (
-                SourceItem(inner + name, above + name, 0, size, stamp=stamp) for name, size, stamp in pictures
+                SourceItem(inner + name, parent + name, 0, size, stamp=stamp) for name, size, stamp in images
             )
     if not by_class:
         raise InputError(
@@ -48,7 +48,7 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
 
 
 def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:
-    """Returns the folder of the wanted split with a slash, or "" where the classes lie at the top."""
+    """Returns the folder of the requested split with a slash, or "" if the classes lie at the top."""
     tops = {
         folder.split("/", 1)[0]
         for folder, files in tree.folders.items()
@@ -59,20 +59,20 @@ def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:
         return ""
     if others := sorted(top for top in tops if top.lower() not in all_splits):
         raise InputError(
-            f"{spec} holds splits beside {', '.join(others[:5])}, so its classes are unclear; name the folder whose "
-            f"subfolders are the classes, e.g. {spec}/{min(tops - set(others))}"
+            f"{spec} holds splits and other folders ({', '.join(others[:5])}), so its classes are unclear; "
+            f"give the folder whose subfolders are the classes, e.g. {spec}/{min(tops - set(others))}"
         )
     for name in SPLIT_NAMES[split]:
         for top in sorted(tops):
             if top.lower() == name:
                 return f"{top}/"
     raise InputError(
-        f"{spec} holds the splits {', '.join(sorted(tops))} but no {SPLIT_NAMES[split][0]!r}; name the folder itself, "
+        f"{spec} holds the splits {', '.join(sorted(tops))} but no {SPLIT_NAMES[split][0]!r}; give the folder itself, "
         f"e.g. {spec}/{min(tops)}"
     )
 
 
 def is_image_name(name: str) -> bool:
-    """Tells by its ending whether a file is an image."""
+    """Whether a file name ends like that of an image."""
     _, dot, ending = name.rpartition(".")
     return bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES

@@ -1,4 +1,4 @@
-"""A folder of Hugging Face style Parquet files: image bytes and a label a row."""
+"""A folder of Hugging Face style Parquet files: one image and one label per row."""
 
 import io
 import json
@@ -27,21 +27,25 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cl
 def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     """Opens Parquet files with an image column (bytes, or a struct with ``bytes``) and a label column.
 
-    Class names come from the Hugging Face metadata where it is there; else integer labels stand for themselves and
+    Class names come from the Hugging Face metadata if present; otherwise integer labels stand for themselves and
     text labels are sorted. Files whose names begin with another split's (``test-00000-of-00001.parquet``) are left out.
 
     Raises:
-        InputError: a column is missing or of no use, no row has a label, or a file is damaged.
+        InputError: a column is missing or unusable, no row has a label, or a file is damaged.
     """
     chosen = files_of_split(tables, split)
     first = join_path(root, chosen[0])
     schema = _open_table(first).schema_arrow
     image = schema.field(_find_column(schema, IMAGE_COLUMNS, what="an image", path=first))
     if not (pa.types.is_binary(image.type) or pa.types.is_large_binary(image.type) or pa.types.is_struct(image.type)):
-        raise InputError(f"{first}: its image column {image.name!r} holds {image.type}, not bytes")
+        raise InputError(
+            f"{first}: image column {image.name!r} holds {image.type}; it must hold image bytes"
+        )
     label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
     if pa.types.is_nested(schema.field(label).type):
-        raise InputError(f"{first}: its label column {label!r} holds {schema.field(label).type}, not numbers or text")
+        raise InputError(
+            f"{first}: label column {label!r} holds {schema.field(label).type}; it must hold numbers or text"
+        )
     names = _label_names(schema, label)
     by_label: defaultdict[Any, list[SourceItem]] = defaultdict(list)
     unlabelled = 0
@@ -53,14 +57,14 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         with _errors_of(path):
             values = table.read(columns=[label])[label].to_pylist()
         for row, value in enumerate(values):
-            if value is None or value == -1:  # the Hub's sign for "no label"
+            if value is None or value == -1:  # "no label" on the Hub
                 unlabelled += 1
             else:
                 by_label[value].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
     if not by_label:
         raise InputError(f"{root}: no row has a label in column {label!r}")
     if len(kinds := {type(value).__name__ for value in by_label}) > 1:
-        raise InputError(f"{root}: labels are of several types ({', '.join(sorted(kinds))}); write them alike")
+        raise InputError(f"{root}: labels have several types ({', '.join(sorted(kinds))}); use one type")
     labels = sorted(by_label)
     return Source(
         spec=root,
@@ -75,14 +79,14 @@ def _open_table(path: str) -> pq.ParquetFile:
         stream = open_stream(path)
         table = pq.ParquetFile(stream)
         num_rows, num_bytes = claimed_rows(table.metadata), stream.seek(0, io.SEEK_END)
-    if num_rows > num_bytes:  # images take a byte at least; what is not there would be made up in memory
-        raise InputError(f"{path} is damaged: it names {num_rows} rows and has {num_bytes} bytes; fetch it again")
+    if num_rows > num_bytes:  # an image takes at least a byte; missing rows would be allocated in memory
+        raise InputError(f"{path} is damaged: it claims {num_rows} rows in {num_bytes} bytes; fetch it again")
     return table
 
 
 @contextmanager
 def _errors_of(path: str) -> Generator[None]:
-    """Names the file in whatever pyarrow raises of a damaged one; a file that is gone stays FileNotFoundError."""
+    """Raises InputError with the path for pyarrow's errors on a damaged file; a missing file stays FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, InputError):
@@ -99,7 +103,7 @@ def _find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: 
 
 
 def _label_names(schema: pa.Schema, label: str) -> list[str] | None:
-    """Returns the class names in the Hugging Face metadata, None where it is not there or of another form."""
+    """Returns the class names in the Hugging Face metadata, or None if it is missing or has a different form."""
     try:
         names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -111,12 +115,12 @@ def _folder_of(label: Any, names: list[str] | None, *, path: str) -> str:
     if not names or not isinstance(label, int):
         return str(label)
     if not 0 <= label < len(names):
-        raise InputError(f"{path}: label {label} is none of the {len(names)} classes that its metadata names")
+        raise InputError(f"{path}: label {label} is not one of the {len(names)} classes in its metadata")
     return names[label]
 
 
 def read_parquet_row(item: SourceItem) -> bytes:
-    """Returns the image bytes of one row, none where it holds none."""
+    """Returns the image bytes of one row; empty if it holds none."""
     column, starts = _layout(item.path)
     group = bisect_right(starts, item.offset) - 1
     rows = _read_group(item.path, group, column)

@@ -1,4 +1,4 @@
-"""Read one item of any source: what it needs to know is in the item."""
+"""Reads an item of any source, given the item alone."""
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
@@ -12,9 +12,9 @@ def read_item(item: SourceItem) -> bytes:
     """Returns the stored bytes of an item.
 
     Raises:
-        RejectedImage: ``missing`` where it is gone since the source was listed, ``truncated`` where its tar has become
-            shorter.
-        InputError: the storage failed, and more than for a moment.
+        RejectedImage: ``missing`` if it has vanished since the source was listed, ``truncated`` if its tar has
+            become shorter.
+        InputError: the storage failed, and not only briefly.
     """
     try:
         if item.path.startswith("torchvision:"):

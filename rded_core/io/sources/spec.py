@@ -14,33 +14,33 @@ from rded_core.io.storage.urls import is_url, join_path
 
 
 def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:
-    """Opens a source and lists what is in it, without reading an image.
+    """Opens a source and lists its classes and items, without reading an image.
 
     Args:
         spec: a folder of class folders; a folder of Parquet files with an image and a label column; WebDataset tars
             (a folder of them, a glob, or ``shard-{000000..000099}.tar``); any of these as an fsspec URL; or
-            ``torchvision:CIFAR10`` (``torchvision:CIFAR10@/where/it/lies``).
-        split: ``train`` or ``val``: which one to take where the source holds several.
+            ``torchvision:CIFAR10`` (``torchvision:CIFAR10@/path/to/it``).
+        split: ``train`` or ``val``: which one to open if the source has several.
         classes: keep only these (names, WordNet ids or folders).
 
     Raises:
-        InputError: nothing usable there, with what was expected.
+        InputError: the source is not usable; the message says what was expected.
     """
     source = _open_any(spec, split=split)
     if empty := [folder for folder in source.empty_folders if not classes or folder in classes]:
-        raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill them, or remove them")
+        raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill or remove them")
     if classes:
         source = keep_classes(source, classes)
     if len(source.classes) < 2:
-        found = ", ".join(label.folder for label in source.classes)
+        names = ", ".join(label.folder for label in source.classes)
         raise InputError(
-            f"{spec} holds one class ({found}); classification needs at least two: give the folder above it"
+            f"{spec} holds one class ({names}), but classification needs at least two; give the folder above it"
         )
     return source
 
 
 def absolute_spec(spec: str) -> str:
-    """Returns a spec that means the same from any working folder; URLs are left as they are."""
+    """Returns a spec that means the same from any working directory; URLs stay unchanged."""
     if is_url(spec):
         return spec
     if spec.startswith("torchvision:"):
@@ -59,10 +59,10 @@ def _open_any(spec: str, *, split: str) -> Source:
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
     tars = [name for name, _, _ in tree.folders.get("", []) if name.endswith(".tar")]
     tables = sorted(tree.paths(lambda name: name.endswith(".parquet")))
-    if (tars or tables) and (picture := next((path for path in tree.paths(is_image_name) if "/" in path), None)):
+    if (tars or tables) and (image := next((path for path in tree.paths(is_image_name) if "/" in path), None)):
         raise InputError(
-            f"{spec} holds images in folders ({picture}) beside {(tars or tables)[0]}, so it is unclear which are "
-            "the source; name the folder that holds only the ones or the others"
+            f"{spec} holds both images in folders ({image}) and {(tars or tables)[0]}, so it is unclear which are "
+            "the source; give a folder that holds only one kind"
         )
     if tars:
         return open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)

@@ -11,16 +11,16 @@ from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 
 DEFAULT_ROOT = "data"
-"""Where downloads go unless the spec says otherwise (``torchvision:CIFAR10@/where/it/lies``)."""
+"""Folder of downloads unless the spec names one (``torchvision:CIFAR10@/path/to/it``)."""
 
 
 def open_torchvision_set(spec: str, *, split: str) -> Source:
-    """Opens ``torchvision:NAME[@ROOT]``, downloading it where it is not there yet.
+    """Opens ``torchvision:NAME[@ROOT]``, downloading it if necessary.
 
-    Images are handed on as PNG, which keeps their pixels.
+    Images are returned as PNG, which keeps their pixels.
 
     Raises:
-        InputError: no such set, no labels in it, or the download failed.
+        InputError: there is no such set, it has no labels, or the download failed.
     """
     dataset, has_splits = _open_dataset(spec, split)
     prefix = split if has_splits else "all"
@@ -28,7 +28,7 @@ def open_torchvision_set(spec: str, *, split: str) -> Source:
     if labels is None:
         labels = getattr(dataset, "labels", getattr(dataset, "_labels", None))
     if labels is None:
-        raise InputError(f"{spec} has no class labels that can be read; export it to class folders instead")
+        raise InputError(f"{spec} has no readable class labels; export it to class folders instead")
     targets = [int(label) for label in labels]
     names = [str(label) for label in getattr(dataset, "classes", range(max(targets) + 1))]
     items: list[list[SourceItem]] = [[] for _ in names]
@@ -48,7 +48,7 @@ def read_torchvision_row(item: SourceItem) -> bytes:
 
 @lru_cache(maxsize=4)
 def _open_dataset(spec: str, split: str) -> tuple[Any, bool]:
-    """Returns the set, and whether it has splits at all."""
+    """Returns the set, and whether it has splits."""
     name, _, given_root = spec.removeprefix("torchvision:").partition("@")
     root = given_root or DEFAULT_ROOT
     factory = getattr(torchvision.datasets, name, None)
@@ -68,8 +68,8 @@ def _open_dataset(spec: str, split: str) -> tuple[Any, bool]:
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{spec}: not in {root!r} and the download failed ({reason}); fetch it where there is a network, then name "
-            f"its folder: torchvision:{name}@FOLDER"
+            f"{spec}: not in {root!r} and the download failed ({reason}); download it on a machine with network "
+            f"access, then give its folder: torchvision:{name}@FOLDER"
         ) from error
 
 

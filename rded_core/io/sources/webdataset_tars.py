@@ -1,4 +1,4 @@
-"""WebDataset tars, read where they lie: an index of member offsets, then ranged reads."""
+"""WebDataset tars, read in place: an index of member offsets, then ranged reads."""
 
 import json
 import re
@@ -21,29 +21,29 @@ from rded_core.io.storage.urls import is_url, join_path, open_filesystem, path_k
 GLOB_MARK = re.compile(r"[*?[]")
 
 CLASS_NAME_FIELDS = ("class_name", "label_name")
-"""Fields of a sample's .json that may name its class, where its label is a number."""
+"""Fields of a sample's .json that may name its class if its label is a number."""
 
 LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
-"""Fields of a sample's .json that may hold its label, first found first taken, where it has no .cls."""
+"""Fields of a sample's .json that may hold its label if it has no .cls; the first one present is taken."""
 
 
 def expand_tars(pattern: str) -> list[str]:
-    """Expands braces and globs to tar paths, sorted.
+    """Returns the tar paths that a pattern of braces and globs expands to, sorted.
 
     Raises:
-        InputError: nothing fits.
+        InputError: nothing matches.
     """
-    found: set[str] = set()
+    tars: set[str] = set()
     for url in expand_urls(pattern):
-        found.update(_expand_glob(url))
-    missing = [tar for tar in sorted(found) if path_kind(tar) is None]
-    if missing or not found:
+        tars.update(_expand_glob(url))
+    missing = [tar for tar in sorted(tars) if path_kind(tar) is None]
+    if missing or not tars:
         raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
-    return sorted(found)
+    return sorted(tars)
 
 
 def _expand_glob(path: str) -> list[str]:
-    """Lists what fits a glob; of a URL by our own listing, since fsspec's glob passes over folders that fail."""
+    """Returns the paths that match a glob; URLs use our own listing, since fsspec's glob skips folders that fail."""
     magic = GLOB_MARK.search(path)
     if not is_url(path):
         filesystem, inner = open_filesystem(path)
@@ -52,17 +52,19 @@ def _expand_glob(path: str) -> list[str]:
         return [path]
     root, _, _ = path[: magic.start()].rpartition("/")
     fits = re.compile(glob_translate(path.removeprefix(f"{root}/"))).match
-    return [join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
+    return [
+        join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)
+    ]
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
-    """Indexes tars whose samples hold an image and a label (``.cls`` or a label in ``.json``).
+    """Opens tars whose samples hold an image and a label (``.cls`` or a label in ``.json``).
 
-    Integer labels are class indices, named by a ``classes.json`` beside the tars or in the folder above; text labels
-    are class names, in sorted order.
+    Integer labels are class indices, named by a ``classes.json`` next to the tars or in the folder above; text
+    labels are class names, in sorted order.
 
     Raises:
-        InputError: no labelled image, a key that appears twice, or a file that is no plain tar.
+        InputError: no image has a label, a key appears twice, or a file is not a plain tar.
     """
     by_label: defaultdict[str, list[SourceItem]] = defaultdict(list)
     names: defaultdict[str, set[str | None]] = defaultdict(set)
@@ -88,7 +90,7 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
 
 
 def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
-    """Lists (label, class name, item) for every sample of one tar, None where it has no label or name."""
+    """Returns (label, class name, item) for every sample of one tar; None for a missing label or name."""
     samples: dict[str, dict[str, Any]] = defaultdict(dict)
     stamp = stamp_of(tar)
     try:
@@ -99,9 +101,9 @@ def _index_tar(tar: str) -> list[tuple[str | None, str | None, SourceItem]]:
     except OSError as error:
         raise InputError(f"{tar} cannot be read: {error.strerror or error}; check its permissions") from error
     except tarfile.TarError as error:
-        raise InputError(f"{tar} is no plain tar ({error}); uncompressed .tar files are expected") from error
-    found = (sample for sample in samples.values() if "item" in sample)
-    return [(sample.get("label"), sample.get("class_name"), sample["item"]) for sample in found]
+        raise InputError(f"{tar} is not a plain tar ({error}); give uncompressed .tar files") from error
+    with_image = (sample for sample in samples.values() if "item" in sample)
+    return [(sample.get("label"), sample.get("class_name"), sample["item"]) for sample in with_image]
 
 
 def _note_member(
@@ -111,15 +113,15 @@ def _note_member(
     stem, _, extension = base.partition(".")
     key = f"{folder}/{stem}" if folder else stem
     if "." + extension.lower().rsplit(".", 1)[-1] in IMAGE_SUFFIXES:
-        held = samples[key].get("item")
-        if held and held.key == member.name:
+        earlier = samples[key].get("item")
+        if earlier and earlier.key == member.name:
             raise InputError(f"{tar}: key {member.name!r} appears twice; keys must be unique")
-        if held and "." in extension:  # a mask such as a.seg.png beside a.jpg
+        if earlier and "." in extension:  # a mask such as a.seg.png next to a.jpg
             return
         samples[key]["item"] = SourceItem(member.name, tar, member.offset_data, member.size, True, stamp)
     elif extension in ("cls", "cls.txt", "json"):
-        opened = archive.extractfile(member)
-        text = opened.read().decode("utf-8", "replace").strip() if opened else ""
+        stream = archive.extractfile(member)
+        text = stream.read().decode("utf-8", "replace").strip() if stream else ""
         label = text if extension != "json" else _field_of(text, LABEL_FIELDS)
         if label is not None and ("label" not in samples[key] or extension != "json"):
             samples[key]["label"] = label
@@ -132,7 +134,7 @@ def _is_index(label: str) -> bool:
 
 
 def _field_of(json_text: str, names: tuple[str, ...]) -> str | None:
-    """Returns the first of the named fields that a sample's .json holds, as text."""
+    """Returns the first of these fields that a sample's .json holds, as text, or None."""
     try:
         fields = json.loads(json_text)
     except (ValueError, RecursionError):
@@ -144,24 +146,24 @@ def _field_of(json_text: str, names: tuple[str, ...]) -> str | None:
 
 
 def _label_names(labels: list[str], names: dict[str, set[str | None]], first_tar: str) -> list[str]:
-    """Returns the class folders that a classes.json near the tars, or the samples, give to integer labels.
+    """Returns the class folder of each label, as named by a classes.json near the tars or by the samples.
 
-    Labels without one name each stand for themselves.
+    The labels stand for themselves unless each has one distinct name.
     """
     folder = first_tar.rsplit("/", 1)[0] if "/" in first_tar else "."
     above = folder.rsplit("/", 1)[0] if is_url(folder) else f"{folder}/.."
     for place in (f"{folder}/classes.json", f"{above}/classes.json"):
         try:
             folders = {str(entry["index"]): str(entry["folder"]) for entry in json.loads(read_bytes(place))}
-        except InputError:  # the storage fails: whether names are there is unknown
+        except InputError:  # the storage failed, so whether the file exists is unknown
             raise
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none there, or one of another form
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # missing, or in a different form
             continue
         if all(label in folders for label in labels):
             return [folders[label] for label in labels]
-    given = [next(iter(names[label])) for label in labels if _is_index(label) and len(names[label]) == 1]
-    certain = [name for name in given if name]
-    return certain if len(set(certain)) == len(labels) else labels
+    sample_names = [next(iter(names[label])) for label in labels if _is_index(label) and len(names[label]) == 1]
+    class_names = [name for name in sample_names if name]
+    return class_names if len(set(class_names)) == len(labels) else labels
 
 
 def _check_unique(items: list[SourceItem], spec: str) -> None:

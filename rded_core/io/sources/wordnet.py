@@ -1,4 +1,4 @@
-"""ImageNet's WordNet ids: which id a class folder bears, and where ImageNet-1K's head keeps it."""
+"""ImageNet's WordNet ids: the id of a class folder, and its position in ImageNet-1K's head."""
 
 import re
 from functools import cache
@@ -9,7 +9,7 @@ WNID_PATTERN = re.compile(r"n\d{8}")
 
 @cache
 def imagenet_names() -> dict[str, str]:
-    """Maps each WordNet id of ImageNet-1K, in head order, to its readable name (``n01440764`` -> ``tench``).
+    """Returns the readable name of each WordNet id of ImageNet-1K, in head order (``n01440764`` -> ``tench``).
 
     Source: the class list of ILSVRC-2012 (facts; ids as in timm's synset table, names as in torchvision's weights).
     """
@@ -24,5 +24,5 @@ def imagenet_wnids() -> tuple[str, ...]:
 
 
 def wnid_of(name: str) -> str | None:
-    """Returns `name` where it is a WordNet id of ImageNet's form (``n`` and eight digits), else None."""
+    """Returns `name` if it is a WordNet id as in ImageNet (``n`` and eight digits), else None."""
     return name if WNID_PATTERN.fullmatch(name) else None

@@ -65,7 +65,7 @@ def test_source_without_images(distil_with: Expect, tmp_path: Path) -> None:
 
 def test_source_of_one_class(distil_with: Expect, shared_source: Path, tmp_path: Path) -> None:
     shutil.copytree(shared_source / "10", tmp_path / "one" / "10")
-    distil_with(r"holds one class \(10\).*at least two: give the folder above", source=tmp_path / "one")
+    distil_with(r"holds one class \(10\).*at least two; give the folder above", source=tmp_path / "one")
 
 
 def test_class_that_holds_only_a_text_named_jpg(distil_with: Expect, image_folder: Path) -> None:
@@ -78,12 +78,12 @@ def test_class_that_holds_only_a_text_named_jpg(distil_with: Expect, image_folde
 
 def test_tar_that_is_none(distil_with: Expect, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("no tar at all" * 100)
-    distil_with("a.tar is no plain tar", source=tmp_path / "a.tar")
+    distil_with("a.tar is not a plain tar", source=tmp_path / "a.tar")
     distil_with("no such tar: .*check the pattern", source=tmp_path / "b-{0..3}.tar")
 
 
 def test_unknown_class(distil_with: Expect) -> None:
-    distil_with("--classes: 'seven' is no class of .*classes are: 1, 10, 2", classes="1,seven")
+    distil_with("--classes: 'seven' is not a class of .*classes are: 1, 10, 2", classes="1,seven")
 
 
 @pytest.mark.parametrize(

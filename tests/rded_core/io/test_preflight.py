@@ -92,7 +92,7 @@ def test_paths_that_cannot_be_are_mistakes(image_folder: Path, tmp_path: Path, n
 def test_classes_that_are_none(image_folder: Path, tmp_path: Path, split: str) -> None:
     source = tmp_path / "photos"
     shutil.copytree(image_folder, source / split)
-    told = r"--{}: 'dog' is no class of .*photos; classes are: 1, 10, 2"
+    told = r"--{}: 'dog' is not a class of .*photos; classes are: 1, 10, 2"
     with pytest.raises(InputError, match=told.format("classes")):
         look_before(_distill(tmp_path, source, classes=("1", "dog")))
     with pytest.raises(InputError, match=told.format("only-classes")):

@@ -99,7 +99,7 @@ def test_a_tar_that_claims_too_much_is_damaged(tmp_path: Path, data: bytes) -> N
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(tarfile.TarError):
         list(read_shard(tmp_path / "a.tar"))
-    with pytest.raises(InputError, match="is no plain tar"):
+    with pytest.raises(InputError, match="is not a plain tar"):
         open_source(str(tmp_path))
 
 
@@ -157,7 +157,7 @@ def hub_table(path: Path, **columns: list[object]) -> bytes:
 def test_a_table_that_claims_too_many_rows_is_damaged(tmp_path: Path, claimed: int, only_last: bool) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(claim_rows(hub_table(path), 37, claimed, only_last=only_last))
-    with pytest.raises(InputError, match=r"is damaged: it names \d+ rows|cannot be read"):
+    with pytest.raises(InputError, match=r"is damaged: it claims \d+ rows|cannot be read"):
         open_source(str(tmp_path))
 
 
@@ -178,8 +178,8 @@ def test_rows_of_ours_that_claim_too_many_are_damaged(tmp_path: Path, claimed: i
     ("columns", "message"),
     [
         ({"label": [[1], [2]] * 18 + [[1]]}, "holds list<.*>, not numbers or text"),
-        ({"label": [0, 5] * 18 + [0]}, "label 5 is none of the 2 classes"),
-        ({"label": [0, -2] * 18 + [0]}, "label -2 is none of the 2 classes"),
+        ({"label": [0, 5] * 18 + [0]}, "label 5 is not one of the 2 classes"),
+        ({"label": [0, -2] * 18 + [0]}, "label -2 is not one of the 2 classes"),
     ],
 )
 def test_labels_of_no_use_are_errors(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Choosing some classes of a source, and bringing a second source into the order of the first."""
+"""Choosing some classes of a source, and aligning a second source with the first."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def made_up(*folders: str) -> Source:
     return Source(spec="made-up", classes=name_classes(folders), items=items)
 
 
-def test_kept_classes_keep_source_order_and_are_renumbered(image_folder: Path) -> None:
+def test_kept_classes_stay_in_source_order_and_are_renumbered(image_folder: Path) -> None:
     whole = open_source(str(image_folder))
     source = open_source(str(image_folder), classes=("2", "1"))
     assert [(label.index, label.folder) for label in source.classes] == [(0, "1"), (1, "2")]
@@ -31,22 +31,22 @@ def test_classes_are_kept_by_folder_name_or_wordnet_id() -> None:
     assert len(keep_classes(source, ["tench", "n01440764", "sparrow"]).classes) == 2
 
 
-def test_an_unknown_class_is_an_error_that_lists_the_classes(image_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"'3' is no class of .*; classes are: 1, 10, 2"):
+def test_unknown_class_error_lists_the_classes(image_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"'3' is not a class of .*; classes are: 1, 10, 2"):
         open_source(str(image_folder), classes=("1", "3"))
 
 
-def test_a_name_of_several_classes_is_an_error() -> None:
-    with pytest.raises(InputError, match="'tench' fits several classes"):
+def test_ambiguous_class_name_is_an_error() -> None:
+    with pytest.raises(InputError, match="'tench' matches several classes"):
         keep_classes(made_up("n01440764", "tench"), ["tench"])
 
 
-def test_one_class_kept_is_an_error(image_folder: Path) -> None:
+def test_keeping_one_class_is_an_error(image_folder: Path) -> None:
     with pytest.raises(InputError, match="one class"):
         open_source(str(image_folder), classes=("10",))
 
 
-def test_alignment_takes_the_order_asked_for_and_leaves_the_rest_out() -> None:
+def test_alignment_uses_the_wanted_order_and_drops_other_classes() -> None:
     source = made_up("a", "b", "c", "d")
     wanted = (SourceClass(0, "d", None, "d"), SourceClass(1, "b", None, "b"))
     aligned = align_classes(source, wanted)
@@ -65,6 +65,6 @@ def test_alignment_with_itself_changes_nothing(image_folder: Path) -> None:
     assert align_classes(source, source.classes) == source
 
 
-def test_alignment_without_a_class_is_an_error_that_names_it() -> None:
+def test_alignment_error_names_the_missing_class() -> None:
     with pytest.raises(InputError, match="made-up has no class for 'z'; its classes are a, b"):
         align_classes(made_up("a", "b"), made_up("a", "z").classes)

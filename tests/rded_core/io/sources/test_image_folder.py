@@ -1,4 +1,4 @@
-"""ImageFolder sources: class order, splits, WordNet ids, what is passed over, and reading back."""
+"""ImageFolder sources: class order, splits, WordNet ids, skipped files, and reading back."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from rded_core.io.sources.spec import open_source
 
 
 def write_images(root: Path, *names: str) -> Path:
-    """Writes one small JPEG for each name below `root`, each of its own colour."""
+    """Writes one small JPEG per name below `root`, each in a different colour."""
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def test_images_nested_in_a_class_folder_belong_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "val"), [("train", "val"), ("Training", "Validation"), ("train", "valid"), ("TRAIN", "test")]
 )
-def test_splits_are_picked_and_are_no_part_of_keys(tmp_path: Path, train: str, val: str) -> None:
+def test_splits_are_selected_and_are_not_part_of_keys(tmp_path: Path, train: str, val: str) -> None:
     root = write_images(tmp_path, f"{train}/a/1.jpg", f"{train}/b/2.jpg", f"{val}/a/3.jpg", f"{val}/b/4.jpg")
     assert keys(open_source(str(root))) == [["a/1.jpg"], ["b/2.jpg"]]
     assert keys(open_source(str(root), split="val")) == [["a/3.jpg"], ["b/4.jpg"]]
@@ -72,13 +72,13 @@ def test_val_is_preferred_to_test(tmp_path: Path) -> None:
     assert keys(open_source(str(root), split="val")) == [["a/3.jpg"], ["b/3.jpg"]]
 
 
-def test_a_split_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_missing_split_is_an_error(tmp_path: Path) -> None:
     root = write_images(tmp_path, "train/a/1.jpg", "train/b/2.jpg")
     with pytest.raises(InputError, match=r"splits train but no 'val'"):
         open_source(str(root), split="val")
 
 
-def test_a_folder_without_images_beside_splits_does_not_turn_splits_into_classes(tmp_path: Path) -> None:
+def test_a_folder_without_images_next_to_splits_does_not_turn_splits_into_classes(tmp_path: Path) -> None:
     root = write_images(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "val/b/4.jpg")
     (root / "annotations").mkdir()
     (root / "annotations" / "labels.csv").write_text("1.jpg,a\n")
@@ -93,7 +93,7 @@ def test_wordnet_folders_get_their_id_and_a_readable_name(tmp_path: Path) -> Non
     assert (other.name, other.wnid) == ("other", None)
 
 
-def test_files_that_are_no_images_by_name_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
+def test_files_without_an_image_ending_are_counted_and_hidden_files_are_not(tmp_path: Path) -> None:
     root = write_images(tmp_path, "a/1.jpg", "b/2.jpg", "stray.jpg")
     (root / "README.md").write_text("about")
     (root / "a" / "labels.txt").write_text("1")
@@ -113,7 +113,7 @@ def test_items_read_back_as_stored(image_folder: Path) -> None:
         assert item.uri == item.key
 
 
-def test_a_file_that_vanished_is_rejected_as_missing(image_folder: Path) -> None:
+def test_a_vanished_file_is_rejected_as_missing(image_folder: Path) -> None:
     item = open_source(str(image_folder)).items[0][0]
     Path(item.path).unlink()
     with pytest.raises(RejectedImage, match="missing") as caught:
@@ -130,7 +130,7 @@ def test_a_dangling_link_is_listed_and_rejected_when_read(image_folder: Path) ->
     assert caught.value.reason == "missing"
 
 
-def test_digest_depends_on_keys_and_lengths_and_not_on_the_place(image_folder: Path, tmp_path: Path) -> None:
+def test_digest_depends_on_keys_and_lengths_but_not_on_location(image_folder: Path, tmp_path: Path) -> None:
     digest = open_source(str(image_folder)).digest()
     copy = tmp_path / "elsewhere"
     shutil.copytree(image_folder, copy)
@@ -145,7 +145,7 @@ def test_digest_depends_on_keys_and_lengths_and_not_on_the_place(image_folder: P
     assert len(changed) == 4
 
 
-def test_a_folder_on_any_fsspec_storage_reads_alike(image_folder: Path, memory_root: str) -> None:
+def test_a_remote_folder_reads_like_a_local_one(image_folder: Path, memory_root: str) -> None:
     filesystem = fsspec.filesystem("memory")
     for path in image_folder.rglob("*.jpg"):
         filesystem.pipe(f"{memory_root}/{path.relative_to(image_folder).as_posix()}", path.read_bytes())
@@ -180,20 +180,20 @@ def test_a_folder_without_class_folders_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["{root}/nowhere", "{root}/a/1.jpg", "memory://rded-nowhere"])
-def test_a_path_that_is_no_folder_is_an_error(tmp_path: Path, spec: str) -> None:
+def test_a_path_that_is_not_a_folder_is_an_error(tmp_path: Path, spec: str) -> None:
     write_images(tmp_path, "a/1.jpg", "b/2.jpg")
     with pytest.raises(InputError, match=r"no such folder|is a file|nothing found"):
         open_source(spec.format(root=tmp_path))
 
 
-def test_a_class_folder_without_images_is_not_passed_over(image_folder: Path) -> None:
+def test_a_class_folder_without_images_is_not_skipped(image_folder: Path) -> None:
     """A failed copy must not make a class vanish."""
     (image_folder / "zebra").mkdir()
     (image_folder / ".cache").mkdir()
     (image_folder / "__MACOSX").mkdir()
     (image_folder / "__MACOSX" / "._1.png").touch()
-    with pytest.raises(InputError, match="empty class folders: zebra; fill them"):
+    with pytest.raises(InputError, match="empty class folders: zebra; fill or remove them"):
         open_source(str(image_folder))
-    with pytest.raises(InputError, match="empty class folders: zebra; fill them"):
+    with pytest.raises(InputError, match="empty class folders: zebra; fill or remove them"):
         open_source(str(image_folder), classes=("1", "zebra"))
     assert len(open_source(str(image_folder), classes=("1", "2")).classes) == 2

@@ -37,7 +37,7 @@ def write_table(
     row_group_size: int = 100,
     first_shade: int = 0,
 ) -> Path:
-    """Writes one Parquet file of one image a label, as the Hub does (a struct of bytes and path) or as plain bytes."""
+    """Writes a Parquet file of one image per label, as the Hub does (a struct of bytes and path) or as plain bytes."""
     images = [png(first_shade + row) for row in range(len(labels))]
     column: list[Any] = images if binary else [{"bytes": data, "path": f"{row}.png"} for row, data in enumerate(images)]
     table = pa.table({"id": list(range(len(labels))), image: column, label: list(labels)})
@@ -76,7 +76,7 @@ def test_struct_images_with_class_label_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image", ["image", "img", "jpg", "png", "webp"])
 @pytest.mark.parametrize("label", ["label", "labels", "fine_label", "class_id", "class_index", "cls"])
-def test_column_names_that_are_known(tmp_path: Path, image: str, label: str) -> None:
+def test_recognised_column_names(tmp_path: Path, image: str, label: str) -> None:
     write_table(tmp_path / "x.parquet", [7, 3], image=image, label=label)
     source = open_source(str(tmp_path))
     assert folders(source) == ["3", "7"]
@@ -103,7 +103,7 @@ def test_every_row_of_every_row_group_reads_back(tmp_path: Path) -> None:
     assert rows == {row: png(row) for row in range(23)}
 
 
-def test_rows_of_several_files_have_keys_of_their_own(tmp_path: Path) -> None:
+def test_rows_of_several_files_have_distinct_keys(tmp_path: Path) -> None:
     write_table(tmp_path / "b.parquet", [0, 1], first_shade=50)
     write_table(tmp_path / "a.parquet", [1, 0])
     source = open_source(str(tmp_path))
@@ -123,7 +123,7 @@ def test_rows_of_several_files_have_keys_of_their_own(tmp_path: Path) -> None:
         ("default/train/0000.parquet", "default/test/0000.parquet"),
     ],
 )
-def test_splits_are_picked_by_file_or_folder_name(tmp_path: Path, train: str, val: str) -> None:
+def test_splits_are_selected_by_file_or_folder_name(tmp_path: Path, train: str, val: str) -> None:
     write_table(tmp_path / train, [0, 1, 0])
     write_table(tmp_path / val, [1, 0], first_shade=100)
     assert offsets(open_source(str(tmp_path))) == [[0, 2], [1]]
@@ -172,13 +172,13 @@ def test_a_label_column_missing_from_a_later_file_is_an_error(tmp_path: Path) ->
         open_source(str(tmp_path))
 
 
-def test_an_image_column_that_holds_no_bytes_is_an_error(tmp_path: Path) -> None:
+def test_an_image_column_without_bytes_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": ["a.png", "b.png"], "label": [0, 1]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="image"):
         open_source(str(tmp_path))
 
 
-def test_no_label_at_all_is_an_error(tmp_path: Path) -> None:
+def test_a_table_without_labels_is_an_error(tmp_path: Path) -> None:
     write_table(tmp_path / "x.parquet", [-1, -1])
     with pytest.raises(InputError, match="no row has a label"):
         open_source(str(tmp_path))
@@ -191,7 +191,7 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
-def test_other_pixels_in_the_same_rows_are_another_source(tmp_path: Path) -> None:
+def test_different_bytes_in_the_same_rows_change_the_digest(tmp_path: Path) -> None:
     digests: set[str] = set()
     for colour in (1, 2):
         images = [{"bytes": png(1) + bytes(100 * colour), "path": "a.png"}] * 2
@@ -208,7 +208,7 @@ def test_a_row_without_bytes_is_empty(tmp_path: Path) -> None:
     assert read_item(source.items[1][0]) == png(1)
 
 
-def test_a_file_that_vanished_is_rejected_as_missing(tmp_path: Path) -> None:
+def test_a_vanished_file_is_rejected_as_missing(tmp_path: Path) -> None:
     path = write_table(tmp_path / "x.parquet", [0, 1])
     source = open_source(str(tmp_path))
     path.unlink()
@@ -217,7 +217,7 @@ def test_a_file_that_vanished_is_rejected_as_missing(tmp_path: Path) -> None:
     assert caught.value.reason == "missing"
 
 
-def test_tables_on_any_fsspec_storage_read_alike(tmp_path: Path, memory_root: str) -> None:
+def test_remote_tables_read_like_local_ones(tmp_path: Path, memory_root: str) -> None:
     filesystem = fsspec.filesystem("memory")
     path = write_table(tmp_path / "train-0.parquet", [1, 0, 1], names=["cat", "ant"], row_group_size=2)
     filesystem.pipe(f"{memory_root}/data/{path.name}", path.read_bytes())

@@ -1,4 +1,4 @@
-"""torchvision sources: a local set, sets made up on the spot, and clear errors where there is none."""
+"""torchvision sources: a local set, made-up sets, and clear errors for missing ones."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ from rded_core.io.sources.spec import open_source
 
 
 def write_mnist(root: Path) -> None:
-    """Writes the four files of MNIST with twenty images a split; image i of digit d holds the shade 10 * d + i."""
+    """Writes the four files of MNIST with twenty images per split; image i of digit d has the shade 10 * d + i."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for prefix, first in (("train", 0), ("t10k", 1)):
@@ -31,7 +31,7 @@ def write_mnist(root: Path) -> None:
 
 
 class TinySet:
-    """A set of four images in the manner of torchvision's, with its labels in `targets`."""
+    """A set of four images in the style of torchvision, with its labels in `targets`."""
 
     classes = ("cat", "dog")
 
@@ -72,7 +72,7 @@ def test_a_local_set_opens_and_its_pixels_survive(tmp_path: Path) -> None:
     assert pixels.unique().tolist() == [71]
 
 
-def test_val_is_another_split_with_keys_of_its_own(tmp_path: Path) -> None:
+def test_val_is_a_separate_split_with_its_own_keys(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     train, val = (open_source(f"torchvision:MNIST@{tmp_path}", split=split) for split in ("train", "val"))
     assert train.items[3][0].key != val.items[3][0].key
@@ -98,23 +98,23 @@ def test_sets_by_train_flag_and_by_split_name(
 
 def test_no_network_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    with pytest.raises(InputError, match=r"download failed \(.*\); fetch it where there is a network"):
+    with pytest.raises(InputError, match=r"download failed \(.*\); download it on a machine with network access"):
         open_source(f"torchvision:CIFAR10@{tmp_path}")
 
 
 @pytest.mark.parametrize("name", ["CIFAR11", "", "cifar", "mnist"])
-def test_names_that_are_no_set_are_errors(tmp_path: Path, name: str) -> None:
+def test_unknown_set_names_are_errors(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="torchvision has no dataset"):
         open_source(f"torchvision:{name}@{tmp_path}")
 
 
 def test_a_set_without_labels_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no class labels"):
+    with pytest.raises(InputError, match="no readable class labels"):
         open_source(f"torchvision:FakeData@{tmp_path}")
 
 
 def test_a_set_without_splits_is_the_same_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that training on it and measuring on it are seen to be the same images."""
+    """Training and validation images are then recognised as the same."""
 
     class Unsplit(TinySet):
         def __init__(self, root: str, download: bool = False) -> None:

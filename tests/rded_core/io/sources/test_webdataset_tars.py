@@ -41,7 +41,7 @@ def labelled(key: str, label: str, shade: int = 5) -> list[tuple[str, bytes]]:
 
 
 def write_three(folder: Path) -> Path:
-    """Writes three tars of labels 0, 2 and 10, two samples each."""
+    """Writes three tars with labels 0, 2 and 10, two samples each."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, label in enumerate(("10", "0", "2")):
         members = [*labelled(f"s{number}a", label, 9 * number), *labelled(f"s{number}b", label, 9 * number + 4)]
@@ -98,7 +98,7 @@ def test_an_image_whose_tar_became_shorter_is_rejected_as_truncated(tmp_path: Pa
 
 
 @pytest.mark.parametrize("field", ["class_index", "label", "cls", "class", "class_id"])
-def test_labels_may_lie_in_json(tmp_path: Path, field: str) -> None:
+def test_labels_may_come_from_json(tmp_path: Path, field: str) -> None:
     samples = [(f"{key}.json", json.dumps({"width": 8, field: value}).encode()) for key, value in (("a", 1), ("b", 0))]
     (tmp_path / "x.tar").write_bytes(tar_bytes(*samples, ("a.jpg", jpeg(1)), ("b.png", jpeg(2))))
     source = open_source(str(tmp_path / "x.tar"))
@@ -123,7 +123,7 @@ def test_text_labels_are_sorted_class_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["shards/classes.json", "classes.json"])
-def test_classes_json_beside_or_above_names_integer_labels(tmp_path: Path, place: str) -> None:
+def test_classes_json_next_to_or_above_the_tars_names_integer_labels(tmp_path: Path, place: str) -> None:
     write_three(tmp_path / "shards")
     entries = [{"index": index, "folder": f"class {index}"} for index in (0, 2, 10, 11)]
     (tmp_path / place).write_text(json.dumps(entries))
@@ -133,7 +133,7 @@ def test_classes_json_beside_or_above_names_integer_labels(tmp_path: Path, place
 
 
 @pytest.mark.parametrize("content", ['{"0": "cat", "2": "dog", "10": "cow"}', "[1, 2]", '[{"name": "cat"}]'])
-def test_a_classes_json_of_another_form_is_no_traceback(tmp_path: Path, content: str) -> None:
+def test_a_malformed_classes_json_is_handled(tmp_path: Path, content: str) -> None:
     write_three(tmp_path)
     (tmp_path / "classes.json").write_text(content)
     try:
@@ -164,7 +164,7 @@ def test_a_key_in_two_tars_is_an_error(tmp_path: Path, second: str) -> None:
         open_source(str(tmp_path))
 
 
-def test_a_key_twice_in_one_tar_is_an_error(tmp_path: Path) -> None:
+def test_a_repeated_key_in_one_tar_is_an_error(tmp_path: Path) -> None:
     members = [*labelled("a", "0", 1), *labelled("b", "1", 2), *labelled("a", "0", 3)]
     (tmp_path / "x.tar").write_bytes(tar_bytes(*members))
     with pytest.raises(InputError, match="appears"):
@@ -174,28 +174,28 @@ def test_a_key_twice_in_one_tar_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [gzip.compress(tar_bytes(("a.jpg", b"x"))), b"no tar at all" * 100, b""], ids=["gzip", "text", "empty"]
 )
-def test_what_is_no_plain_tar_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_plain_tar_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(content)
-    with pytest.raises(InputError, match="is no plain tar"):
+    with pytest.raises(InputError, match="is not a plain tar"):
         open_source(str(tmp_path))
 
 
 def test_a_truncated_tar_is_an_error(tmp_path: Path) -> None:
     whole = tar_bytes(*labelled("a", "0"), *labelled("b", "1"), *labelled("c", "1"))
     (tmp_path / "x.tar").write_bytes(whole[: 512 * 9 + 100])
-    with pytest.raises(InputError, match="is no plain tar"):
+    with pytest.raises(InputError, match="is not a plain tar"):
         open_source(str(tmp_path))
 
 
 @pytest.mark.parametrize("pattern", ["none-*.tar", "shard-{000000..000005}.tar", "absent.tar"])
-def test_patterns_that_fit_nothing_are_errors(tmp_path: Path, pattern: str) -> None:
+def test_patterns_that_match_nothing_are_errors(tmp_path: Path, pattern: str) -> None:
     write_three(tmp_path)
     with pytest.raises(InputError, match="no such tar"):
         open_source(f"{tmp_path}/{pattern}")
 
 
 @pytest.mark.parametrize("pattern", ["", "/shard-{000000..000002}.tar", "/shard-*.tar"])
-def test_tars_on_any_fsspec_storage_read_alike(tmp_path: Path, memory_root: str, pattern: str) -> None:
+def test_remote_tars_read_like_local_ones(tmp_path: Path, memory_root: str, pattern: str) -> None:
     filesystem = fsspec.filesystem("memory")
     for path in write_three(tmp_path).glob("*.tar"):
         filesystem.pipe(f"{memory_root}/{path.name}", path.read_bytes())
@@ -211,7 +211,7 @@ def test_tars_on_any_fsspec_storage_read_alike(tmp_path: Path, memory_root: str,
 
 
 @pytest.mark.parametrize("place", ["shards/classes.json", "classes.json"])
-def test_classes_json_is_found_on_any_fsspec_storage(tmp_path: Path, memory_root: str, place: str) -> None:
+def test_classes_json_is_found_on_remote_storage(tmp_path: Path, memory_root: str, place: str) -> None:
     filesystem = fsspec.filesystem("memory")
     for path in write_three(tmp_path).glob("*.tar"):
         filesystem.pipe(f"{memory_root}/shards/{path.name}", path.read_bytes())
@@ -221,7 +221,7 @@ def test_classes_json_is_found_on_any_fsspec_storage(tmp_path: Path, memory_root
     assert [label.name for label in source.classes] == ["class 0", "class 2", "class 10"]
 
 
-def test_class_names_in_the_samples_name_numbered_classes(tmp_path: Path) -> None:
+def test_class_names_in_the_samples_name_integer_labels(tmp_path: Path) -> None:
     described = [json.dumps({"class_name": name}).encode() for name in ("ant", "bee")]
     samples = [(f"k{row}", {"jpg": b"x", "cls": str(row % 2).encode(), "json": described[row % 2]}) for row in range(4)]
     write_shard(tmp_path / "a.tar", samples)

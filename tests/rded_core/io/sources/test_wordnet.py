@@ -26,24 +26,24 @@ def test_there_are_a_thousand_ids_in_sorted_order() -> None:
         (999, "n15075141", "toilet tissue"),
     ],
 )
-def test_ids_stand_at_their_place_in_the_head_and_have_their_name(place: int, wnid: str, name: str) -> None:
+def test_ids_have_their_position_in_the_head_and_their_name(place: int, wnid: str, name: str) -> None:
     assert imagenet_wnids()[place] == wnid
     assert imagenet_names()[wnid] == name
 
 
-def test_every_id_has_a_name_of_its_own() -> None:
+def test_every_id_has_a_unique_name() -> None:
     assert tuple(imagenet_names()) == imagenet_wnids()
     assert len(set(imagenet_names().values())) == 1000
 
 
-def test_names_are_those_of_torchvisions_weights() -> None:
+def test_names_equal_those_of_torchvisions_weights() -> None:
     from torchvision.models import ResNet18_Weights
 
     assert list(imagenet_names().values()) == ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
 
 
 @pytest.mark.parametrize("name", ["n01440764", "n00000000"])
-def test_folders_of_the_right_form_are_ids(name: str) -> None:
+def test_folders_with_an_id_pattern_are_ids(name: str) -> None:
     assert wnid_of(name) == name
 
 
