@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import re
+import runpy
 import shutil
 import subprocess
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from rded_core.io.formats.schemas import LINEAGE
@@ -17,6 +21,7 @@ from rded_core.io.formats.tables import write_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.report.card import size_category, write_readme
 from rded_core.io.report.croissant import write_croissant
+from rded_core.io.report.label_readers import STORED, reader_of
 from rded_core.io.storage.atomic import write_json, write_text
 
 RECIPE: dict[str, Any] = {
@@ -88,6 +93,31 @@ def test_the_readme_names_what_lies_beside_it(folder: DatasetFolder) -> None:
     for name in ("classes.json", "recipe.json", "SHA256SUMS", "report/index.html"):
         assert f"`{name}`" in text
         assert (folder.root / name).is_file()
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_a_reader_holds_the_branch_of_its_codec_alone(kind: str) -> None:
+    text = reader_of(f"{kind}:20")
+    compile(text, kind, "exec")
+    assert text.count("def logits_of(") == 1
+    assert "label_codec" not in text
+
+
+def test_the_reader_file_runs_as_it_stands(distilled_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(distilled_folder)
+    reader = Path(str(resources.files("rded_core.io.report"))) / "templates" / "reader.py"
+    views, logits = next(runpy.run_path(str(reader))["recorded_batches"](0))
+    assert len(views) == len(logits)
+    assert torch.isfinite(views).all()
+
+
+def test_the_short_example_in_the_readme_runs(distilled_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, example = re.findall(r"```python\n(.*?)```", (distilled_folder / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(distilled_folder)
+    num_classes = len(json.loads((distilled_folder / "classes.json").read_text()))
+    names: dict[str, Any] = {"student": lambda views: torch.zeros(len(views), num_classes)}
+    exec(example, names)
+    assert torch.isfinite(names["loss"])
 
 
 def test_json_keeps_order_and_letters(tmp_path: Path) -> None:
