@@ -28,14 +28,14 @@ __all__ = ["ALGORITHM_VERSION", "DistilledDataset", "__version__", "build_networ
 __version__ = "0.1.0"
 
 ALGORITHM_VERSION = 5
-"""Bumped whenever the same config would give other numbers; recorded in every run and every manifest record."""
+"""Bumped whenever the same config would give different numbers; recorded in every run and every manifest record."""
 
 _HOMES = {
     "DistilledDataset": "rded_core.io.dataset.distilled",
     "build_network": "rded_core.networks.zoo",
     "kl_at_temperature": "rded_core.training.losses",
 }
-"""Where the public names live; each is imported at its first use, so that ``import rded_core`` loads no PyTorch."""
+"""Modules of the public names; each is imported on first use, so that ``import rded_core`` does not load PyTorch."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,1 @@
-"""Words for people: counts, summaries, and messages with secrets masked."""
+"""Text for people: counts, summaries, and messages with secrets masked."""

@@ -1,4 +1,4 @@
-"""Secrets in texts: passwords, tokens and signatures, as URLs and options carry them, masked before they show."""
+"""Masking of secrets in text: passwords, tokens and signatures in URLs and options."""
 
 import re
 
@@ -12,26 +12,26 @@ _PATTERNS = (
     (r"(\b(?:https?|ftps?)://)[^/\s'\"]+@", rf"\1{MASK}@"),
     # ?X-Amz-Signature=..., &sig=...
     (rf"([?&;](?:[\w.-]*(?:{_NAMES})[\w.-]*|sig|key|auth|pwd|code)=)[^&;\s'\"<>)]+", rf"\1{MASK}"),
-    # "secret": "...", account_key=..., as mappings and settings are printed.
+    # "secret": "...", account_key=..., as in printed mappings and settings.
     (rf"(\b[\w-]*(?:{_NAMES})[\w-]*['\"]?\s*[=:]\s*)(['\"])(?:(?!\2).)+\2", rf"\1\2{MASK}\2"),
     (rf"(\b[\w-]*(?:{_NAMES})[\w-]*=)[^\s'\",;&)}}\]]+", rf"\1{MASK}"),
     (r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", rf"\1{MASK}"),
 )
 
-_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), shown) for pattern, shown in _PATTERNS)
+_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), replacement) for pattern, replacement in _PATTERNS)
 
 
 def mask_secrets(text: str) -> str:
-    """Returns a text with ``***`` in the place of each password, token, key and signature that it holds.
+    """Returns a text with each password, token, key and signature in it replaced by ``***``.
 
-    It knows them by their place (``user:password@host``) or by their name (``token=``, ``X-Amz-Signature=``,
-    ``"secret": "..."``, ``Bearer ...``); what bears no such sign is not found.
+    Secrets are recognised by their place (``user:password@host``) or by their name (``token=``, ``X-Amz-Signature=``,
+    ``"secret": "..."``, ``Bearer ...``); others are not detected.
     """
-    for pattern, shown in _COMPILED:
-        text = pattern.sub(shown, text)
+    for pattern, replacement in _COMPILED:
+        text = pattern.sub(replacement, text)
     return text
 
 
 def has_secret(url: str) -> bool:
-    """Tells whether a URL holds a password or token; local paths never do."""
+    """Returns True if a URL contains a password or token; local paths never do."""
     return "://" in url and mask_secrets(url) != url

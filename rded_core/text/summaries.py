@@ -1,4 +1,4 @@
-"""What a run did and what came of it, in tables and texts for people: the terminal's, and Prefect's artifacts."""
+"""Summaries of a run and its results, as tables and text: for the terminal, and for Prefect's artifacts."""
 
 import re
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from typing import Any
 
 from rded_core.text.wording import counted
 
-MOST_WHYS = 3
-"""Reasons that are told one by one."""
+MAX_REASONS = 3
+"""Reasons listed one by one; the rest becomes ``...``."""
 
 NOTHING = "–"
 
 
 def format_size(num_bytes: int | float) -> str:
-    """Writes a number of bytes with a fitting unit."""
+    """Returns a number of bytes with a suitable unit: ``999 B``, ``1.2 kB``."""
     for unit in ("B", "kB", "MB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
@@ -22,33 +22,33 @@ def format_size(num_bytes: int | float) -> str:
 
 
 def describe_kept(epochs: int, wanted: int) -> str:
-    """Says how many epochs of labels there are, of how many that students train for."""
+    """Returns how many epochs of labels are stored, out of those students train for: ``10 of 300 epochs``."""
     return counted(epochs, "epoch") if epochs == wanted else f"{epochs} of {wanted} epochs"
 
 
 def describe_stage(entry: dict[str, Any]) -> str:
-    """Says how many units of a stage were reused, made and left out, and for which reasons made."""
+    """Returns how many units of a stage were reused, made (with the reasons) and left out."""
     parts = [
         f"{entry['reused']} reused" if entry["reused"] else "",
-        f"{entry['made']} made ({describe_whys(entry['why'])})" if entry["made"] else "",
+        f"{entry['made']} made ({describe_reasons(entry['why'])})" if entry["made"] else "",
         f"{entry['left_out']} left out" if entry["left_out"] else "",
     ]
     return ", ".join(filter(None, parts))
 
 
-def describe_whys(why: dict[str, int]) -> str:
-    """Lists the reasons for which units were made, each with its count where there are several."""
-    whys = [reason if len(why) == 1 or count == 1 else f"{count} {reason}" for reason, count in why.items()]
-    return "; ".join(whys[:MOST_WHYS]) + ("; ..." if len(whys) > MOST_WHYS else "")
+def describe_reasons(why: dict[str, int]) -> str:
+    """Lists the reasons why units were made, each with its count if there are several."""
+    reasons = [reason if len(why) == 1 or count == 1 else f"{count} {reason}" for reason, count in why.items()]
+    return "; ".join(reasons[:MAX_REASONS]) + ("; ..." if len(reasons) > MAX_REASONS else "")
 
 
 def describe_rejected(rejected: dict[str, int]) -> str:
-    """Lists rejected images by reason; ``0`` where there are none."""
+    """Lists rejected images by reason; ``0`` if there are none."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())) or "0"
 
 
 def mean_std(measure: dict[str, Any]) -> str:
-    """Writes an accuracy in 0..1 over seeds: ``58.8 ± 0.4 %``."""
+    """Returns an accuracy in 0..1 over seeds as ``58.8 ± 0.4 %``, or ``58.8 %`` without a spread."""
     spread = "" if measure["std"] is None else f" ± {100 * measure['std']:.1f}"
     return f"{100 * measure['mean']:.1f}{spread} %"
 
@@ -56,12 +56,12 @@ def mean_std(measure: dict[str, Any]) -> str:
 def class_rows(
     classes: Sequence[dict[str, Any]], best: dict[int, float], work: dict[int, tuple[float, list[str]]]
 ) -> list[dict[str, Any]]:
-    """Returns a table of the classes.
+    """Returns one table row per class.
 
     Args:
-        classes: entries of a dataset's classes, with ``rejected`` and ``median_score_nats``.
-        best: the best realism score of each class's patches, in nats; empty for controls.
-        work: seconds that each class took in this run, and its stages that were made.
+        classes: class entries of a dataset, with ``rejected`` and ``median_score_nats``.
+        best: best realism score of each class's patches, in nats; empty for controls.
+        work: seconds that each class took in this run, and the stages that were made for it.
     """
     return [
         {
@@ -87,7 +87,7 @@ def _nats(score: float | None) -> str:
 
 
 def accuracy_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns an evaluation's table: each set, the dataset and its controls, with its accuracies over seeds."""
+    """Returns one table row per training set (the dataset and its controls), with its accuracies over seeds."""
     return [
         {
             "trained on": name,
@@ -101,9 +101,9 @@ def accuracy_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def describe_evaluation(table: dict[str, Any]) -> str:
-    """Says what was trained, how, and on what it was measured."""
+    """Returns what was trained, how, and on which images it was measured."""
     unfair = (
-        " Measured on the images the dataset was distilled from: no fair measure." if table["val_is_source"] else ""
+        " Measured on the images the dataset was distilled from: not a fair measure." if table["val_is_source"] else ""
     )
     return (
         f"{table['student']} trained on {table['dataset']} and its controls, {counted(table['epochs'], 'epoch')}, "
@@ -112,13 +112,13 @@ def describe_evaluation(table: dict[str, Any]) -> str:
 
 
 def distilled_markdown(title: str, record: dict[str, Any]) -> str:
-    """Returns the page of a distillation: what came of it, where it lies, and what was reused, made, and why."""
+    """Returns a distillation's page in Markdown: its results, its location, and what was reused or made, and why."""
     return "\n\n".join([f"# {escape(title)}", *_outcome(record), "## Work of this run", _work_table(record["work"])])
 
 
 def _outcome(record: dict[str, Any]) -> list[str]:
     if record["dataset"] is None:
-        return [f"**Nothing published:** {escape(record['why_missing'])}. Run it without `only_classes`."]
+        return [f"**Nothing published:** {escape(record['why_missing'])}. Run again without `only_classes`."]
     kept = describe_kept(record["label_epochs"], record["training_epochs"])
     rows = [
         ("images", f"{record['num_images']} in {record['num_classes']} classes, from {record['num_source']}"),
@@ -138,28 +138,28 @@ def _outcome(record: dict[str, Any]) -> list[str]:
 def _work_table(work: Sequence[dict[str, Any]]) -> str:
     lines = ["| stage | reused | made | left out | why made |", "|---|---:|---:|---:|---|"]
     for entry in work:
-        why = escape(describe_whys(entry["why"])) or NOTHING
+        why = escape(describe_reasons(entry["why"])) or NOTHING
         lines.append(f"| {entry['stage']} | {entry['reused']} | {entry['made']} | {entry['left_out']} | {why} |")
     return "\n".join(lines)
 
 
 def escape(text: str) -> str:
-    """Returns a text that Markdown shows as it is, on one line."""
+    """Returns a text on one line, escaped so that Markdown shows it literally."""
     return re.sub(r"([\\`*_{}\[\]<>#|!~])", r"\\\1", " ".join(text.split()))
 
 
 def in_code(text: str) -> str:
-    """Returns a path or command as Markdown's code, within a table."""
+    """Returns a path or command as inline Markdown code, safe inside a table."""
     return f"`{' '.join(text.split()).replace('`', '').replace('|', '')}`"
 
 
 def artifact_key(name: str, digest: str, what: str) -> str:
-    """Names what a run folder shows, the same in every run: lower-case letters, digits and dashes.
+    """Returns the key of a run folder's artifact, the same in every run: lower-case letters, digits and dashes.
 
     Args:
-        name: the folder's.
-        digest: of its whole path, in hexadecimal, which keeps apart folders of one name.
-        what: is shown.
+        name: name of the folder.
+        digest: hexadecimal digest of its whole path, which distinguishes folders of the same name.
+        what: content of the artifact.
     """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
     return f"{plain}-{digest[:6]}-{what}"

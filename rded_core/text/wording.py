@@ -1,4 +1,4 @@
-"""Numbers and names in sentences for people."""
+"""Counts, settings and names, worded for people."""
 
 import re
 
@@ -6,7 +6,7 @@ from rded_core.text.secrets import mask_secrets
 
 
 def counted(count: int, noun: str) -> str:
-    """Returns a number and its noun: ``1 image``, ``2 images``, ``2 classes``, ``2 copies``."""
+    """Returns a count with its noun: ``1 image``, ``2 images``, ``2 classes``, ``2 copies``."""
     if count == 1:
         return f"1 {noun}"
     if noun.endswith("y"):
@@ -27,7 +27,7 @@ SETTING_WORDS = {
     "tars": "copies of the candidates",
     "teacher.digest": "teacher",
 }
-"""What records and run.json name otherwise than people do, who know the flags."""
+"""Words for settings whose names in records and run.json are not those of the flags."""
 
 
 def setting_words(name: str) -> str:
@@ -36,30 +36,30 @@ def setting_words(name: str) -> str:
     return SETTING_WORDS.get(plain, plain.replace("_", "-"))
 
 
-NAMELESS = {"train", "val", "test", "dataset"}
-"""Folders that say nothing of what is in them; the folder above does."""
+GENERIC_FOLDERS = {"train", "val", "test", "dataset"}
+"""Folder names that say nothing about the contents; the name of the folder above is used instead."""
 
 MAX_SHORT_NAME = 40
 
 
 def short_name(spec: str) -> str:
-    """Returns a source's or folder's name without its place: ``photos`` of ``s3://bucket/photos/train-{0..9}.tar``."""
+    """Returns the name of a source or folder without its location: ``photos`` of ``s3://bucket/photos/train-{0..9}.tar``."""
     place = mask_secrets(spec).rpartition("://")[2].partition("?" if "://" in spec else "\0")[0]
     place = place.removeprefix("torchvision:").partition("@")[0] if place.startswith("torchvision:") else place
     parts = [re.split(r"[{*\[?]", part)[0].removesuffix(".tar").strip("-_. ") for part in place.split("/")]
     names = [part for part in parts if part]
-    telling = [part for part in names if part.lower() not in NAMELESS]
-    return [spec, *names[-1:], *telling[-1:]][-1][:MAX_SHORT_NAME]
+    specific = [part for part in names if part.lower() not in GENERIC_FOLDERS]
+    return [spec, *names[-1:], *specific[-1:]][-1][:MAX_SHORT_NAME]
 
 
 class ShortNamed:
-    """A config with a name that run names bear: that of its source, or of the dataset that it is about."""
+    """A config with a short name for run names: that of its source, or of its dataset."""
 
     __slots__ = ()
 
     @property
     def short_name(self) -> str:
-        """The name without its place."""
+        """Name of the source or dataset without its location."""
         return short_name(str(getattr(self, "source", "") or getattr(self, "dataset", "")))
 
 
@@ -73,4 +73,4 @@ STAGE_WORDS = {
     "soft_labels": "label",
     "publish": "publish",
 }
-"""Stages by the words that people see, which are those of ``--redo``."""
+"""Words for the stages as users see them, the same as in ``--redo``."""

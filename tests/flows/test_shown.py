@@ -77,7 +77,7 @@ def test_what_fails_says_where(
     failed = _Run(make_config(tmp_path / "photos"))
     told = (
         "score 0000-0001 · source failed: OSError: 403 of https://host/a?X-Amz-Signature=***; "
-        "the same run again goes on where it stopped"
+        "start the same run again to resume it"
     )
     assert told in str(failed.tasks["score 0000-0001 · source"].state.message)
     assert told in str(failed.run.state.message)

@@ -11,7 +11,7 @@ def test_counter_seed_is_pinned() -> None:
     assert counter_seed(0, "crops", 3, 17) == 5893235447767991343
 
 
-def test_every_part_and_its_place_counts() -> None:
+def test_every_part_and_its_position_changes_the_seed() -> None:
     counters = [(), ("a",), ("b",), ("a", 1), ("a", 2), (1, "a"), ("a", 1, 1), ("a", 11), ("a", "bc"), ("ab", "c")]
     seeds = {counter_seed(root, *counter) for root in (0, 1) for counter in counters}
     assert len(seeds) == 2 * len(counters)
@@ -28,7 +28,7 @@ def test_generators_of_one_counter_are_fresh_and_equal() -> None:
     assert not torch.equal(first, other)
 
 
-def test_counter_generator_leaves_the_global_one_alone() -> None:
+def test_counter_generator_does_not_touch_the_global_generator() -> None:
     before = torch.random.get_rng_state()
     counter_generator(0, "x")
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -52,7 +52,7 @@ def test_seeded_init_restores_after_an_error() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_many_seeds_at_once_are_the_seeds_one_by_one() -> None:
+def test_seeds_in_bulk_equal_seeds_one_by_one() -> None:
     parts = ["a/1.jpg", "", "ü", 7]
     assert counter_seeds(3, "stage", 1, last=parts) == [counter_seed(3, "stage", 1, part) for part in parts]
     assert counter_seeds(3, last=[]) == []

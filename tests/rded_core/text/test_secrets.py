@@ -1,4 +1,4 @@
-"""Secrets in texts: found by their place or their name, and nothing else touched."""
+"""Secrets in text are recognised by their place or name and masked; other text is unchanged."""
 
 import pytest
 
@@ -25,7 +25,7 @@ SECRET = "hunter2"
         f"https://a:{SECRET}@h/1 then https://b:{SECRET}@h/2",
     ],
 )
-def test_a_secret_does_not_show(text: str) -> None:
+def test_secrets_are_masked(text: str) -> None:
     masked = mask_secrets(text)
     assert SECRET not in masked
     assert "***" in masked
@@ -42,12 +42,12 @@ def test_a_secret_does_not_show(text: str) -> None:
         "/data/token=abc/photos",
     ],
 )
-def test_other_texts_stay(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert not has_secret(text)
     assert mask_secrets(text) == text or "://" not in text
 
 
-def test_what_stands_around_a_secret_stays() -> None:
+def test_text_around_a_secret_is_unchanged() -> None:
     assert mask_secrets(f"s3://me:{SECRET}@bucket/a.tar is gone") == "s3://***@bucket/a.tar is gone"
     assert mask_secrets(f"https://h/a?sig={SECRET}&se=3") == "https://h/a?sig=***&se=3"
 
@@ -63,7 +63,7 @@ URL = f"https://user:{SECRET}@host/photos"
         (TrainObserverConfig, {"source": "photos", "val": URL, "arch": "convnet3", "out": "a.safetensors"}),
     ],
 )
-def test_a_config_takes_no_password(config_class: type, fields: dict[str, object]) -> None:
+def test_configs_reject_passwords(config_class: type, fields: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"^(source|val) holds a password or token .* environment") as raised:
         config_class(**fields)
     assert SECRET not in str(raised.value)

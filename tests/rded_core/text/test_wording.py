@@ -1,4 +1,4 @@
-"""Numbers and names in sentences."""
+"""Counts, settings and names in sentences."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from rded_core.text.wording import counted, setting_words, short_name
         (2, "epoch", "2 epochs"),
     ],
 )
-def test_one_is_no_plural(count: int, noun: str, expected: str) -> None:
+def test_nouns_are_plural_unless_the_count_is_one(count: int, noun: str, expected: str) -> None:
     assert counted(count, noun) == expected
 
 
@@ -28,7 +28,7 @@ def test_one_is_no_plural(count: int, noun: str, expected: str) -> None:
         ("batch_size", "label-batch-size"),
     ],
 )
-def test_settings_are_named_as_the_command_line_does(name: str, expected: str) -> None:
+def test_settings_are_named_as_on_the_command_line(name: str, expected: str) -> None:
     assert setting_words(name) == expected
 
 

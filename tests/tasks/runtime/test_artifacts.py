@@ -19,7 +19,7 @@ from rded_core.text.summaries import (
     artifact_key,
     class_rows,
     describe_evaluation,
-    describe_whys,
+    describe_reasons,
     distilled_markdown,
     in_code,
 )
@@ -86,9 +86,9 @@ def test_the_page_of_a_run_that_published_nothing() -> None:
 
 
 def test_reasons_are_counted_and_cut() -> None:
-    assert describe_whys({"seed changed": 3}) == "seed changed"
-    assert describe_whys({"a": 3, "b": 1}) == "3 a; b"
-    assert describe_whys({"a": 4, "b": 3, "c": 2, "d": 1}) == "4 a; 3 b; 2 c; ..."
+    assert describe_reasons({"seed changed": 3}) == "seed changed"
+    assert describe_reasons({"a": 3, "b": 1}) == "3 a; b"
+    assert describe_reasons({"a": 4, "b": 3, "c": 2, "d": 1}) == "4 a; 3 b; 2 c; ..."
 
 
 def test_accuracies_stand_beside_their_controls() -> None:
@@ -99,7 +99,9 @@ def test_accuracies_stand_beside_their_controls() -> None:
     assert [row["trained on"] for row in rows] == ["distilled", "random"]
     assert rows[0]["top-1 last"] == "58.8 ± 0.4 %"
     told = describe_evaluation({**table, "ipc": 1, "val": "photos", "val_is_source": True})
-    assert told.endswith("measured on photos. Measured on the images the dataset was distilled from: no fair measure.")
+    assert told.endswith(
+        "measured on photos. Measured on the images the dataset was distilled from: not a fair measure."
+    )
 
 
 def test_keys_are_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

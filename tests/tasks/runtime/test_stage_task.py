@@ -29,9 +29,7 @@ def _raising(error: Exception) -> None:
 
 def test_what_failed_why_and_how_to_go_on() -> None:
     told = describe_failure(NAME, OSError(5, "Input/output error"))
-    assert told == (
-        f"{NAME} failed: OSError: [Errno 5] Input/output error; the same run again goes on where it stopped"
-    )
+    assert told == (f"{NAME} failed: OSError: [Errno 5] Input/output error; start the same run again to resume it")
     assert describe_failure(NAME, MemoryError()).startswith(f"{NAME} failed: MemoryError; ")
     assert "\n" not in describe_failure(NAME, ValueError("two\nlines"))
     assert "hunter2" not in describe_failure(NAME, OSError("cannot read https://me:hunter2@host/a.tar"))
@@ -48,7 +46,7 @@ def test_without_prefect_an_error_stays_what_it_is() -> None:
 
 @pytest.mark.usefixtures("prefect_harness")
 def test_states_say_what_failed() -> None:
-    told = f"{NAME} failed: OSError: disk; the same run again goes on where it stopped"
+    told = f"{NAME} failed: OSError: disk; start the same run again to resume it"
     assert told in _failing(OSError("disk"))
     with pytest.raises(StageFailed, match="disk") as raised:
         _raising(OSError("disk"))
