@@ -19,6 +19,7 @@ from tasks.patches.tile import tile
 from tasks.publish.publish import publish
 from tasks.publish.results import StageResults
 from tasks.publish.show import show_distilled
+from tasks.run.plan import RunPlan
 from tasks.run.prepare import claim_out, prepare
 
 
@@ -36,30 +37,34 @@ def distill(
     """
     rerun = Rerun(only_classes=None if only_classes is None else tuple(only_classes), redo=tuple(redo or ()))
     with claim_out(config):
-        plan = prepare(config, rerun)
-        require_codec(plan)
-        candidates = each(draw_candidates, plan, plan.shards)
-        check_rejected(plan, candidates)
-        checks = [once(check_network, plan, "observer", candidates)]
-        if plan.teacher != plan.observer:
-            checks.append(once(check_network, plan, "teacher", candidates))
-        scores = each(score_crops, plan, plan.shards, candidates)
-        check_rejected(plan, scores)
-        selected = each(select, plan, plan.shards, candidates, scores)
-        images = each(tile, plan, plan.shards, candidates, scores, selected)
-        check_rejected(plan, scores, images)
-        chosen = once(choose_labels, plan, images)
-        blocks = label_blocks(chosen)
-        labels = each(label_views, plan, blocks, [chosen for _ in blocks], [images for _ in blocks])
-        results = StageResults(
-            candidates=candidates,
-            checks=checks,
-            scores=scores,
-            selected=selected,
-            images=images,
-            labels=labels,
-            chosen=chosen,
-        )
-        record = once(publish, plan, results)
-        show_distilled(plan, results, record)
-        return record
+        return run_stages(prepare(config, rerun))
+
+
+def run_stages(plan: RunPlan) -> dict[str, Any]:
+    """Runs all stages of a prepared run, whose folder is claimed, and returns the summary of its dataset."""
+    require_codec(plan)
+    candidates = each(draw_candidates, plan, plan.shards)
+    check_rejected(plan, candidates)
+    checks = [once(check_network, plan, "observer", candidates)]
+    if plan.teacher != plan.observer:
+        checks.append(once(check_network, plan, "teacher", candidates))
+    scores = each(score_crops, plan, plan.shards, candidates)
+    check_rejected(plan, scores)
+    selected = each(select, plan, plan.shards, candidates, scores)
+    images = each(tile, plan, plan.shards, candidates, scores, selected)
+    check_rejected(plan, scores, images)
+    chosen = once(choose_labels, plan, images)
+    blocks = label_blocks(chosen)
+    labels = each(label_views, plan, blocks, [chosen for _ in blocks], [images for _ in blocks])
+    results = StageResults(
+        candidates=candidates,
+        checks=checks,
+        scores=scores,
+        selected=selected,
+        images=images,
+        labels=labels,
+        chosen=chosen,
+    )
+    record = once(publish, plan, results)
+    show_distilled(plan, results, record)
+    return record

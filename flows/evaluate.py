@@ -1,16 +1,13 @@
 """Evaluate a distilled dataset: students trained on it and on its controls, measured on real images."""
 
-from dataclasses import replace
 from typing import Any
 
 from prefect import flow
 
 from flows.distill import distill
 from flows.forms import EvaluateForm
-from rded_core.io.remote.places import as_shown
-from rded_core.io.remote.working_copy import run_to_change
 from tasks.publish.show import show_evaluation
-from tasks.training.evaluate import control_set, prepare_evaluation, sum_up
+from tasks.training.evaluate import control_set, dataset_to_evaluate, prepare_evaluation, sum_up
 from tasks.training.train_student import train_student
 
 
@@ -21,17 +18,15 @@ def evaluate(config: EvaluateForm) -> dict[str, Any]:
     Args:
         config: what to evaluate, with which student, and how.
     """
-    with run_to_change(config.dataset) as dataset:
-        config = replace(config, dataset=dataset)
-        plan = prepare_evaluation(config)
+    with dataset_to_evaluate(config) as opened:
+        plan = prepare_evaluation(opened)
         sets = [plan.distilled]
         for name, control in plan.controls.items():
             distill(control)
             sets.append(control_set(plan, name))
         results = {
-            chosen.name: [train_student(config, plan.run, chosen, seed) for seed in range(config.seeds)]
-            for chosen in sets
+            chosen.name: [train_student(opened, plan, chosen, seed) for seed in range(config.seeds)] for chosen in sets
         }
-        table = sum_up(config, plan, results)
-        show_evaluation(as_shown(plan.run.root), table)
+        table = sum_up(opened, plan, results)
+        show_evaluation(plan, table)
         return table

@@ -4,11 +4,16 @@ from typing import Any
 
 from prefect import flow
 
-from flows.distill import distill
+from flows.distill import run_stages
 from rded_core.errors import InputError
-from rded_core.io.lineage.known_images import forgotten_before
-from rded_core.io.run.run_json import config_of, find_run
-from tasks.maintenance.forget import note_forgotten, scrub_work, sum_up_forgetting
+from tasks.maintenance.forget import (
+    already_forgotten,
+    config_to_forget_in,
+    note_forgotten,
+    scrub_work,
+    still_shown,
+    sum_up_forgetting,
+)
 from tasks.run.prepare import claim_out, prepare
 
 
@@ -18,23 +23,19 @@ def forget(out: str, images: list[str]) -> dict[str, Any]:
 
     Args:
         out: the run folder.
-        images: source images, each by its URI or SHA-256; with none, what was begun and has not ended is ended.
+        images: source images, each by its URI or SHA-256; with none, an interrupted forgetting is finished.
 
     Raises:
-        InputError: an image is not to be found, or cannot be spared; or somebody else writes there.
+        InputError: an image cannot be found or spared, or another process writes there.
     """
-    run = find_run(out)
-    if before := forgotten_before(run, images):
-        return {"already": before}
-    config = config_of(run)
-    with claim_out(config):  # to the end: another forgetting between two steps would be ended with this one
+    if already := already_forgotten(out, images):
+        return {"already": already}
+    config = config_to_forget_in(out)
+    with claim_out(config):  # until the end: an overlapping second forgetting would be finished together with this one
         plan = prepare(config)
         forgetting = scrub_work(plan, note_forgotten(plan, images))
         try:
-            distill(config)
+            run_stages(forgetting.plan)
         except InputError as error:
-            raise InputError(
-                f"{error}; the images are noted as forgotten, but {run.dataset} shows them until rded distill has run "
-                "through"
-            ) from error
-        return sum_up_forgetting(run, forgetting)
+            raise still_shown(plan, error) from error
+        return sum_up_forgetting(forgetting)

@@ -1,17 +1,19 @@
 """Repair a run: mend what can be mended from other files, let the flow make the rest again, then look once more."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from flows.distill import distill
-from rded_core.io.layout.run import RunFolder
-from rded_core.io.run.lock import only_writer
-from rded_core.io.verify.findings import Findings
 from tasks.maintenance.redo import other_device, runs_to_redo, tell_mended, work_to_redo
-from tasks.maintenance.repair import drop_useless, mend_files, settle
+from tasks.maintenance.repair import drop_useless, mend_files, run_to_repair
 from tasks.maintenance.verify import check_files
 
+if TYPE_CHECKING:
+    from rded_core.io.layout.run import RunFolder
+    from rded_core.io.verify.findings import Findings
 
-def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
+
+def repair(run: "RunFolder", *, tell: Callable[[str], object]) -> "Findings":
     """Makes again what is damaged or missing in a run folder and nothing else; returns what is wrong after that.
 
     Args:
@@ -21,8 +23,7 @@ def repair(run: RunFolder, *, tell: Callable[[str], object]) -> Findings:
     Raises:
         InputError: what is damaged cannot be made again, since what it was made from has changed or gone.
     """
-    with only_writer(run):
-        settle(run)
+    with run_to_repair(run):
         findings = check_files(run)
         if not findings.faults:
             return findings

@@ -8,12 +8,12 @@ from pathlib import Path
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.files import find_sums
-from rded_core.io.layout.run import RunFolder, find_dataset
+from rded_core.io.layout.run import find_dataset
 from rded_core.io.networks.specs import require_observer_spec
-from rded_core.io.run.run_json import require_apart, require_free
+from rded_core.io.run.run_json import require_out
 from rded_core.io.sources.class_folders import require_classes
 from rded_core.io.storage.files import require_file, require_new, require_writable
-from rded_core.io.storage.urls import is_url, path_kind, require_folder, require_folder_at, require_url_form
+from rded_core.io.storage.urls import is_url, path_kind, require_folder, require_folder_at
 
 
 def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
@@ -27,12 +27,9 @@ def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, re
             require_classes(config.source, (rerun and rerun.only_classes) or (), "--only-classes")
             _require_files("weights file", config.weights, config.teacher_weights)
             _require_files("class list", config.observer_classes, config.teacher_classes)
-            require_url_form(config.out)
-            require_apart(config.out, config.source)
+            require_out(config.out, config.source)
             if is_url(config.out):
                 require_folder_at(config.out)
-            else:
-                require_free(RunFolder(Path(config.out)))
         case EvaluateConfig():
             if is_url(config.dataset):
                 find_sums(config.dataset)

@@ -25,6 +25,7 @@ from tasks.run.results import StageResult, squeeze_records
 from tasks.run.versions import made_with
 from tasks.run.worklist import Unit, Worklist
 from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.mirroring import files_of_block
 from tasks.runtime.stage_task import stage_task
 
 STAGE = "soft_labels"
@@ -45,7 +46,7 @@ def _run_name(parameters: dict[str, Any]) -> str:
     return f"label epochs {block.start}-{block.stop - 1} · {plan.config.short_name}"
 
 
-@stage_task(STAGE, _run_name, runs_network=True)
+@stage_task(STAGE, _run_name, runs_network=True, files=files_of_block)
 def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[StageResult]) -> StageResult:
     """Writes the views of a block of epochs with the teacher's labels, made from the images as stored.
 

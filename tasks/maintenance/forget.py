@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.formats.schemas import CANDIDATES, LINEAGE, SCORES
@@ -10,13 +11,13 @@ from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
-from rded_core.io.lineage.known_images import Uris, find_candidates, find_images_named, tables_of
+from rded_core.io.lineage.known_images import Uris, find_candidates, find_images_named, forgotten_before, tables_of
 from rded_core.io.lineage.tables import Row
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.run.removal import units_of
-from rded_core.io.run.run_json import clear_traces
+from rded_core.io.run.run_json import clear_traces, config_of, find_run
 from tasks.maintenance.scrub import scrub
 from tasks.run.plan import RunPlan
 from tasks.runtime.stage_task import stage_task
@@ -28,6 +29,7 @@ class Forgetting:
     A plain class, so that Prefect does not walk into it.
 
     Attributes:
+        plan: of the run without the images.
         asked: the images asked for.
         forgotten: all that the run must be without now.
         uris: of all of these that are candidates, or were until now.
@@ -36,10 +38,28 @@ class Forgetting:
         controls: names of those removed.
     """
 
-    def __init__(self, run: RunFolder, asked: Uris, forgotten: Forgotten, uris: set[str]) -> None:
-        self.asked, self.forgotten, self.uris = asked, forgotten, uris
-        self.before, self.labels = read_lineage(run), _label_records(run)
+    def __init__(self, plan: RunPlan, asked: Uris, uris: set[str]) -> None:
+        self.plan, self.asked, self.forgotten, self.uris = plan, asked, plan.forgotten, uris
+        self.before, self.labels = read_lineage(plan.run), _label_records(plan.run)
         self.controls: list[str] = []
+
+
+def already_forgotten(out: str, images: list[str]) -> list[str]:
+    """Returns the images' SHA-256, if a run has forgotten all of them before; raises InputError if there is no run."""
+    return forgotten_before(find_run(out), images)
+
+
+def config_to_forget_in(out: str) -> DistillConfig:
+    """Returns the config of the run at `out`; raises InputError if there is no run."""
+    return config_of(find_run(out))
+
+
+def still_shown(plan: RunPlan, error: InputError) -> InputError:
+    """Returns an error that says that the images are noted, although the dataset could not be made without them."""
+    return InputError(
+        f"{error}; the images are noted as forgotten, but {plan.run.dataset} shows them until rded distill has run "
+        "through"
+    )
 
 
 @stage_task("note", "note what to forget · {plan.config.short_name}")
@@ -62,7 +82,7 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
     begin_forgetting(plan.run, asked, {row["source_uri"] for rows in found.values() for row in rows})
     write_forgotten(plan.run, forgotten)
     send_now(plan.run.root)
-    return Forgetting(plan.run, asked, forgotten, set(read_begun(plan.run).uris))
+    return Forgetting(plan.without(forgotten), asked, set(read_begun(plan.run).uris))
 
 
 @stage_task("scrub", "take out forgotten images · {plan.config.short_name}")
@@ -140,8 +160,9 @@ def _label_records(run: RunFolder) -> dict[str, Record]:
 
 
 @stage_task("sum-up-forgetting", "sum up what was forgotten")
-def sum_up_forgetting(run: RunFolder, forgetting: Forgetting) -> dict[str, Any]:
+def sum_up_forgetting(forgetting: Forgetting) -> dict[str, Any]:
     """Removes what distilling left behind, and returns what was forgotten and what took its place."""
+    run = forgetting.plan.run
     clear_traces(run)
     before, now = forgetting.before, read_lineage(run)
     folders = {row["folder"] for row in before if row["source_sha256"] in forgetting.asked}

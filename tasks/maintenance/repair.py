@@ -1,17 +1,27 @@
 """Mend a run folder's files from what is whole beside them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.inventory import beside_record, label_notes, record_beside, twins
+from rded_core.io.run.lock import only_writer
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.swap import restore_swapped
 from rded_core.io.verify.findings import Fault, Findings
 from tasks.maintenance.redo import run_of, runs_of
 from tasks.training.results import STAGE as STUDENTS
 from tasks.training.results import mend_student
+
+
+@contextmanager
+def run_to_repair(run: RunFolder) -> Generator[None]:
+    """Holds a run against other writers while a block repairs it; datasets that a crash left set aside are put back."""
+    with only_writer(run):
+        settle(run)
+        yield
 
 
 def settle(run: RunFolder) -> None:

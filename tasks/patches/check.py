@@ -28,6 +28,7 @@ from tasks.run.results import StageResult
 from tasks.run.worklist import Unit, Worklist
 from tasks.runtime.gpu_slot import gpu_slot
 from tasks.runtime.logs import run_logger
+from tasks.runtime.mirroring import files_of_candidates
 from tasks.runtime.progress import track
 from tasks.runtime.stage_task import stage_task
 
@@ -48,7 +49,7 @@ TELLING = 5
 """Images of a class below which its own accuracy says nothing."""
 
 
-@stage_task(STAGE, "check {role} · {plan.config.short_name}", runs_network=True)
+@stage_task(STAGE, "check {role} · {plan.config.short_name}", runs_network=True, files=files_of_candidates)
 def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> StageResult:
     """Measures the observer's or teacher's top-1 on a sample of the candidates, whole images, over all and by class.
 

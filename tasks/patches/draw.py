@@ -20,6 +20,7 @@ from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import Rejected, StageResult, count_missing
 from tasks.run.worklist import Unit, Worklist
+from tasks.runtime.mirroring import files_of_shard
 from tasks.runtime.progress import track
 from tasks.runtime.stage_task import stage_task
 
@@ -37,7 +38,7 @@ class _StoredImage(NamedTuple):
     sha256: str
 
 
-@stage_task(STAGE, "draw {shard.name} · {plan.config.short_name}")
+@stage_task(STAGE, "draw {shard.name} · {plan.config.short_name}", files=files_of_shard)
 def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
     """Draws `num_candidates` images per class whose header reads; others are rejected, counted, and replaced.
 

@@ -31,6 +31,7 @@ from tasks.run.results import Rejected, StageResult, count_missing
 from tasks.run.versions import made_with
 from tasks.run.worklist import Unit, Worklist
 from tasks.runtime.gpu_slot import gpu_slot
+from tasks.runtime.mirroring import files_of_shard
 from tasks.runtime.progress import track
 from tasks.runtime.stage_task import stage_task
 
@@ -44,7 +45,7 @@ Scored = tuple[int, list[Row], Rejected]
 """A class, the rows of its table, and its candidates that do not decode."""
 
 
-@stage_task(STAGE, "score {shard.name} · {plan.config.short_name}", runs_network=True)
+@stage_task(STAGE, "score {shard.name} · {plan.config.short_name}", runs_network=True, files=files_of_shard)
 def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> StageResult:
     """Writes every candidate that decodes with its crop boxes and their realism scores; others are counted.
 

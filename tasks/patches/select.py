@@ -16,6 +16,7 @@ from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import StageResult
 from tasks.run.worklist import Unit, Worklist
 from tasks.runtime.logs import run_logger
+from tasks.runtime.mirroring import files_of_shard
 from tasks.runtime.stage_task import stage_task
 
 STAGE = "selection"
@@ -23,7 +24,7 @@ STAGE = "selection"
 Row = dict[str, Any]
 
 
-@stage_task(STAGE, "select {shard.name} · {plan.config.short_name}")
+@stage_task(STAGE, "select {shard.name} · {plan.config.short_name}", files=files_of_shard)
 def select(plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult) -> StageResult:
     """Writes which box of which candidate goes where in each class's images.
 

@@ -28,6 +28,7 @@ from tasks.run.results import Rejected, StageResult
 from tasks.run.versions import made_with
 from tasks.run.worklist import Scope, Unit, Worklist, run_unit
 from tasks.runtime.logs import run_logger
+from tasks.runtime.mirroring import files_of_shard
 from tasks.runtime.progress import track
 from tasks.runtime.stage_task import stage_task
 
@@ -45,7 +46,7 @@ class LostCandidate(Exception):
         self.rejected = (reason, row["source_uri"])
 
 
-@stage_task(STAGE, "tile {shard.name} · {plan.config.short_name}")
+@stage_task(STAGE, "tile {shard.name} · {plan.config.short_name}", files=files_of_shard)
 def tile(
     plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult, selected: StageResult
 ) -> StageResult:

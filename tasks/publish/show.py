@@ -7,6 +7,7 @@ from typing import Any
 from rded_core.errors import InputError, first_line
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.lineage.tables import read_scores
+from rded_core.io.remote.places import as_shown
 from rded_core.io.report.pictures import shrink_jpeg
 from rded_core.text.summaries import accuracy_rows, class_rows, describe_evaluation, distilled_markdown
 from rded_core.text.wording import STAGE_WORDS
@@ -17,6 +18,7 @@ from tasks.run.results import StageResult
 from tasks.runtime.artifacts import is_shown, key_of, show_markdown, show_table
 from tasks.runtime.logs import run_logger
 from tasks.runtime.run_progress import end_progress
+from tasks.training.results import EvaluationPlan
 
 MAX_PICTURE_BYTES = 200_000
 """A picture is kept in Prefect's database, a third larger than it is."""
@@ -44,10 +46,10 @@ def _show_distilled(plan: RunPlan, results: StageResults, record: dict[str, Any]
     show_markdown(key_of(config.out, "summary"), distilled_markdown(title, record), title, picture=picture)
 
 
-def show_evaluation(out: str, table: dict[str, Any]) -> None:
+def show_evaluation(plan: EvaluationPlan, table: dict[str, Any]) -> None:
     """Shows the accuracies of an evaluation beside those of its controls; without Prefect it does nothing."""
     if is_shown():
-        show_table(key_of(out, "accuracy"), accuracy_rows(table), describe_evaluation(table))
+        show_table(key_of(as_shown(plan.run.root), "accuracy"), accuracy_rows(table), describe_evaluation(table))
 
 
 def _rows(plan: RunPlan, results: StageResults, folder: DatasetFolder) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from rded_core.config import DistillConfig, Rerun
@@ -69,20 +70,30 @@ class RunPlan:
         self.teacher, self._teacher_outputs = teacher.digest, teacher.outputs
         self._chosen = frozenset(chosen_classes(source, rerun))
 
-    @property
+    @cached_property
     def run(self) -> RunFolder:
-        """The run folder."""
+        """The run folder; for a URL, the local copy of the process that asks."""
         return run_at(self.config.out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the run folder out: on another machine, the local copy of a URL lies elsewhere."""
+        return {name: value for name, value in vars(self).items() if name != "run"}
 
     def sharing_cores(self, num_processes: int) -> "RunPlan":
         """Returns the plan of a task that shares cores with other processes, whatever folder these are in."""
-        plan = copy(self)
+        plan = copy(self)  # without its run folder, see __getstate__
         workers = self.config.workers or max(num_available_cores() // num_processes, 1)
         plan.config = replace(
             self.config,
             out=absolute_spec(self.config.out),
             workers=workers if num_processes > 1 else self.config.workers,
         )
+        return plan
+
+    def without(self, forgotten: Forgotten) -> "RunPlan":
+        """Returns the plan of the same run once more images are forgotten."""
+        plan = copy(self)
+        plan.forgotten = forgotten
         return plan
 
     def scope(self, stage: Redo, index: int | None = None) -> Scope:

@@ -13,7 +13,7 @@ from rded_core.io.remote.transfer_order import all_but_candidates
 from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.forgotten import read_forgotten
 from rded_core.io.run.lock import only_writer
-from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_apart, require_free
+from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
 from rded_core.io.sources.base import Source
 from rded_core.io.sources.spec import open_source
 from rded_core.text.wording import counted
@@ -29,10 +29,9 @@ from tasks.runtime.stage_task import stage_task
 @contextmanager
 def claim_out(config: DistillConfig) -> Generator[None]:
     """Holds OUT against other writers while a block runs; where a control is made, it waits its turn."""
-    run = run_at(config.out)
-    require_apart(config.out, config.source)
+    require_out(config.out, config.source)
     with run_to_change(config.out, all_but_candidates, may_be_new=True):
-        require_free(run)
+        run = run_at(config.out)
         with only_writer(run, wait=run.owner is not None):
             yield
 

@@ -15,8 +15,32 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def in_mirror(function: Callable[P, R]) -> Callable[P, R]:
-    """Has a task of a run whose OUT is a URL work in this machine's copy; leaves all others as they are."""
+FilesOf = Callable[[Mapping[str, Any]], Wanted]
+"""Picks the files that a task reads or writes, given the task's arguments by name."""
+
+
+def files_of_run(_: Mapping[str, Any]) -> Wanted:
+    """All files of the run, apart from the candidates' own tars."""
+    return all_but_candidates
+
+
+def files_of_shard(given: Mapping[str, Any]) -> Wanted:
+    """Files of the classes of ``shard``, in every stage."""
+    return class_files({class_unit(given["plan"].classes[index].folder) for index in given["shard"].indices})
+
+
+def files_of_block(given: Mapping[str, Any]) -> Wanted:
+    """Labels of the epochs of ``block``, and all distilled images."""
+    return label_files_of(given["block"])
+
+
+def files_of_candidates(_: Mapping[str, Any]) -> Wanted:
+    """Candidates, and the records of networks that were checked on them."""
+    return candidate_files
+
+
+def in_mirror(function: Callable[P, R], files: FilesOf) -> Callable[P, R]:
+    """Makes a task work in the local copy of its run if OUT is a URL; changes nothing for other tasks."""
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -25,7 +49,7 @@ def in_mirror(function: Callable[P, R]) -> Callable[P, R]:
         out = _out_of(given)
         if out is None:
             return function(*args, **kwargs)
-        with Mirror(out, token=getattr(given.get("plan"), "lock_token", "")).level(files_of(given)):
+        with Mirror(out, token=getattr(given.get("plan"), "lock_token", "")).level(files(given)):
             return function(*args, **kwargs)
 
     return call
@@ -35,16 +59,3 @@ def _out_of(given: Mapping[str, Any]) -> str | None:
     """Returns the URL that a task's run is written to, if it is one."""
     config = given.get("config") or getattr(given.get("plan"), "config", None)
     return config.out if isinstance(config, DistillConfig) and is_url(config.out) else None
-
-
-def files_of(given: Mapping[str, Any]) -> Wanted:
-    """Picks the files that a task with these arguments reads or writes.
-
-    A task of a class shard has to do with its own classes, whatever the stage; one of a block of epochs with its own
-    labels and all images; the check of a network with candidates; any other with all but these.
-    """
-    if "shard" in given:
-        return class_files({class_unit(given["plan"].classes[index].folder) for index in given["shard"].indices})
-    if "block" in given:
-        return label_files_of(given["block"])
-    return candidate_files if "role" in given else all_but_candidates

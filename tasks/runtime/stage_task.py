@@ -10,7 +10,7 @@ from prefect.context import TaskRunContext
 
 from rded_core.errors import InputError, RunStopped, StageFailed, describe_failure
 from tasks.runtime.logs import mask_logs
-from tasks.runtime.mirroring import in_mirror
+from tasks.runtime.mirroring import FilesOf, files_of_run, in_mirror
 
 mask_logs()  # here, since every process that runs a task comes by
 
@@ -22,7 +22,11 @@ R = TypeVar("R")
 
 
 def stage_task(
-    name: str, run_name: str | Callable[..., str], *, runs_network: bool = False
+    name: str,
+    run_name: str | Callable[..., str],
+    *,
+    runs_network: bool = False,
+    files: FilesOf = files_of_run,
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Makes a function a task of a stage.
 
@@ -34,11 +38,12 @@ def stage_task(
         run_name: of each of its runs: what it does, to which classes of what; a template over the arguments, or a
             function of ``parameters``, them by name.
         runs_network: whether it takes a GPU where there is one.
+        files: which files of the run it reads or writes, to be fetched and sent if OUT is a URL.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         policy: dict[str, Any] = {"task_run_name": run_name, "cache_policy": NO_CACHE, "persist_result": False}
-        told = _told_where(in_mirror(function))
+        told = _told_where(in_mirror(function, files))
         setattr(told, RUNS_NETWORK, runs_network)
         return Task(told, name=name, **policy)
 

@@ -1,7 +1,9 @@
 """Set up an evaluation, and sum up its students."""
 
 import statistics
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rded_core.config import DistillConfig, EvaluateConfig
@@ -13,6 +15,7 @@ from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder, evaluation_folder, find_dataset
 from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.remote.places import as_shown
+from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
 from rded_core.io.sources.alignment import align_classes
@@ -21,25 +24,17 @@ from rded_core.io.sources.spec import open_source
 from rded_core.io.storage.files import require_writable
 from rded_core.labels.epoch_order import describe_uses
 from rded_core.networks import build_network
-from rded_core.training.protocols import find_protocol
+from rded_core.training.protocols import Protocol, find_protocol
 from tasks.runtime.logs import run_logger
 from tasks.runtime.stage_task import stage_task
-from tasks.training.results import TrainingSet, evaluation_name, require_same, student_settings
+from tasks.training.results import EvaluationPlan, TrainingSet, evaluation_name, require_same, student_settings
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationPlan:
-    """What an evaluation is going to do.
-
-    Attributes:
-        run: where results go: the dataset's run folder, or a folder beside a dataset that has none.
-        distilled: the dataset.
-        controls: control's name to the config that makes it.
-    """
-
-    run: RunFolder
-    distilled: TrainingSet
-    controls: dict[str, DistillConfig]
+@contextmanager
+def dataset_to_evaluate(config: EvaluateConfig) -> Generator[EvaluateConfig]:
+    """Yields the config with a local folder as its dataset; for a URL, results are sent there when the block ends."""
+    with run_to_change(config.dataset) as dataset:
+        yield replace(config, dataset=dataset)
 
 
 @stage_task("prepare-evaluation", "prepare · {config.short_name}")
@@ -51,10 +46,9 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """
     folder, run = find_dataset(config.dataset)
     dataset = DistilledDataset(folder)
-    _check_protocol(config, dataset)
-    one_hot = find_protocol(config.protocol or str(dataset.recipe["protocol"])).one_hot
+    protocol = _find_protocol(config, dataset)
     epochs = config.epochs or dataset.training_epochs
-    if not one_hot:
+    if not protocol.one_hot:
         run_logger().info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=0))
         _check_labels(dataset, min(epochs, dataset.num_epochs), run)
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
@@ -70,7 +64,8 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     if is_source(val, place):
         run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}
-    return EvaluationPlan(place, TrainingSet("distilled", folder, epochs), controls)
+    distilled = TrainingSet("distilled", folder)
+    return EvaluationPlan(place, distilled, controls, val=val, protocol=protocol, epochs=epochs)
 
 
 def is_source(val: Source, run: RunFolder) -> bool:
@@ -78,8 +73,8 @@ def is_source(val: Source, run: RunFolder) -> bool:
     return holds_run(run) and val.digest() == read_run(run)["source"]["digest"]
 
 
-def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
-    """Raises InputError where stored views are not those of the protocol that is asked for."""
+def _find_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> Protocol:
+    """Returns the protocol to train under; raises InputError if the stored views are not that protocol's."""
     recorded = str(dataset.recipe["protocol"])
     wanted = find_protocol(config.protocol or recorded)
     if wanted.one_hot and config.loss == "gift":
@@ -89,6 +84,7 @@ def _check_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> None:
             f"{config.dataset} holds labels of views drawn for --protocol {recorded}, not {wanted.name}; distil with "
             f"--protocol {wanted.name} into another --out, or evaluate with --protocol {recorded}"
         )
+    return wanted
 
 
 def _check_labels(dataset: DistilledDataset, num_epochs: int, run: RunFolder | None) -> None:
@@ -114,7 +110,7 @@ def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> Distil
 
 def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
     """Returns a control's dataset, once it is made."""
-    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset), plan.distilled.epochs)
+    return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset))
 
 
 @stage_task("sum-up", "sum up {config.student} · {config.short_name}")
@@ -122,22 +118,19 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
     """Averages each set's students over seeds, writes the table as JSON and returns it."""
     _require_one_dataset(plan, results)
     dataset = DistilledDataset(plan.distilled.folder)
-    protocol = config.protocol or str(dataset.recipe["protocol"])
-    epochs = config.epochs or dataset.training_epochs
-    val = align_classes(open_source(config.val, split="val"), dataset.classes)
-    name = evaluation_name(config, student_settings(config, protocol, epochs), val)
+    name = evaluation_name(config, student_settings(config, plan.protocol.name, plan.epochs), plan.val)
     unit = "-".join([name, f"{config.seeds}seeds", *results])
     path = plan.run.evaluation(unit)
     table = {
         "dataset": as_shown(config.dataset),
         "val": config.val,
-        "val_is_source": is_source(val, plan.run),
+        "val_is_source": is_source(plan.val, plan.run),
         "student": config.student,
-        "protocol": protocol,
+        "protocol": plan.protocol.name,
         "loss": config.loss,
         "ipc": dataset.recipe["ipc"],
         "num_classes": len(dataset.classes),
-        "epochs": epochs,
+        "epochs": plan.epochs,
         "num_seeds": config.seeds,
         "path": as_shown(path),
         "sets": {name: summarise_students([record.facts for record in records]) for name, records in results.items()},

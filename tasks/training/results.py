@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rded_core.config import EvaluateConfig
+from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.errors import InputError
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.dataset import DatasetFolder
@@ -14,6 +14,7 @@ from rded_core.io.run.records import Record, find_record, write_record
 from rded_core.io.sources.base import Source
 from rded_core.io.storage.atomic import write_text
 from rded_core.io.storage.files import file_digest
+from rded_core.training.protocols import Protocol
 
 STAGE = "students"
 
@@ -25,12 +26,38 @@ class TrainingSet:
     Attributes:
         name: ``distilled``, or a control's.
         folder: its dataset.
-        epochs: that all sets are trained for; by default its own recipe's, which for a control are those of its labels.
     """
 
     name: str
     folder: DatasetFolder
-    epochs: int | None = None
+
+
+class EvaluationPlan:
+    """What an evaluation is going to do, resolved once for all its students.
+
+    A plain class: Prefect walks into every dataclass that a task is called with, and `val` lists every image.
+
+    Attributes:
+        run: where results go: the dataset's run folder, or a folder next to a dataset that has none.
+        distilled: the dataset.
+        controls: the config that makes each control, by name.
+        val: the validation images, in the dataset's class order.
+        protocol: how students are trained.
+        epochs: for how long.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        distilled: TrainingSet,
+        controls: dict[str, DistillConfig],
+        *,
+        val: Source,
+        protocol: Protocol,
+        epochs: int,
+    ) -> None:
+        self.run, self.distilled, self.controls = run, distilled, controls
+        self.val, self.protocol, self.epochs = val, protocol, epochs
 
 
 def sums_of(folder: DatasetFolder) -> str:

@@ -13,12 +13,9 @@ from rded_core.config import EvaluateConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.device.devices import num_available_cores, resolve_device
 from rded_core.io.device.memory import told_if_full
-from rded_core.io.layout.run import RunFolder
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.records import Record, unit_settings
-from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source
-from rded_core.io.sources.spec import open_source
 from rded_core.io.training.real_batches import EvaluationViews, labelled_items
 from rded_core.io.training.student_batches import StudentBatch, student_epochs
 from rded_core.networks import build_network
@@ -26,7 +23,7 @@ from rded_core.networks.preprocessing import Preprocessing
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.losses import gift_loss, kl_at_temperature, soft_cross_entropy
-from rded_core.training.protocols import Protocol, find_protocol, peak_learning_rate
+from rded_core.training.protocols import peak_learning_rate
 from rded_core.training.schedules import look_epochs, stretched_cosine
 from tasks.run.worklist import Unit, run_unit
 from tasks.runtime.gpu_slot import gpu_slot
@@ -35,6 +32,7 @@ from tasks.runtime.progress import track
 from tasks.runtime.stage_task import stage_task
 from tasks.training.results import (
     STAGE,
+    EvaluationPlan,
     TrainingSet,
     evaluation_name,
     require_same,
@@ -48,42 +46,38 @@ Targets = tuple[Tensor, Tensor]
 
 
 @stage_task(STAGE, "train {config.student} on {chosen.name}, seed {seed} · {config.short_name}", runs_network=True)
-def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, seed: int) -> Record:
+def train_student(config: EvaluateConfig, plan: EvaluationPlan, chosen: TrainingSet, seed: int) -> Record:
     """Trains a student under the protocol and writes its accuracy at six looks over the last fifth of training.
 
     Raises:
-        InputError: the dataset is damaged, or became another while the student was trained; or the validation source
-            lacks a class.
+        InputError: the dataset is damaged, or changed while the student was trained.
     """
     sums = sums_of(chosen.folder)
     dataset = DistilledDataset(chosen.folder)
-    protocol = find_protocol(config.protocol or dataset.recipe["protocol"])
-    val = align_classes(open_source(config.val, split="val"), dataset.classes)
-    epochs = config.epochs or chosen.epochs or dataset.training_epochs
-    settings = student_settings(config, protocol.name, epochs)
-    unit = f"{chosen.name}-{evaluation_name(config, settings, val)}-s{seed}"
-    result = run.student(unit)
+    settings = student_settings(config, plan.protocol.name, plan.epochs)
+    unit = f"{chosen.name}-{evaluation_name(config, settings, plan.val)}-s{seed}"
+    result = plan.run.student(unit)
 
     @told_if_full("training a student, whose batch is the protocol's,")
     def produce() -> dict[str, Any]:
         what = f"{config.student} on {chosen.name}, seed {seed}"
         try:
             with gpu_slot(config.device):
-                training = _Training(config, dataset, protocol, val, epochs, seed)
+                training = _Training(config, plan, dataset, seed)
                 facts = training.run(what, after_epoch=lambda: require_same(chosen.folder, sums))
         except Exception:  # labels of another dataset may fit nothing, in whatever way
             require_same(chosen.folder, sums)  # the better reason, where both are true
             raise
         write_result(result, facts, unit_settings(unit_of_work.settings), unit_of_work.upstream)
-        send_now(run.root)
+        send_now(plan.run.root)
         return facts
 
     unit_of_work = Unit(
-        run,
+        plan.run,
         STAGE,
         unit,
         settings={"seed": seed, **settings},
-        upstream={"dataset": sums, "validation images": val.digest(with_stamps=True)},
+        upstream={"dataset": sums, "validation images": plan.val.digest(with_stamps=True)},
         outputs=(result,),
     )
     done = run_unit(unit_of_work, produce)
@@ -94,11 +88,9 @@ def train_student(config: EvaluateConfig, run: RunFolder, chosen: TrainingSet, s
 class _Training:
     """One student's training: the network and optimiser outlive the calls of an epoch."""
 
-    def __init__(
-        self, config: EvaluateConfig, dataset: DistilledDataset, protocol: Protocol, val: Source, epochs: int, seed: int
-    ) -> None:
-        self.config, self.dataset, self.protocol = config, dataset, protocol
-        self.epochs, self.seed = epochs, seed
+    def __init__(self, config: EvaluateConfig, plan: EvaluationPlan, dataset: DistilledDataset, seed: int) -> None:
+        self.config, self.dataset, self.protocol = config, dataset, plan.protocol
+        self.epochs, self.seed, val = plan.epochs, seed, plan.val
         self.device = resolve_device(config.device)
         self.workers = config.workers or num_available_cores()
         self.peak = config.lr or peak_learning_rate(config.student)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tasks.patches.check
+import tasks.training.evaluate
 import tasks.training.train_observer
 import tasks.training.train_student
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
@@ -37,10 +38,13 @@ def test_a_student(finished_run: Path, shared_source: Path, tmp_path: Path, monk
     monkeypatch.setattr(tasks.training.train_student, "train_epoch", _full)
     folder = DatasetFolder(finished_run / "dataset")
     assert len(DistilledDataset(folder))
-    config = EvaluateConfig(dataset=str(finished_run), val=str(shared_source), student="convnet3", device="cpu")
-    chosen = tasks.training.results.TrainingSet("distilled", folder)
+    config = EvaluateConfig(
+        dataset=str(finished_run), val=str(shared_source), student="convnet3", device="cpu", controls=()
+    )
+    plan = tasks.training.evaluate.prepare_evaluation.fn(config)
+    plan.run = RunFolder(tmp_path)
     with pytest.raises(InputError, match=f"training a student, whose batch is the protocol's, {TOLD}"):
-        tasks.training.train_student.train_student.fn(config, RunFolder(tmp_path), chosen, 0)
+        tasks.training.train_student.train_student.fn(config, plan, plan.distilled, 0)
     assert not list(tmp_path.rglob("*.json")), "nothing is recorded"
 
 

@@ -1,6 +1,6 @@
 """The run folder: the only place that knows where anything lies in OUT."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rded_core.errors import InputError
@@ -28,9 +28,18 @@ SHARED_STAGES = ("index", DRAW, "observe")
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths inside one OUT."""
+    """Paths inside one OUT.
+
+    Attributes:
+        root: OUT itself.
+        owner: the run that this one is a control of, if it is one.
+    """
 
     root: Path
+    owner: "RunFolder | None" = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "owner", _owner_of(self.root))
 
     @property
     def run_json(self) -> Path:
@@ -86,14 +95,6 @@ class RunFolder:
     def tar(self, stage: str, unit: str) -> Path:
         return self.stage(stage) / f"{unit}.tar"
 
-    @property
-    def owner(self) -> "RunFolder | None":
-        """The run that this one is a control of, if it is one."""
-        if self.root.parent.parts[-2:] != ("work", "controls"):
-            return None
-        owner = RunFolder(self.root.parents[2])
-        return owner if owner.run_json.is_file() or owner.run_json_copy.is_file() else None
-
     def written_folders(self) -> list[Path]:
         """Lists the folders that files of this run are written to."""
         work = self.root / "work"
@@ -125,6 +126,14 @@ class RunFolder:
 
     def evaluation_copy(self, name: str) -> Path:
         return self.root / "work" / "evaluations" / f"{name}.json"
+
+
+def _owner_of(root: Path) -> RunFolder | None:
+    """Returns the run whose ``work/controls`` a run folder lies in."""
+    if root.parent.parts[-2:] != ("work", "controls"):
+        return None
+    owner = RunFolder(root.parents[2])
+    return owner if any(mark.is_file() for mark in owner.marks()) else None
 
 
 def evaluation_folder(dataset: DatasetFolder) -> RunFolder:

@@ -13,7 +13,7 @@ from rded_core.io.run.records import Record, find_record
 from rded_core.io.storage.atomic import is_temporary, remove_abandoned, remove_temporaries, write_text
 from rded_core.io.storage.files import kind_of, require_writable, told_plainly
 from rded_core.io.storage.swap import end_swap
-from rded_core.io.storage.urls import is_url
+from rded_core.io.storage.urls import is_url, require_url_form
 
 NEUTRAL_FIELDS = {
     "out", "device", "precision", "workers", "classes_per_shard", "force", "max_rejected",
@@ -120,6 +120,17 @@ def require_published(run: RunFolder, described: dict[str, Any]) -> None:
             f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
             "be comparable; run rded distill again, or give --controls none"
         )
+
+
+def require_out(out: str, source: str) -> None:
+    """Raises InputError if OUT cannot hold a run of `source`: by its form, where it lies, or what it holds.
+
+    Creates nothing. Of a URL only its form is looked at; storages are asked by `require_folder_at`.
+    """
+    require_url_form(out)
+    require_apart(out, source)
+    if not is_url(out):
+        require_free(RunFolder(Path(out)))
 
 
 def require_free(run: RunFolder) -> None:

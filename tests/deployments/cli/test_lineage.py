@@ -182,7 +182,7 @@ def test_forgetting_that_was_interrupted_is_told_and_ended(
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     row = _lineage(copy)[0]
     with monkeypatch.context() as patch:
-        patch.setattr("flows.forget.distill", _interrupt)
+        patch.setattr("flows.forget.run_stages", _interrupt)
         assert run_cli("forget", copy, "--source", row["source_uri"])[0] == 130
     begun = f"forgotten   begun, and not ended: rded forget {copy} does the rest\n"
     for name in (row["source_uri"], row["source_sha256"]):

@@ -105,9 +105,9 @@ def test_twice_is_once(run: Path, forget: Forget) -> None:
 def test_tables_are_read_once_whatever_is_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     find_rows = tables.find_rows
-    for module in ("lineage", "known_images"):
+    for module in ("tables", "known_images"):
         monkeypatch.setattr(
-            f"rded_core.io.{module}.find_rows", lambda path, *rest: read.append(path) or find_rows(path, *rest)
+            f"rded_core.io.lineage.{module}.find_rows", lambda path, *rest: read.append(path) or find_rows(path, *rest)
         )
     rows = [lineage_row(run, class_index=index, rank=rank) for index in range(3) for rank in range(3)]
     names = [row["source_uri"] for row in rows] + [row["source_sha256"] for row in rows]

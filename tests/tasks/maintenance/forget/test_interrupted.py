@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun
 from rded_core.io.run.lock import only_writer
+from tasks.run.plan import RunPlan
 from tests.tasks.maintenance.forget.runs import (
     Forget,
     MakeConfig,
@@ -56,7 +56,7 @@ def test_killed_while_it_takes_out(
 
 
 @pytest.mark.parametrize(
-    "killed", ["tasks.maintenance.forget.write_forgotten", "tasks.maintenance.forget.scrub", "flows.forget.distill"]
+    "killed", ["tasks.maintenance.forget.write_forgotten", "tasks.maintenance.forget.scrub", "flows.forget.run_stages"]
 )
 def test_killed_it_is_ended_by_the_same_name_though_the_source_has_it_no_more(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
@@ -120,15 +120,15 @@ def test_nobody_else_writes_between_its_steps(run: Path, forget: Forget, monkeyp
     """Else another forgetting might begin there, and be ended with this one."""
     import flows.forget
 
-    distil, tried = flows.forget.distill, list[DistillConfig]()
+    run_stages, tried = flows.forget.run_stages, list[RunPlan]()
 
-    def meddle(config: DistillConfig) -> dict[str, Any]:
-        tried.append(config)
+    def meddle(plan: RunPlan) -> dict[str, Any]:
+        tried.append(plan)
         with pytest.raises(InputError, match="is being written by"):
             Context().run(only_writer(RunFolder(run)).__enter__)
-        return distil(config)
+        return run_stages(plan)
 
-    monkeypatch.setattr("flows.forget.distill", meddle)
+    monkeypatch.setattr("flows.forget.run_stages", meddle)
     forget(run, lineage_row(run)["source_uri"])
     assert tried
 
