@@ -1,7 +1,7 @@
 """Scores of one class, batch by batch: a fast pass over all patches, an exact one over those that decide.
 
-What the exact pass may need is kept where it lies until the class is complete: a candidate's best patch and those near
-it, a fifth of all with five crops, so that memory grows with one class's candidates and not with the classes.
+Patches that the exact pass may need stay on their device until the class is complete: each candidate's best patch and
+those near it, a fifth of all with five crops. Memory grows with one class's candidates, not with the number of classes.
 """
 
 from collections.abc import Callable
@@ -14,24 +14,24 @@ from rded_core.patches.near_ties import largest_error, may_be_chosen, near_best
 from rded_core.patches.realism import realism_scores
 
 Network = Callable[[Tensor], Tensor]
-"""Normalised patches to logits."""
+"""Maps normalised patches to logits."""
 
 MARGIN = 0.25
-"""Log-odds that two fast scores may be off by together before anything is measured; doubled as often as needed."""
+"""Assumed error of two fast scores together, in log-odds, before any is measured; doubled as often as needed."""
 
 KEPT_MARGIN = 1.0
-"""Log-odds within which patches are kept: the most that MARGIN can grow to."""
+"""Log-odds within which patches are kept; the largest margin that MARGIN can grow to."""
 
 
 class ClassScores:
-    """Collects one class.
+    """Collects the scores of one class.
 
     Args:
-        class_index: the class's output of the network.
-        fast: the rounded network, of any number of patches.
-        exact: the same in float32, of `exact_batch` patches at a time; None where `fast` is exact.
-        exact_batch: patches of one exact pass; the last is filled up.
-        num_chosen: patches that will be selected.
+        class_index: the class's index in the network's output.
+        fast: the rounded network, for any number of patches.
+        exact: the same in float32, for `exact_batch` patches at a time; None if `fast` is exact.
+        exact_batch: patches in one exact pass; the last pass is padded.
+        num_chosen: number of patches that will be selected.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ClassScores:
         self.kept: list[Tensor] = []
 
     def add(self, patches: Float[Tensor, "n m 3 h w"], count: int) -> None:
-        """Scores a batch of normalised patches, of which the first `count` candidates are real and the rest filling."""
+        """Scores a batch of normalised patches, of which the first `count` candidates are real and the rest padding."""
         with torch.inference_mode():
             scores = self._score(self.fast, patches.flatten(0, 1)).view(patches.shape[:2])[:count]
             self.scores.append(scores)
@@ -52,9 +52,9 @@ class ClassScores:
                 self.kept.append(patches[:count][near_best(scores, KEPT_MARGIN)])
 
     def finish(self) -> Float[Tensor, "n m"] | None:
-        """Returns all scores: exact where the selection depends on it, rounded elsewhere.
+        """Returns all scores: exact if the selection depends on them, rounded otherwise.
 
-        None where the fast pass was too far off for what was kept; the class must then be scored exactly.
+        None if the fast pass was too far off for the patches that were kept; the class must then be scored exactly.
         """
         scores = torch.cat(self.scores)
         if self.exact is None:
@@ -69,10 +69,10 @@ class ClassScores:
         while margin <= KEPT_MARGIN:
             wanted = may_be_chosen(fast, self.num_chosen, margin)
             exact[wanted & exact.isnan()] = self._score_kept(patches[(wanted & exact.isnan())[kept]])
-            known = ~exact.isnan()
-            error = largest_error(fast[known], exact[known])
+            is_exact = ~exact.isnan()
+            error = largest_error(fast[is_exact], exact[is_exact])
             if 2.0 * error <= margin:
-                return torch.where(known, exact, fast)
+                return torch.where(is_exact, exact, fast)
             margin = max(2.0 * margin, 3.0 * error)
         return None
 
@@ -80,8 +80,8 @@ class ClassScores:
         assert self.exact is not None
         parts: list[Tensor] = []
         for part in patches.split(self.exact_batch) if len(patches) else ():
-            filling = part[:1].expand(self.exact_batch - len(part), -1, -1, -1)
-            parts.append(self._score(self.exact, torch.cat([part, filling]))[: len(part)])
+            padding = part[:1].expand(self.exact_batch - len(part), -1, -1, -1)
+            parts.append(self._score(self.exact, torch.cat([part, padding]))[: len(part)])
         return torch.cat(parts) if parts else patches.new_empty(0)
 
     def _score(self, network: Network, patches: Tensor) -> Tensor:

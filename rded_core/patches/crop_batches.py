@@ -1,7 +1,7 @@
-"""Patches of many candidates in two matrix products: for devices that multiply fast and start slowly.
+"""Patches of many candidates in two matrix products: for devices that multiply fast but start kernels slowly.
 
-The same patches as `crops.cut_patches`, within 1e-6: resizing with antialiasing is linear along each side, so a box and
-its resizing become a banded matrix over the rows of the whole image, and another over its columns.
+The same patches as `crops.cut_patches`, within 1e-6: resizing with antialiasing is linear along each side, so cutting
+and resizing a box is one banded matrix over the rows of the whole image and another over its columns.
 """
 
 import torch
@@ -15,8 +15,8 @@ def cut_patch_batches(
     """Cuts and resizes every box of every image to `patch_px` squared: float RGB 0..1.
 
     Args:
-        images: RGB 0..255, colours last, as codecs write them; what lies outside of all boxes is not looked at, so
-            images of several sizes may share a batch in their upper left corners.
+        images: RGB 0..255, channels last, as codecs write them; pixels outside all boxes are ignored, so images of
+            different sizes may share a batch, each in the upper left corner.
         boxes: top, left, height, width in pixels, inside the image.
         patch_px: side of a patch.
 
@@ -35,9 +35,9 @@ def cut_patch_batches(
 def resize_weights(
     starts: Int[Tensor, "b m"], lengths: Int[Tensor, "b m"], patch_px: int, side: int
 ) -> Float[Tensor, "b m {patch_px} {side}"]:
-    """Returns how much each position of a side counts for each position of a patch; rows sum to one.
+    """Returns the weight of each position of a side in each position of a patch; rows sum to one.
 
-    Positions are rounded as torch rounds them, to float32 and counted from the box's own start.
+    Positions are rounded as in torch: to float32, and counted from the start of the box.
     """
     lengths = lengths.to(torch.float32)[..., None, None]
     scale = lengths / patch_px

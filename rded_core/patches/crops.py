@@ -1,4 +1,4 @@
-"""Crop boxes drawn as torchvision's RandomResizedCrop draws them, and the patches cut by them."""
+"""Crop boxes, drawn as by torchvision's RandomResizedCrop, and the patches cut with them."""
 
 import math
 import struct
@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 NUM_TRIES = 10
-"""Attempts before the centre fallback, as in torchvision."""
+"""Attempts before the fallback to the centre, as in torchvision."""
 
 WORDS_PER_TRY = 4
-"""32-bit words of the generator that one attempt takes: area, aspect ratio, top, left."""
+"""32-bit words of the generator that one attempt uses: area, aspect ratio, top, left."""
 
 FLOAT = struct.Struct("f")
 
@@ -30,7 +30,7 @@ def draw_crop_box(
     """Draws one box (top, left, height, width) inside a `height` x `width` image.
 
     Area is uniform in `scale` times the image's; the aspect ratio (width / height) is log-uniform in `ratio`. After
-    ten boxes that do not fit, the largest centred box of admissible ratio is taken.
+    ten boxes that do not fit, the largest centred box with an allowed ratio is used.
 
     Source: torchvision ``RandomResizedCrop.get_params``; the same sequence of draws, from `generator` instead of the
     global one, so that equal seeds give equal boxes.
@@ -51,7 +51,7 @@ def draw_crop_box(
 
 @lru_cache(maxsize=8)
 def _log_ratio(ratio: tuple[float, float]) -> tuple[float, float]:
-    """Returns the logarithms as torchvision rounds them, to float32."""
+    """Returns the logarithms rounded to float32, as torchvision does."""
     low, high = torch.log(torch.tensor(ratio)).tolist()
     return low, high
 
@@ -73,8 +73,8 @@ def draw_crop_boxes(
 ) -> Int[Tensor, "m 4"]:
     """Draws the `num_crops` square boxes of one candidate, in order, as int64 (top, left, height, width).
 
-    The boxes of `num_crops` calls of `draw_crop_box`, from the generator's words taken all at once, at a quarter of the
-    time: where many cores decode, the interpreter's lock is what they wait for. The generator is left further on.
+    The same boxes as from `num_crops` calls of `draw_crop_box`, but the generator's words are drawn in bulk, in a
+    quarter of the time: when many cores decode, they wait for the interpreter's lock. The generator ends further on.
 
     Source: RDED section 4.1 and its code: K boxes of RandomResizedCrop(scale (0.08, 1), ratio (1, 1)).
     """
@@ -84,12 +84,12 @@ def draw_crop_boxes(
 
 
 def _square_box(height: int, width: int, words: Iterator[int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Draws one square box from a generator's 32-bit words, as torch makes numbers of them."""
+    """Draws one square box from a generator's 32-bit words, converted to numbers as in torch."""
     low = _round(scale[0])
     span = _round(_round(scale[1]) - low)
     for _ in range(NUM_TRIES):
         share = _round((next(words) & 0xFFFFFF) / 2**24 * span + low)
-        next(words)  # the aspect ratio's, which is 1 whatever is drawn
+        next(words)  # the aspect ratio's word, unused: the ratio is always 1
         side = round(math.sqrt(height * width * share))
         if 0 < side <= min(height, width):
             return next(words) % (height - side + 1), next(words) % (width - side + 1), side, side
@@ -97,7 +97,7 @@ def _square_box(height: int, width: int, words: Iterator[int], scale: tuple[floa
 
 
 def _round(value: float) -> float:
-    """Rounds to float32, as torch keeps the bounds of a uniform draw and what it draws."""
+    """Rounds to float32, the precision of the bounds and the result of torch's uniform draws."""
     return FLOAT.unpack(FLOAT.pack(value))[0]
 
 
@@ -114,8 +114,8 @@ def cut_patch(
 ) -> Float[Tensor, "3 _h _w"]:
     """Cuts `box` out of `image` and resizes it to `height_px` x `width_px`: float RGB 0..1.
 
-    Bilinear (or `mode` ``bicubic``) with antialiasing. Only the window is turned into floats, which equals cropping a
-    float image.
+    Bilinear (or `mode` ``bicubic``) with antialiasing. Only the window is converted to float, which gives the same
+    result as cropping a float image.
     """
     top, left, height, width = box.tolist()
     window = image[:, top : top + height, left : left + width].to(torch.float32).div_(255.0)
@@ -137,7 +137,7 @@ def cut_patches(
 ) -> Float[Tensor, "m 3 {patch_px} {patch_px}"]:
     """Cuts and resizes every box of one candidate to `patch_px` squared: float RGB 0..1, in box order.
 
-    The same numbers as `cut_patch` box by box, but the image is turned into floats once.
+    The same numbers as from `cut_patch` box by box, but the image is converted to float once.
     """
     pixels = image.to(torch.float32).div_(255.0)
     windows = [pixels[:, top : top + height, left : left + width] for top, left, height, width in boxes.tolist()]

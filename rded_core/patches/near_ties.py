@@ -1,8 +1,8 @@
-"""Which scores of a fast, rounded pass must be computed again so that the selection is that of the exact pass.
+"""Scores of a fast, rounded pass that must be recomputed so that the selection is that of the exact pass.
 
 Rounding moves the observer's logits, so it moves the log-odds of the true class by about the same amount everywhere,
-while it moves the score of a sure patch by next to nothing. Nearness is therefore measured in log-odds; where the score
-itself is so close to 0 that float32 may call two of them equal, the scores' own distance counts too.
+but hardly moves the score of a patch that the observer is sure of. Nearness is therefore measured in log-odds; if
+scores are so close to 0 that float32 may make them equal, the distance of the scores themselves counts too.
 """
 
 import torch
@@ -10,17 +10,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 SCORE_ROUNDING_NATS = 2e-6
-"""Scores closer than this may be equal in float32, where the order of drawing decides."""
+"""Scores closer than this may be equal in float32, in which case the draw order decides."""
 
 
 def log_odds(scores: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Turns realism scores (log-probabilities of the true class, nats) into log-odds; finite for a score of 0."""
+    """Converts realism scores (log-probabilities of the true class, nats) to log-odds; finite for a score of 0."""
     scores = scores.double().clamp(max=-1e-12)
     return scores - torch.log(-torch.expm1(scores))
 
 
 def near_best(scores: Float[Tensor, "n m"], margin: float) -> Bool[Tensor, "n m"]:
-    """Marks the crops that may be their candidate's best, where two log-odds may be off by `margin` together."""
+    """Marks the crops that may be their candidate's best if two log-odds may be off by `margin` together."""
     return _reaches(scores, scores.amax(dim=1, keepdim=True), margin)
 
 
@@ -32,9 +32,9 @@ def may_be_chosen(scores: Float[Tensor, "n m"], num_chosen: int, margin: float) 
 
 
 def largest_error(fast: Float[Tensor, "p"], exact: Float[Tensor, "p"]) -> float:
-    """Returns the largest distance of two passes in log-odds; pairs that float32 may call equal count as equal."""
-    apart = (log_odds(fast) - log_odds(exact)).abs() * ((fast - exact).abs() > SCORE_ROUNDING_NATS)
-    return float(apart.max()) if len(apart) else 0.0
+    """Returns the largest difference of two passes in log-odds; pairs that may be equal in float32 count as equal."""
+    error = (log_odds(fast) - log_odds(exact)).abs() * ((fast - exact).abs() > SCORE_ROUNDING_NATS)
+    return float(error.max()) if len(error) else 0.0
 
 
 def _reaches(scores: Tensor, bound: Tensor, margin: float) -> Tensor:

@@ -19,9 +19,9 @@ def realism_scores(logits: Float[Tensor, "p k"], class_indices: Int[Tensor, "p"]
 
 
 def pad_to_canvas(patches: Float[Tensor, "p 3 h w"], size: int) -> Float[Tensor, "p 3 {size} {size}"]:
-    """Puts normalised patches into the centre of a zero canvas; an odd remainder goes below and right.
+    """Places normalised patches in the centre of a zero canvas; an odd remainder goes below and to the right.
 
-    Zero is the mean colour, since padding comes after normalising. Source: RDED's code (patches are not resized up).
+    Zero is the mean colour, since padding comes after normalising. Source: RDED's code (patches are not enlarged).
     """
     height, width = patches.shape[-2:]
     top, left = (size - height) // 2, (size - width) // 2
@@ -36,10 +36,10 @@ def score_patches(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> Float[Tensor, "p"]:
-    """Scores float RGB 0..1 patches with an observer of normalised patches (`canvas.CanvasNetwork`).
+    """Scores float RGB 0..1 patches with an observer that takes normalised ones (`canvas.CanvasNetwork`).
 
     Grad mode is switched off inside, because it is local to a thread. All rows of one call share one forward pass:
-    callers keep the batch's make-up fixed where they promise equal bytes.
+    callers that promise equal bytes must keep the composition of the batch fixed.
     """
     with torch.inference_mode():
         return realism_scores(observer(normalise(patches, mean, std)), class_indices)

@@ -1,4 +1,4 @@
-"""Which crop of each candidate, and which candidates of a class."""
+"""Selection of the best crop of each candidate, and of the best candidates of a class."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class SelectedPatches:
 
     Attributes:
         candidates: position of the candidate in draw order.
-        crops: position of the crop among the candidate's.
-        scores: realism score in nats, NaN where the selection does not score.
+        crops: position of the crop within its candidate.
+        scores: realism score in nats, NaN if the selection does not score.
     """
 
     candidates: Int[Tensor, "p"]
@@ -23,7 +23,7 @@ class SelectedPatches:
 
 
 def best_crops(scores: Float[Tensor, "n m"]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
-    """Returns the position and score of each candidate's best crop; of equal scores the first drawn wins."""
+    """Returns the position and score of each candidate's best crop; among equal scores the first drawn wins."""
     best = scores.argmax(dim=1)
     return best, scores.gather(1, best[:, None])[:, 0]
 
@@ -31,24 +31,24 @@ def best_crops(scores: Float[Tensor, "n m"]) -> tuple[Int[Tensor, "n"], Float[Te
 def select_patches(scores: Float[Tensor, "n m"], num_patches: int) -> SelectedPatches:
     """Ranks candidates by their best crop and keeps the best `num_patches`.
 
-    Of equal scores the candidate drawn first ranks first. At most one patch of a candidate is kept.
+    Among equal scores the candidate drawn first ranks first. At most one patch per candidate is kept.
 
     Raises:
-        ValueError: fewer candidates than patches, or a score that is no number.
+        ValueError: fewer candidates than patches, or a NaN score.
 
     Source: RDED algorithm 1, steps 3 to 5.
     """
     if len(scores) < num_patches:
         raise ValueError(f"num_patches must be <= the number of candidates, {len(scores)}, got {num_patches}")
     if torch.isnan(scores).any():
-        raise ValueError("the observer gave a score that is not a number; check its weights and preprocessing")
+        raise ValueError("the observer returned a NaN score; check its weights and preprocessing")
     crops, best = best_crops(scores)
     order = torch.sort(best, descending=True, stable=True).indices[:num_patches]
     return SelectedPatches(candidates=order, crops=crops[order], scores=best[order])
 
 
 def take_first_patches(num_candidates: int, num_patches: int) -> SelectedPatches:
-    """Keeps the first crop of the first candidates drawn: the random controls, without scores.
+    """Keeps the first crop of each of the first candidates drawn: for the controls, without scores.
 
     Raises:
         ValueError: fewer candidates than patches.

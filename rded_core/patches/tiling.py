@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def rank_grid(num_images: int, factor: int) -> Int[Tensor, "{num_images} _q"]:
-    """Says which rank lies in which quadrant: image j holds ranks j, j + n, j + 2n, ... for n images of a class.
+    """Returns the rank in each quadrant: image j holds ranks j, j + n, j + 2n, ... for n images of a class.
 
-    Quadrants are counted row by row, so each image mixes stronger and weaker patches. Source: RDED's code.
+    Quadrants are numbered row by row, so each image mixes stronger and weaker patches. Source: RDED's code.
     """
     quadrants = torch.arange(factor * factor)
     return torch.arange(num_images)[:, None] + quadrants[None, :] * num_images
@@ -20,8 +20,8 @@ def rank_grid(num_images: int, factor: int) -> Int[Tensor, "{num_images} _q"]:
 def cell_edges(size: int, factor: int) -> list[int]:
     """Returns the factor + 1 pixel edges of the cells along one side: floor(i * size / factor).
 
-    Where the factor does not divide the size, cells differ by one pixel and still fill the image (the published code
-    leaves such sizes out).
+    If the factor does not divide the size, cells differ by one pixel and still fill the image (the published code does
+    not cover such sizes).
     """
     return [index * size // factor for index in range(factor + 1)]
 
@@ -34,9 +34,9 @@ def cell_shapes(size: int, factor: int) -> list[tuple[int, int]]:
 
 
 def tile_patches(patches: Sequence[Float[Tensor, "3 _h _w"]], factor: int) -> UInt8[Tensor, "3 s s"]:
-    """Tiles one image's patches (float RGB 0..1, quadrants row by row, shaped as `cell_shapes` says) into uint8 RGB.
+    """Tiles one image's patches (float RGB 0..1, quadrants row by row, shapes of `cell_shapes`) into uint8 RGB.
 
-    Values are truncated, as the published code saves them.
+    Values are truncated, as in the published code.
     """
     rows = [torch.cat(list(patches[row * factor : (row + 1) * factor]), dim=2) for row in range(factor)]
     return torch.cat(rows, dim=1).mul(255.0).clamp(0.0, 255.0).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""A class's scores in two passes: exact where the selection depends on it."""
+"""Scores of a class in two passes: exact if the selection depends on them."""
 
 import pytest
 import torch
@@ -25,14 +25,14 @@ def _patches(num: int) -> Tensor:
 
 
 def _collect(fast: object, exact: object, patches: Tensor, *, num_chosen: int = 10, batch: int = 16) -> Tensor | None:
-    found = ClassScores(2, fast, exact, exact_batch=8, num_chosen=num_chosen)  # pyright: ignore[reportArgumentType]
+    scores = ClassScores(2, fast, exact, exact_batch=8, num_chosen=num_chosen)  # pyright: ignore[reportArgumentType]
     for part in patches.split(batch):
-        filled = torch.cat([part, part[:1].expand(batch - len(part), -1, -1, -1, -1)])
-        found.add(filled, len(part))
-    return found.finish()
+        padded = torch.cat([part, part[:1].expand(batch - len(part), -1, -1, -1, -1)])
+        scores.add(padded, len(part))
+    return scores.finish()
 
 
-def test_one_pass_gives_all_scores() -> None:
+def test_one_exact_pass_scores_all_patches() -> None:
     patches = _patches(37)
     classes = torch.full((37 * 3,), 2)
     expected = realism_scores(_exact(patches.flatten(0, 1)), classes).view(37, 3)
@@ -41,7 +41,7 @@ def test_one_pass_gives_all_scores() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_the_selection_is_the_exact_pass_s() -> None:
+def test_selection_equals_that_of_the_exact_pass() -> None:
     patches = _patches(400)
     passes = [(_exact, None), (_rounded, _exact), (_rounded, None)]
     exact, found, fast = (_collect(*networks, patches, num_chosen=100) for networks in passes)
@@ -66,7 +66,7 @@ def test_most_patches_are_scored_once() -> None:
 
 
 @pytest.mark.parametrize("offset", [2.0, float("nan")])
-def test_a_fast_pass_that_is_far_off_is_not_believed(offset: float) -> None:
+def test_fast_pass_that_is_far_off_is_rejected(offset: float) -> None:
     def wrong(patches: Tensor) -> Tensor:
         return _exact(patches) * (1.0 + offset)
 

@@ -1,4 +1,4 @@
-"""Patches by banded matrices: those of `cut_patches`, for images of several sizes in one batch."""
+"""Patches cut with banded matrices equal those of `cut_patches`, for images of several sizes in one batch."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_weights_of_a_box_lie_inside_it_and_sum_to_one() -> None:
     assert weights.shape == (1, 2, 2, 10)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(1, 2, 2))
     assert not weights[0, 0, :, [0, 1, 2, 7, 8, 9]].any()
-    # Four pixels to two: a triangle of half-width 2 around 1 has 0.25, 0.75, 0.75, 0.25 of it, cut off at the border.
+    # Four pixels to two: a triangle of half-width 2 around 1 has weights 0.25, 0.75, 0.75, 0.25, cut off at the border.
     torch.testing.assert_close(weights[0, 0, 0, 3:7], torch.tensor([0.75, 0.75, 0.25, 0.0]) / 1.75)
 
 

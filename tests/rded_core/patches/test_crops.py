@@ -100,14 +100,14 @@ def test_halving_weighs_pixels_by_the_antialiasing_triangle() -> None:
 
 
 @pytest.mark.parametrize(("height_px", "width_px"), [(16, 16), (75, 74), (1, 5)])
-def test_patch_has_the_asked_shape_and_range(height_px: int, width_px: int) -> None:
+def test_patch_has_the_requested_shape_and_range(height_px: int, width_px: int) -> None:
     patch = cut_patch(picture(40, 50), torch.tensor([2, 3, 31, 29]), height_px, width_px)
     assert patch.shape == (3, height_px, width_px)
     assert patch.dtype == torch.float32
     assert 0.0 <= patch.min() < patch.max() <= 1.0
 
 
-def test_constant_window_stays_constant_whatever_lies_around_it() -> None:
+def test_constant_window_stays_constant_regardless_of_its_surroundings() -> None:
     image = picture(40, 50)
     image[:, 4:25, 6:27] = 51
     patch = cut_patch(image, torch.tensor([4, 6, 21, 21]), 13, 16)
@@ -132,7 +132,7 @@ def test_patches_follow_the_order_of_their_boxes() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(20, 20), (20, 33), (47, 20), (9, 30)])
 @pytest.mark.parametrize(("size", "resize_px"), [(16, 16), (16, 18), (15, 20)])
-def test_fit_centre_has_the_asked_size(height: int, width: int, size: int, resize_px: int) -> None:
+def test_fit_centre_has_the_requested_size(height: int, width: int, size: int, resize_px: int) -> None:
     fitted = fit_centre(picture(height, width), size, resize_px=resize_px)
     assert fitted.shape == (3, size, size)
     assert 0.0 <= fitted.min() < fitted.max() <= 1.0
@@ -153,7 +153,7 @@ def test_normalise_by_hand_for_any_leading_axes() -> None:
 
 
 def test_crop_boxes_are_pinned() -> None:
-    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
+    # A change here means different numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
     boxes = draw_crop_boxes(375, 500, counter_generator(0, "crops", 0, 0), num_crops=64, scale=(0.08, 1.0))
     assert boxes[:2].tolist() == [[105, 73, 263, 263], [11, 61, 304, 304]]
     assert crc32(boxes.numpy()) == 3436975031
@@ -168,7 +168,7 @@ def test_patches_are_pinned() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (375, 500), (1, 1), (2, 900), (1300, 11), (64, 65)])
 @pytest.mark.parametrize("scale", [(0.08, 1.0), (0.5, 1.0), (1.0, 1.0), (0.01, 0.02)])
-def test_boxes_of_a_candidate_are_those_drawn_one_by_one(height: int, width: int, scale: tuple[float, float]) -> None:
+def test_boxes_drawn_in_bulk_equal_boxes_drawn_one_by_one(height: int, width: int, scale: tuple[float, float]) -> None:
     for seed in range(40):
         one_by_one = torch.Generator().manual_seed(seed * 2**33 + 7)
         expected = [draw_crop_box(height, width, one_by_one, scale=scale) for _ in range(7)]
@@ -178,14 +178,14 @@ def test_boxes_of_a_candidate_are_those_drawn_one_by_one(height: int, width: int
 
 
 @pytest.mark.parametrize(("seed", "height", "width"), [(7, 337, 305), (10, 760, 423), (21, 705, 491)])
-def test_shares_are_rounded_as_torch_rounds_them(seed: int, height: int, width: int) -> None:
-    """Draws whose last bit decides: the bounds are rounded to float32 before the share is."""
+def test_shares_are_rounded_as_in_torch(seed: int, height: int, width: int) -> None:
+    """In these draws the last bit decides: the bounds are rounded to float32 before the share."""
     expected = draw_crop_box(height, width, torch.Generator().manual_seed(seed), scale=(0.08, 1.0))
     found = draw_crop_boxes(height, width, torch.Generator().manual_seed(seed), num_crops=1, scale=(0.08, 1.0))
     assert tuple(found[0].tolist()) == expected
 
 
-def test_many_shares_equal_torchs() -> None:
+def test_many_shares_equal_those_of_torch() -> None:
     generator = torch.Generator().manual_seed(3)
     boxes = draw_crop_boxes(3001, 3001, generator, num_crops=4000, scale=(0.08, 1.0)).tolist()
     one_by_one = torch.Generator().manual_seed(3)

@@ -1,4 +1,4 @@
-"""What must be scored again: enough for the exact selection whatever the rounding, and little more."""
+"""Patches to score again: enough for the exact selection under any rounding, and few more."""
 
 import math
 
@@ -11,7 +11,7 @@ from rded_core.patches.selection import select_patches
 
 
 def _scores(num_candidates: int, num_crops: int, *, sure: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Exact scores, and the same with log-odds moved by up to 0.1."""
+    """Returns exact scores, and the same with log-odds moved by up to 0.1."""
     generator = torch.Generator().manual_seed(seed)
     odds = sure + 4.0 * torch.randn(num_candidates, num_crops, generator=generator, dtype=torch.float64)
     moved = odds + 0.2 * torch.rand(odds.shape, generator=generator, dtype=torch.float64) - 0.1
@@ -19,16 +19,16 @@ def _scores(num_candidates: int, num_crops: int, *, sure: float, seed: int) -> t
 
 
 def test_log_odds_by_hand() -> None:
-    found = log_odds(torch.tensor([math.log(0.5), math.log(0.9), -20.0, 0.0]))
+    odds = log_odds(torch.tensor([math.log(0.5), math.log(0.9), -20.0, 0.0]))
     torch.testing.assert_close(
-        found[:3], torch.tensor([0.0, math.log(9.0), -20.0], dtype=torch.float64), rtol=1e-6, atol=1e-6
+        odds[:3], torch.tensor([0.0, math.log(9.0), -20.0], dtype=torch.float64), rtol=1e-6, atol=1e-6
     )
-    assert found[3].isfinite() and found[3] > 20
+    assert odds[3].isfinite() and odds[3] > 20
 
 
 @pytest.mark.parametrize("sure", [-6.0, 0.0, 6.0, 14.0, 20.0])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_exact_selection_follows_whatever_the_rounding(sure: float, seed: int) -> None:
+def test_exact_selection_is_recovered_under_any_rounding(sure: float, seed: int) -> None:
     exact, fast = _scores(60, 5, sure=sure, seed=seed)
     wanted = may_be_chosen(fast, 12, 0.2)
     found = select_patches(torch.where(wanted, exact, fast), 12)
@@ -50,7 +50,7 @@ def test_the_best_is_always_near_itself() -> None:
     assert near_best(fast, 100.0).all()
 
 
-def test_equal_scores_are_near_however_far_apart_in_log_odds() -> None:
+def test_equal_scores_are_near_at_any_distance_in_log_odds() -> None:
     scores = torch.tensor([[-1e-7, -1e-6, -1e-3]])
     assert near_best(scores, 0.1).tolist() == [[True, True, False]]
 

@@ -32,7 +32,7 @@ def test_scores_are_log_probabilities() -> None:
     torch.testing.assert_close(realism_scores(logits + 5.0, torch.zeros(50, dtype=torch.int64)), scores[0])
 
 
-def test_half_precision_logits_are_scored_in_single() -> None:
+def test_half_precision_logits_are_scored_in_single_precision() -> None:
     logits = torch.randn(4, 9, generator=counter_generator(0)).to(torch.bfloat16)
     scores = realism_scores(logits, torch.arange(4))
     assert scores.dtype == torch.float32

@@ -16,7 +16,7 @@ def test_selection_by_hand() -> None:
     assert torch.equal(selected.scores, torch.tensor([-0.5, -0.6, -1.0]))
 
 
-def test_best_crop_of_equal_scores_is_the_first_drawn() -> None:
+def test_first_drawn_crop_wins_among_equal_scores() -> None:
     crops, scores = best_crops(torch.tensor([[-2.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]))
     assert crops.tolist() == [1, 0]
     assert scores.tolist() == [-1.0, -1.0]
@@ -57,19 +57,19 @@ def test_scores_of_minus_infinity_rank_last() -> None:
     assert select_patches(scores, 2).candidates.tolist() == [1, 0]
 
 
-def test_a_score_that_is_no_number_stops() -> None:
-    with pytest.raises(ValueError, match="score that is not a number"):
+def test_nan_score_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the observer returned a NaN score"):
         select_patches(torch.tensor([[-1.0, float("nan")], [-2.0, -3.0]]), 1)
 
 
 @pytest.mark.parametrize("select", [lambda n: select_patches(SCORES, n), lambda n: take_first_patches(4, n)])
-def test_more_patches_than_candidates_stop(select: Callable[[int], SelectedPatches]) -> None:
+def test_more_patches_than_candidates_is_an_error(select: Callable[[int], SelectedPatches]) -> None:
     assert len(select(4).candidates) == 4
     with pytest.raises(ValueError, match="num_patches must be <= the number of candidates, 4, got 5"):
         select(5)
 
 
-def test_controls_take_the_first_crop_of_the_first_candidates() -> None:
+def test_controls_keep_the_first_crop_of_the_first_candidates() -> None:
     selected = take_first_patches(9, 3)
     assert selected.candidates.tolist() == [0, 1, 2]
     assert selected.crops.tolist() == [0, 0, 0]

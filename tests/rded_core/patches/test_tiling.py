@@ -16,7 +16,7 @@ def test_rank_grid_by_hand() -> None:
 
 @pytest.mark.parametrize("num_images", [1, 7, 50])
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
-def test_every_rank_has_one_place(num_images: int, factor: int) -> None:
+def test_every_rank_has_exactly_one_quadrant(num_images: int, factor: int) -> None:
     grid = rank_grid(num_images, factor)
     assert grid.shape == (num_images, factor * factor)
     assert grid.flatten().sort().values.tolist() == list(range(num_images * factor * factor))
@@ -38,7 +38,7 @@ def test_cells_fill_the_side_and_differ_by_one_pixel_at_most(size: int, factor: 
 
 
 @pytest.mark.parametrize(("size", "factor"), SIZES_AND_FACTORS)
-def test_patches_lie_row_by_row(size: int, factor: int) -> None:
+def test_patches_are_placed_row_by_row(size: int, factor: int) -> None:
     shapes, edges = cell_shapes(size, factor), cell_edges(size, factor)
     tiled = tile_patches([torch.full((3, *shape), k / 255.0) for k, shape in enumerate(shapes)], factor)
     assert tiled.shape == (3, size, size)
@@ -63,7 +63,7 @@ def test_all_levels_survive() -> None:
 
 
 def test_tiling_is_pinned() -> None:
-    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
+    # A change here means different numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
     generator = counter_generator(0, "tiling")
     patches = [torch.rand(3, *shape, generator=generator) for shape in cell_shapes(31, 3)]
     assert crc32(tile_patches(patches, 3).numpy()) == 790139321
