@@ -1,4 +1,4 @@
-"""Annotated types of config fields: a number and the range it must lie in."""
+"""Annotated types for config fields: a number and its allowed range."""
 
 from typing import Annotated
 

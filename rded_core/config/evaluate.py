@@ -12,26 +12,27 @@ from rded_core.text.wording import ShortNamed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig(ShortNamed):
-    """What one evaluation does.
+    """Settings for one evaluation.
 
     Attributes:
         dataset: a run folder of `rded distill`, or the dataset folder inside it
         val: source of real validation images, with the same classes
-        student: the network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
-        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default the labels'
-        epochs: epochs to train; by default all recorded ones
-        seeds: students trained on each set, with seeds from 0 on
-        controls: sets of equal IPC and label budget to compare with: random (real images), mosaic (tiles without
-            scores), or none
-        looks: how often the student is measured in the last fifth of training, the last epoch among them
-        loss: what a student minimises: kl (the method's), or gift (cosine to teacher logits plus a tenth of the
+        student: network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
+        protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default as recorded
+            with the labels
+        epochs: epochs to train; by default as many as the dataset's recipe says
+        seeds: number of students trained on each set, with seeds 0, 1, 2, ...
+        controls: sets of the same IPC and label budget to compare with: random (real images), mosaic (tiles chosen
+            without scores), or none
+        looks: how often the student is measured in the last fifth of training, including the last epoch
+        loss: loss of the student: kl (the method's), or gift (cosine to the teacher's logits plus a tenth of the
             smoothed hard label)
-        lr: peak learning rate; by default the protocol's for this student
-        extra_forward: run each batch through the student once more in training mode, as the authors' code does: it
-            moves BatchNorm's statistics
-        compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
+        lr: peak learning rate; by default the protocol's value for this student
+        extra_forward: run each batch through the student a second time in training mode, as the authors' code does;
+            this changes BatchNorm's statistics
+        compile: train with torch.compile: faster after a minute of warm-up; on the CPU it needs a C++ compiler
         workers: threads that prepare views; by default one per core
-        device: where networks run: auto, cpu, cuda, cuda:N or mps
+        device: device that networks run on: auto, cpu, cuda, cuda:N or mps
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""What a config class says of its fields: a line for people, bounds, choices; and the check that holds values to it."""
+"""Descriptions of config fields (help line, bounds, choices), and the check of values against them."""
 
 import inspect
 import re
@@ -13,12 +13,12 @@ from rded_core.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where a number may lie; None where nothing bounds it.
+    """Range of a number; None leaves that side open.
 
     Attributes:
-        low: the least value.
-        high: the greatest value.
-        above: no value is as low as `low` itself.
+        low: smallest allowed value.
+        high: largest allowed value.
+        above: whether `low` itself is excluded.
     """
 
     low: int | None = None
@@ -26,12 +26,12 @@ class Bounds:
     above: bool = False
 
     def holds(self, value: int | float) -> bool:
-        """Tells whether a number lies within; what is no number (NaN) does not."""
+        """Returns True if a number lies within the bounds; NaN does not."""
         is_high = self.low is None or (value > self.low if self.above else value >= self.low)
         return is_high and (self.high is None or value <= self.high)
 
     def describe(self) -> str:
-        """Says what a number must be: ``be >= 1``, ``be > 0``, ``lie in 1..100``, ``lie in (0, 1]``."""
+        """Returns the bounds as words after "must": ``be >= 1``, ``be > 0``, ``lie in 1..100``, ``lie in (0, 1]``."""
         if self.high is None:
             return f"be {'>' if self.above else '>='} {self.low}"
         return f"lie in ({self.low}, {self.high}]" if self.above else f"lie in {self.low}..{self.high}"
@@ -39,12 +39,12 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What is known of one field of a config class.
+    """Description of one field of a config class.
 
     Attributes:
         text: its line in the docstring.
-        bounds: of its number, where its type names them.
-        choices: the names that it may be, where they are a closed set.
+        bounds: range of the number, if its type names one.
+        choices: allowed names, if they are a closed set.
     """
 
     text: str
@@ -53,21 +53,21 @@ class Field:
 
 
 def field_help(config_class: type) -> dict[str, str]:
-    """Reads the ``Attributes`` section of a config's docstring: field name to its line."""
+    """Returns the ``Attributes`` section of a config's docstring as field name to help line."""
     entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)$", inspect.getdoc(config_class) or "", flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
 
 @lru_cache
 def describe_fields(config_class: type) -> dict[str, Field]:
-    """Returns what is known of each field of a config class, by name."""
+    """Returns the description of each field of a config class, by name."""
     texts = field_help(config_class)
     hints = typing.get_type_hints(config_class, include_extras=True)
     return {name: Field(texts.get(name, ""), _bounds(hint), _choices(hint)) for name, hint in hints.items()}
 
 
 def check_fields(config: Any) -> None:
-    """Raises InputError where a field's value is out of its bounds or none of its choices; None is neither."""
+    """Raises InputError if a field's value is out of bounds or not one of its choices; None passes."""
     for name, field in describe_fields(type(config)).items():
         value = getattr(config, name)
         if value is None:
@@ -79,12 +79,12 @@ def check_fields(config: Any) -> None:
 
 
 def _bounds(hint: Any) -> Bounds | None:
-    """Returns the bounds that ``Annotated[int, Bounds(1)]`` names."""
+    """Returns the bounds in ``Annotated[int, Bounds(1)]``; None for other types."""
     notes = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
     return next((note for note in notes if isinstance(note, Bounds)), None)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """Returns the names of ``Literal[...]`` or ``Literal[...] | None``; none for lists of names."""
+    """Returns the names of ``Literal[...]`` or ``Literal[...] | None``; empty for lists of names."""
     parts = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     return next((typing.get_args(part) for part in parts if typing.get_origin(part) is Literal), ())

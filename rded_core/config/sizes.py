@@ -1,4 +1,4 @@
-"""Sizes in bytes as people write them."""
+"""Sizes in bytes, written as text."""
 
 import re
 
@@ -11,12 +11,12 @@ UNITS = {
 
 
 def parse_size(text: str) -> int:
-    """Returns the bytes that ``200MB``, ``1.5 GiB`` or ``1000`` mean.
+    """Returns the number of bytes in ``200MB``, ``1.5 GiB`` or ``1000``.
 
     Raises:
-        InputError: it is no size above 0.
+        InputError: not a size, or below 1 byte.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-zA-Z]*)\s*", text)
     if match is None or match[2].upper() not in UNITS or (size := int(float(match[1]) * UNITS[match[2].upper()])) < 1:
-        raise InputError(f"{text!r} is no size; write it like 200MB, 1.5GiB or 1000000")
+        raise InputError(f"{text!r} is not a size; write it like 200MB, 1.5GiB or 1000000")
     return size

@@ -12,26 +12,26 @@ from rded_core.text.wording import ShortNamed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainObserverConfig(ShortNamed):
-    """How one observer is trained.
+    """Settings for training one observer.
 
     Attributes:
-        source: labelled images to train on, in the form of `rded distill`'s source
-        arch: the network: convnet3 to convnet6, resnet18_small, or any torchvision classifier
-        val: source of validation images; by default the accuracy is not measured
+        source: labelled images to train on, in any form that `rded distill` accepts as source
+        arch: network to train: convnet3 to convnet6, resnet18_small, or any torchvision classifier
+        val: source of validation images; without it, the accuracy is not measured
         out: file to write, ending in .safetensors
-        init: weights file to start from, of the same network; a head of another width is trained anew
+        init: weights file of the same network to start from; a head of a different width is trained from scratch
         epochs: passes over the source
         size: side of the training images in pixels
         batch_size: images per step
         lr: peak learning rate of SGD with momentum
         weight_decay: L2 penalty on matrices and kernels
-        crop_scale_min: smallest share of an image's area that a training crop may cover (sizes above 64 px)
-        flip: mirror half of the images; off for digits, text and the like
+        crop_scale_min: smallest share of an image's area that a training crop may cover; used only above 64 px
+        flip: mirror half of the images; turn off for digits, text and the like
         classes: keep only these classes (names, WordNet ids or folders, comma-separated)
-        seed: root of every random draw
-        compile: train through torch.compile: faster after a minute's warm-up; on the CPU it needs a C++ compiler
-        workers: threads that decode; by default one per core
-        device: where networks run: auto, cpu, cuda, cuda:N or mps
+        seed: root seed of all random draws
+        compile: train with torch.compile: faster after a minute of warm-up; on the CPU it needs a C++ compiler
+        workers: decoding threads; by default one per core
+        device: device that networks run on: auto, cpu, cuda, cuda:N or mps
     """
 
     source: str

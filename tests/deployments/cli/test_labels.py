@@ -99,7 +99,7 @@ def test_classes_that_the_teacher_never_takes_for_themselves_are_told(
         (["--codec", "features", "--out", "NEW"], "distil again with --label-codec features"),
         (["--codec", "float16", "--out", "NEW"], "nothing would change"),
         (["--epochs", "5", "--out", "NEW"], "--epochs 5 is not among the 1 to 4"),
-        (["--budget", "lots", "--out", "NEW"], "'lots' is no size"),
+        (["--budget", "lots", "--out", "NEW"], "'lots' is not a size"),
         (["--budget", "10B", "--out", "NEW"], "no labels fit 10 bytes"),
         (["--budget", "1MB", "--epochs", "2", "--out", "NEW"], "leave --epochs out"),
         (["--codec", "int8", "--out", "RUN/dataset"], "exists already"),

@@ -10,7 +10,7 @@ from rded_core.errors import InputError
 
 @pytest.fixture(autouse=True)
 def without_type_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users run without the suite's type checks, which would refuse a bad Literal before the config's own message."""
+    """Disables the suite's type checks, which users lack and which reject a bad Literal before the config does."""
     monkeypatch.setattr(type_checks, "jaxtyping_disable", True)
 
 
@@ -51,7 +51,7 @@ def train_observer(**changes: Any) -> TrainObserverConfig:
         ("selection", "best", "selection must be one of realism, mosaic, random"),
     ],
 )
-def test_distill_config_refuses(field: str, value: object, message: str) -> None:
+def test_distill_config_rejects(field: str, value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         distill(**{field: value})
 
@@ -70,12 +70,12 @@ def test_distill_config_refuses(field: str, value: object, message: str) -> None
         {"ipc": 75, "factor": 2, "num_candidates": 300},
     ],
 )
-def test_distill_config_accepts_the_edges(changes: dict[str, Any]) -> None:
+def test_distill_config_accepts_the_limits(changes: dict[str, Any]) -> None:
     config = distill(**changes)
     assert all(getattr(config, name) == value for name, value in changes.items())
 
 
-def test_patches_below_eight_pixels_are_refused() -> None:
+def test_patches_below_eight_pixels_are_rejected() -> None:
     with pytest.raises(InputError, match="patches of at least 8 px, got 5 at size 32"):
         distill(size=32, factor=5, ipc=1)
 
@@ -86,15 +86,15 @@ def test_patches_below_eight_pixels_are_refused() -> None:
 def test_patches_needed(selection: str, factor: int, per_image: int) -> None:
     config = distill(selection=selection, factor=factor, ipc=7)
     assert config.patches_per_image == per_image
-    assert config.candidates_per_class == 7 * factor * factor, "controls make as many images of a class"
+    assert config.candidates_per_class == 7 * factor * factor, "controls make as many images per class"
 
 
-def test_too_few_candidates_name_the_way_out() -> None:
+def test_too_few_candidates_error_names_the_remedy() -> None:
     with pytest.raises(InputError, match=r"must be >= factor² · ipc = 40, got 39; .* lower --ipc to 9"):
         distill(num_candidates=39)
 
 
-def test_advice_is_never_an_ipc_that_is_refused() -> None:
+def test_remedy_never_suggests_an_invalid_ipc() -> None:
     with pytest.raises(InputError, match="num_candidates must be >= ") as error:
         distill(num_candidates=3, ipc=1, factor=2)
     assert "--ipc to 0" not in str(error.value)
@@ -114,7 +114,7 @@ def test_advice_is_never_an_ipc_that_is_refused() -> None:
         ("lr", float("nan"), "lr must be > 0"),
     ],
 )
-def test_evaluate_config_refuses(field: str, value: object, message: str) -> None:
+def test_evaluate_config_rejects(field: str, value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluate(**{field: value})
 
@@ -137,27 +137,27 @@ def test_evaluate_config_accepts_no_controls() -> None:
         ("out", "net.pt", r"out must end in \.safetensors, got 'net\.pt'"),
     ],
 )
-def test_train_observer_config_refuses(field: str, value: object, message: str) -> None:
+def test_train_observer_config_rejects(field: str, value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         train_observer(**{field: value})
 
 
-def test_train_observer_config_accepts_no_decay() -> None:
+def test_train_observer_config_accepts_zero_decay() -> None:
     assert train_observer(weight_decay=0.0, batch_size=2, size=8).weight_decay == 0.0
 
 
 @pytest.mark.parametrize("config", [distill(), evaluate(), train_observer()])
-def test_configs_are_frozen_values(config: Any) -> None:
+def test_configs_are_frozen(config: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         config.device = "cpu"
 
 
-def test_equal_fields_make_equal_configs() -> None:
+def test_configs_with_equal_fields_are_equal() -> None:
     assert distill() == distill()
     assert distill() != distill(seed=1)
 
 
-def test_relabel_is_another_word_for_label() -> None:
+def test_relabel_means_label() -> None:
     assert Rerun(redo=("score", "relabel")) == Rerun(redo=("score", "label"))
     with pytest.raises(InputError, match="redo must be one of draw, check, score, select, tile, label, publish; got"):
         Rerun(redo=("rescore",))  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""What a config class says of its fields."""
+"""Descriptions of config fields, and the check of values."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ def test_fields_are_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("config", "message"),
     [
         (Example(share=0.0), r"^share must lie in \(0, 1\], got 0\.0$"),
         (Example(share=float("nan")), "share must lie in"),
@@ -46,16 +46,16 @@ def test_fields_are_described() -> None:
         (Example(mode="c"), "^mode must be one of a, b; got 'c'$"),  # type: ignore[arg-type]
     ],
 )
-def test_values_are_held_to_what_fields_say(given: Example, message: str) -> None:
+def test_values_are_checked_against_bounds_and_choices(config: Example, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_fields(given)
+        check_fields(config)
 
 
-def test_none_is_out_of_no_bounds() -> None:
+def test_none_passes_every_check() -> None:
     check_fields(Example())
     check_fields(Example(share=1.0, mode="b", count=7))
 
 
 @pytest.mark.parametrize("config_class", [DistillConfig, EvaluateConfig, TrainObserverConfig, Rerun])
-def test_every_field_has_a_line(config_class: type) -> None:
+def test_every_field_has_a_help_line(config_class: type) -> None:
     assert [name for name, field in describe_fields(config_class).items() if not field.text] == []

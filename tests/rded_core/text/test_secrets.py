@@ -64,6 +64,6 @@ URL = f"https://user:{SECRET}@host/photos"
     ],
 )
 def test_configs_reject_passwords(config_class: type, fields: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"^(source|val) holds a password or token .* environment") as raised:
+    with pytest.raises(InputError, match=r"^(source|val) contains a password or token .* environment") as raised:
         config_class(**fields)
     assert SECRET not in str(raised.value)

@@ -247,7 +247,7 @@ def test_paths_are_shown_as_their_user_knows_them(url: str, machine: OpenAt) -> 
 def test_a_url_that_cannot_be_a_place_is_told() -> None:
     with pytest.raises(InputError, match="is too long"):
         run_at("s3://bucket/" + "x" * 300)
-    with pytest.raises(InputError, match="holds a password or token"):
+    with pytest.raises(InputError, match="contains a password or token"):
         Mirror("memory://user:s3cr3t@bucket/run")
 
 
