@@ -1,4 +1,4 @@
-"""Which outputs of an observer's head are the source's classes: by WordNet id or name, or not at all."""
+"""Matches the outputs of an observer's head to the source's classes, by WordNet id or name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids, wnid_of
 def match_head(
     classes: tuple[str, ...] | None, head_width: int, wanted: Sequence[SourceClass]
 ) -> tuple[list[int] | None, str]:
-    """Finds which outputs of a head are the source's classes.
+    """Returns the outputs of a head that are the source's classes.
 
     Args:
-        classes: the head's classes in order, names or WordNet ids, where known.
+        classes: the head's classes in order, names or WordNet ids; None if unknown.
         head_width: number of outputs.
         wanted: the source's classes in index order.
 
     Returns:
-        The outputs to keep, in the source's order (None: the head as it is), and a sentence that says how they were
-        found.
+        The outputs to keep, in the source's order (None: keep the head as it is), and a sentence that says how they
+        were matched.
 
     Raises:
         InputError: the match is not certain.
@@ -39,12 +39,12 @@ def match_head(
         if head_width == len(wanted):
             return None, f"the observer names no classes: its {head_width} outputs are taken in the source's order"
         raise InputError(
-            f"the observer has {head_width} outputs and names none of them, the source has {len(wanted)} classes; "
-            "give --observer-classes (or --teacher-classes) FILE with one name or WordNet id a line, in head order"
+            f"the observer has {head_width} outputs without class names, but the source has {len(wanted)} classes; "
+            "give --observer-classes (or --teacher-classes) FILE with one name or WordNet id per line, in head order"
         )
     if len(classes) != head_width:
         raise InputError(
-            f"{len(classes)} observer classes are given for a head of {head_width} outputs; they must agree"
+            f"got {len(classes)} observer classes for a head of {head_width} outputs; give one class per output"
         )
     columns = _match_names(classes, wanted)
     if columns == list(range(head_width)):
@@ -56,18 +56,18 @@ def match_head(
 
 
 def slice_head(network: nn.Module, columns: list[int] | None) -> nn.Module:
-    """Returns the network with only the head's outputs `columns`, in that order; all of them for None."""
+    """Returns the network with only the outputs `columns` of its head, in that order; None keeps them all."""
     if columns is None:
         return network
     return _SlicedHead(network, torch.tensor(columns)).eval()
 
 
 def read_class_list(path: str) -> tuple[str, ...]:
-    """Reads one class a line, in head order; blank lines are left out."""
+    """Returns the classes in a file with one per line, in head order; blank lines are skipped."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the class list {path}: {error}") from error
+        raise InputError(f"cannot read the class list {path}: {error}; give a UTF-8 text file") from error
     return tuple(line.strip() for line in lines if line.strip())
 
 
@@ -84,29 +84,29 @@ class _SlicedHead(nn.Module):
 def _match_names(classes: tuple[str, ...], wanted: Sequence[SourceClass]) -> list[int]:
     exact, folded = _places(classes)
     columns: list[int] = []
-    unsure: list[str] = []
+    unmatched: list[str] = []
     for label in wanted:
-        found = _find_output(label, exact, folded)
-        if len(found) == 1:
-            columns.append(next(iter(found)))
+        matches = _find_output(label, exact, folded)
+        if len(matches) == 1:
+            columns.append(next(iter(matches)))
         else:
-            unsure.append(f"{label.folder} ({'no match' if not found else f'{len(found)} matches'})")
-    if unsure or len(set(columns)) != len(columns):
-        detail = ", ".join(unsure[:10]) or "two classes match the same output"
+            unmatched.append(f"{label.folder} ({'no match' if not matches else f'{len(matches)} matches'})")
+    if unmatched or len(set(columns)) != len(columns):
+        detail = ", ".join(unmatched[:10]) or "two classes match the same output"
         raise InputError(
-            f"cannot match the source's classes to the observer's {len(classes)}: {detail}; the observer's begin with "
-            f"{', '.join(classes[:3])}; rename folders, or give --observer-classes (--teacher-classes) FILE"
+            f"cannot match the source's classes to the observer's {len(classes)}: {detail}; the observer's start with "
+            f"{', '.join(classes[:3])}; rename folders or give --observer-classes (--teacher-classes) FILE"
         )
     return columns
 
 
 def _places(classes: tuple[str, ...]) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """Maps every name of an output (its own, and its WordNet id's) to the outputs that bear it: exact, and folded."""
-    known = imagenet_names() if any(wnid_of(name) for name in classes) else {}
+    """Returns the outputs that have each name (their own or their WordNet id's): by exact name, and by folded name."""
+    readable = imagenet_names() if any(wnid_of(name) for name in classes) else {}
     exact: dict[str, set[int]] = {}
     folded: dict[str, set[int]] = {}
     for index, name in enumerate(classes):
-        for alias in {name, known.get(name, name)}:
+        for alias in {name, readable.get(name, name)}:
             exact.setdefault(alias, set()).add(index)
             folded.setdefault(_plain(alias), set()).add(index)
     return exact, folded
@@ -120,7 +120,7 @@ def _find_output(label: SourceClass, exact: dict[str, set[int]], folded: dict[st
     names = [name for name in (label.wnid, label.folder, label.name) if name]
     by_exact = (exact.get(name, set()) for name in names)
     by_folded = (folded.get(_plain(name), set()) for name in names)
-    return next((found for found in (*by_exact, *by_folded) if found), set())
+    return next((outputs for outputs in (*by_exact, *by_folded) if outputs), set())
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Observers and teachers: a spec string and a weights file become a network, and its outputs the source's classes."""
+"""Loads observers and teachers from a spec and a weights file, and matches their outputs to the source's classes."""
 
 import importlib
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from rded_core.networks.preprocessing import Preprocessing
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """A network in eval mode, with all outputs of its head and with those alone that are the source's classes.
+    """A network in eval mode, once with all outputs of its head and once with only the source's classes.
 
-    Patches are scored among all classes that it knows, so that the scores of a class do not depend on which other
-    classes a source has; images are labelled among the source's.
+    Patches are scored among all classes of the head, so that the scores of a class do not depend on which other
+    classes the source has; images are labelled among the source's classes only.
 
     Attributes:
         network: frozen, channels last, with the head it was trained with.
         classifier: the same network with the source's class i as its output i.
-        outputs: for each class of the source its output of `network`.
-        preprocessing: its own, or ImageNet's where nothing says otherwise.
-        digest: SHA-256 over spec, weights and preprocessing: all that logits and accuracy of `network` depend on. (The
-            same weights may fit two architectures.)
+        outputs: the output of `network` for each class of the source.
+        preprocessing: its own, or ImageNet's if it specifies none.
+        digest: SHA-256 over spec, weights and preprocessing, which together determine the logits and accuracy of
+            `network`. (The same weights may fit two architectures.)
         head_note: how its head was matched to the source's classes.
         spec: as the user wrote it.
-        facts: what its weights file says of itself (``arch``, ``top1``, ...), for reports.
+        facts: metadata in its weights file (``arch``, ``top1``, ...), for reports.
     """
 
     network: nn.Module
@@ -55,7 +55,7 @@ def open_observer(
     size: int,
     class_list: str | None = None,
 ) -> Observer:
-    """Loads the network that `spec` names and finds the source's classes among its outputs.
+    """Returns the network that `spec` names, with the source's classes matched to its outputs.
 
     Args:
         spec: ``torchvision:NAME``, ``timm:NAME``, ``rded:NAME`` or ``package.module:factory``. A factory takes no
@@ -63,45 +63,45 @@ def open_observer(
             ``std``) and ``classes`` (names or WordNet ids in head order).
         weights: .safetensors file, or a state dict that ``torch.load(weights_only=True)`` reads.
         classes: the source's classes in index order.
-        size: side of the images it will see.
-        class_list: file that names the head's classes, one a line, before anything else that names them.
+        size: side of its input images in pixels.
+        class_list: file that names the head's classes, one per line; overrides all other names.
 
     Raises:
-        InputError: spec, file or head cannot be used, with the reason.
+        InputError: the spec, a file or the head is not usable; the message gives the reason.
     """
     kind, _, name = spec.partition(":")
     require_observer_spec(spec)
     state, facts = read_weights(weights) if weights else (None, {})
     width = len(facts.get("classes", ())) or head_width(state) or len(classes)
     loader = {"torchvision": _from_torchvision, "timm": _from_timm, "rded": _from_rded}.get(kind, _from_factory)
-    network, preprocessing, named = loader(spec, name, state is not None, num_classes=width, size=size)
+    network, preprocessing, names = loader(spec, name, state is not None, num_classes=width, size=size)
     if state is not None:
         load_state(network, state, weights=str(weights), spec=f"{spec} at {size} px", made_for=facts.get("size"))
     if "mean" in facts:
         preprocessing = Preprocessing(
             tuple(facts["mean"]), tuple(facts["std"]), facts.get("size"), facts["interpolation"]
         )
-    named = read_class_list(class_list) if class_list else tuple(facts["classes"]) if "classes" in facts else named
+    names = read_class_list(class_list) if class_list else tuple(facts["classes"]) if "classes" in facts else names
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    columns, note = match_head(named, _count_outputs(network, spec, size), classes)
+    columns, note = match_head(names, _count_outputs(network, spec, size), classes)
     return Observer(
         network=network,
         classifier=slice_head(network, columns),
         outputs=tuple(range(len(classes)) if columns is None else columns),
         preprocessing=preprocessing,
-        digest=state_digest(network.state_dict(), [spec, *_seen_as(preprocessing)]),
+        digest=state_digest(network.state_dict(), [spec, *_digest_settings(preprocessing)]),
         head_note=note,
         spec=spec,
         facts=facts,
     )
 
 
-def _seen_as(preprocessing: Preprocessing) -> tuple[Any, ...]:
+def _digest_settings(preprocessing: Preprocessing) -> tuple[Any, ...]:
     return preprocessing.mean, preprocessing.std, preprocessing.interpolation
 
 
 def _count_outputs(network: nn.Module, spec: str, size: int) -> int:
-    """Runs the network once on a blank image; raises InputError where it cannot take one of this size."""
+    """Returns the number of outputs for one blank image; raises InputError if it cannot take images of this size."""
     try:
         with torch.inference_mode():
             logits = network(torch.zeros(1, 3, size, size))
@@ -125,7 +125,7 @@ def _from_rded(spec: str, name: str, has_weights: bool, *, num_classes: int, siz
 def _from_torchvision(spec: str, name: str, has_weights: bool, *, num_classes: int, size: int) -> Any:
     if has_weights:
         return build_network(name, num_classes=num_classes, size=size), Preprocessing(), None
-    build_network(name, num_classes=num_classes, size=size)  # the error that lists the names
+    build_network(name, num_classes=num_classes, size=size)  # raises the error that lists the names
     weights: Any = torchvision.models.get_model_weights(name)["DEFAULT"]
     transform = weights.transforms()
     try:
@@ -145,11 +145,11 @@ def _from_timm(spec: str, name: str, has_weights: bool, *, num_classes: int, siz
     try:
         import timm
     except ImportError as error:
-        raise InputError(f"{spec} needs the extra: pip install 'rded[timm]'") from error
+        raise InputError(f"{spec} needs the package timm; pip install 'rded[timm]'") from error
     options: dict[str, Any] = {"num_classes": num_classes} if has_weights else {}
     try:
         network: Any = timm.create_model(name, pretrained=not has_weights, **options)
-    except (RuntimeError, ValueError, OSError) as error:  # an unknown name, or a download that failed
+    except (RuntimeError, ValueError, OSError) as error:  # an unknown name, or a failed download
         raise InputError(f"{spec}: {str(error).splitlines()[0]}; see timm.list_models(), or give --weights") from error
     data = network.pretrained_cfg
     names = data.get("label_names")
@@ -165,23 +165,23 @@ def _from_factory(spec: str, name: str, has_weights: bool, *, num_classes: int, 
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"observer {spec!r}: {error}; give torchvision:NAME, timm:NAME, rded:NAME, or package.module:factory with "
-            "the module importable from here (PYTHONPATH)"
+            "the module on PYTHONPATH"
         ) from error
     try:
         network = factory()
     except (ImportError, TypeError) as error:
         raise InputError(
-            f"observer {spec!r} cannot be built: {error}; the factory must work without arguments"
+            f"observer {spec!r} cannot be built: {error}; give a factory that takes no arguments"
         ) from error
     if not isinstance(network, nn.Module):
-        raise InputError(f"observer {spec!r} returned {type(network).__name__}, not a torch.nn.Module")
-    given: dict[str, Any] = getattr(network, "preprocessing", None) or {}
+        raise InputError(f"observer {spec!r} returned {type(network).__name__}, not a torch.nn.Module; return a module")
+    settings: dict[str, Any] = getattr(network, "preprocessing", None) or {}
     classes = getattr(network, "classes", None)
     try:
-        tuples: dict[str, Any] = {key: tuple(given[key]) for key in ("mean", "std") if key in given}
-        preprocessing = Preprocessing(**{**given, **tuples})
+        tuples: dict[str, Any] = {key: tuple(settings[key]) for key in ("mean", "std") if key in settings}
+        preprocessing = Preprocessing(**{**settings, **tuples})
     except TypeError as error:
         raise InputError(
-            f"observer {spec!r}: its preprocessing may hold mean, std, size, interpolation ({error})"
+            f"observer {spec!r}: invalid preprocessing ({error}); its keys may be mean, std, size, interpolation"
         ) from error
     return network, preprocessing, tuple(classes) if classes else None

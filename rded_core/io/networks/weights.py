@@ -27,14 +27,13 @@ def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing
     """Writes weights with their preprocessing and `facts` (at least ``arch`` and ``classes``) to .safetensors."""
     described = {**asdict(preprocessing), **facts}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    data = save(
-        tensors, metadata={"rded": json.dumps(described)}
-    )  # save_file would make a file only its owner can read
+    # save_file would create a file that only its owner can read
+    data = save(tensors, metadata={"rded": json.dumps(described)})
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads a weights file: its tensors, and what `save_network` noted in it (nothing for other files).
+    """Returns the tensors of a weights file, and the facts that `save_network` wrote to it (empty for other files).
 
     Raises:
         InputError: missing, damaged, or not readable without unpickling.
@@ -47,7 +46,7 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return load_file(path), facts
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        # torch's own text advises to unpickle after all: it stays out of the message.
+        # torch's own message advises unpickling after all, so it is not shown.
         reason = "it needs unpickling" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
         raise InputError(
             f"{path} holds no weights that can be read safely ({reason}); expected .safetensors, or a plain state dict "
@@ -66,7 +65,7 @@ def _first_line(error: Exception) -> str:
 
 
 def head_width(state: dict[str, Tensor] | None) -> int | None:
-    """Reads the number of classes off the last layer of a state dict, by the names torchvision and timm give it."""
+    """Returns the number of classes in a state dict, from its last layer under the names of torchvision and timm."""
     heads = [value for name, value in (state or {}).items() if HEAD_NAME.search(name) and value.ndim in (2, 4)]
     return heads[-1].shape[0] if heads else None
 
@@ -74,45 +73,45 @@ def head_width(state: dict[str, Tensor] | None) -> int | None:
 def load_state(
     network: nn.Module, state: dict[str, Tensor], *, weights: str, spec: str, made_for: int | None = None
 ) -> None:
-    """Loads every weight into the network; raises InputError with the first misfit.
+    """Loads every weight into the network; raises InputError with the first mismatch.
 
-    `made_for` is the image size the weights were trained at, where their file says it.
+    `made_for` is the image size the weights were trained at, if their file records it.
     """
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        more = f" (and {counted(len(lines) - 1, 'more fault')})" if len(lines) > 1 else ""
-        trained = f" (they were trained at --size {made_for})" if made_for else ""
+        more = f" (and {counted(len(lines) - 1, 'more mismatch')})" if len(lines) > 1 else ""
+        trained = f" (trained at --size {made_for})" if made_for else ""
         raise InputError(
-            f"{weights} does not fit {spec}: {lines[0][:200]}{more}; name the network and size it was saved "
-            f"from{trained}"
+            f"{weights} does not fit {spec}: {lines[0][:200]}{more}; give the network and size that it was "
+            f"saved from{trained}"
         ) from error
 
 
 def load_matching(network: nn.Module, path: str) -> list[str]:
-    """Loads a weights file for further training; a head of another width keeps its fresh weights.
+    """Loads a weights file for further training; a head of a different width keeps its initial weights.
 
     Returns:
-        The names that were left as they are.
+        The names of the weights that keep their initial values.
 
     Raises:
-        InputError: anything but the head does not fit.
+        InputError: a weight outside the head does not fit.
     """
     state, _ = read_weights(path)
     own = network.state_dict()
     heads = {name.rpartition(".")[0] for name in own if HEAD_NAME.search(name)}
-    fresh = [
+    initial = [
         name
         for name, value in own.items()
         if name.rpartition(".")[0] in heads and name in state and state[name].shape != value.shape
     ]
-    load_state(network, {**state, **{name: own[name] for name in fresh}}, weights=path, spec="this --arch")
-    return fresh
+    load_state(network, {**state, **{name: own[name] for name in initial}}, weights=path, spec="this --arch")
+    return initial
 
 
 def state_digest(state: dict[str, Tensor], settings: Sequence[object] = ()) -> str:
-    """Returns the SHA-256 over every weight's name, dtype, shape and bytes, and over whatever else is in `settings`."""
+    """Returns the SHA-256 over `settings` and every weight's name, dtype, shape and bytes."""
     digest = hashlib.sha256(f"{list(settings)}\n".encode())
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()

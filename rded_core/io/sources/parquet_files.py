@@ -38,9 +38,7 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     schema = _open_table(first).schema_arrow
     image = schema.field(_find_column(schema, IMAGE_COLUMNS, what="an image", path=first))
     if not (pa.types.is_binary(image.type) or pa.types.is_large_binary(image.type) or pa.types.is_struct(image.type)):
-        raise InputError(
-            f"{first}: image column {image.name!r} holds {image.type}; it must hold image bytes"
-        )
+        raise InputError(f"{first}: image column {image.name!r} holds {image.type}; it must hold image bytes")
     label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
     if pa.types.is_nested(schema.field(label).type):
         raise InputError(
@@ -86,7 +84,7 @@ def _open_table(path: str) -> pq.ParquetFile:
 
 @contextmanager
 def _errors_of(path: str) -> Generator[None]:
-    """Raises InputError with the path for pyarrow's errors on a damaged file; a missing file stays FileNotFoundError."""
+    """Raises InputError with the path when pyarrow fails on a damaged file; a missing file stays FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, InputError):

@@ -52,9 +52,7 @@ def _expand_glob(path: str) -> list[str]:
         return [path]
     root, _, _ = path[: magic.start()].rpartition("/")
     fits = re.compile(glob_translate(path.removeprefix(f"{root}/"))).match
-    return [
-        join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)
-    ]
+    return [join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:

@@ -106,7 +106,8 @@ def test_weights_that_cannot_be_read(
 
 def test_weights_of_another_network(distil_with: Expect, save_untrained: Callable[..., Path]) -> None:
     weights = save_untrained(arch="convnet4")
-    distil_with("does not fit rded:convnet3 at 32 px.*name the network and size it was saved from", weights=weights)
+    message = "does not fit rded:convnet3 at 32 px.*; give the network and size that it was saved from"
+    distil_with(message, weights=weights)
 
 
 def test_observer_without_weights(expect_error: Expect, shared_source: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which outputs of a head are the source's classes."""
+"""Matching the outputs of a head to the source's classes."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ def test_the_same_order_keeps_the_head_as_it_is() -> None:
     assert "all 3" in note
 
 
-def test_another_order_gives_the_permutation() -> None:
+def test_a_different_order_gives_the_permutation() -> None:
     assert columns_of(("c", "a", "b"), "a", "b", "c") == [1, 2, 0]
 
 
-def test_a_subset_gives_its_places() -> None:
+def test_a_subset_gives_its_positions() -> None:
     columns, note = match_head(("a", "b", "c", "d"), 4, named("d", "b"))
     assert columns == [3, 1]
     assert "2 of the observer's 4" in note
@@ -48,7 +48,7 @@ def test_wordnet_ids_match_readable_names_both_ways() -> None:
 @pytest.mark.parametrize(
     "folder", ["great_white_shark", "Great White Shark", "great-white shark", "GREAT  WHITE_SHARK"]
 )
-def test_names_match_whatever_their_case_underscores_and_hyphens(folder: str) -> None:
+def test_names_match_regardless_of_case_underscores_and_hyphens(folder: str) -> None:
     assert columns_of(("tench", "great white shark"), folder) == [1]
 
 
@@ -79,12 +79,12 @@ def test_an_unnamed_head_of_the_same_width_is_taken_in_order() -> None:
 
 
 def test_an_unnamed_wider_head_is_an_error() -> None:
-    with pytest.raises(InputError, match="5 outputs and names none of them, the source has 2"):
+    with pytest.raises(InputError, match="5 outputs without class names, but the source has 2"):
         match_head(None, 5, named("a", "b"))
 
 
-def test_class_names_must_agree_with_the_width() -> None:
-    with pytest.raises(InputError, match="2 observer classes are given for a head of 3 outputs"):
+def test_class_names_must_match_the_width_of_the_head() -> None:
+    with pytest.raises(InputError, match="got 2 observer classes for a head of 3 outputs"):
         match_head(("a", "b"), 3, named("a", "b"))
 
 
@@ -93,33 +93,33 @@ def test_an_unnamed_imagenet_head_is_matched_by_wordnet_id() -> None:
     assert match_head(None, 1000, named(*imagenet_wnids()))[0] is None
 
 
-def test_an_unnamed_imagenet_head_is_no_guess_for_other_classes() -> None:
-    with pytest.raises(InputError, match="names none of them"):
+def test_an_unnamed_imagenet_head_is_not_guessed_for_other_classes() -> None:
+    with pytest.raises(InputError, match="outputs without class names"):
         match_head(None, 1000, named("n01440764", "sparrow"))
 
 
 def test_torchvisions_imagenet_names_match_all_of_imagenet() -> None:
-    """Two of its names differ in case alone: "Cardigan" is a dog, "cardigan" a garment."""
+    """Two of its names differ only in case: "Cardigan" is a dog, "cardigan" a garment."""
     names = tuple(imagenet_names().values())
     assert match_head(names, 1000, named(*imagenet_wnids()))[0] is None
     dog, garment = "n02113186", "n02963159"
     assert match_head(names, 1000, named(garment, dog))[0] == [names.index("cardigan"), names.index("Cardigan")]
 
 
-def test_a_sliced_head_returns_the_outputs_kept_in_order() -> None:
+def test_a_sliced_head_returns_its_columns_in_order() -> None:
     network = nn.Flatten()
     images = torch.arange(8.0).view(2, 4, 1, 1)
     assert slice_head(network, [3, 1])(images).tolist() == [[3.0, 1.0], [7.0, 5.0]]
     assert slice_head(network, None) is network
 
 
-def test_a_class_list_is_one_name_a_line(tmp_path: Path) -> None:
+def test_a_class_list_has_one_name_per_line(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("great white shark\n\n  n01440764 \nföhn\n", encoding="utf-8")
     assert read_class_list(str(path)) == ("great white shark", "n01440764", "föhn")
 
 
-def test_a_class_list_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_an_unreadable_class_list_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "latin1").write_bytes("föhn".encode("latin-1"))
     for name in ("absent", "latin1"):
         with pytest.raises(InputError, match="cannot read the class list"):

@@ -1,4 +1,4 @@
-"""Observers: from a spec and a weights file to a frozen network in the source's class order."""
+"""Observers: a spec and a weights file give a frozen network in the source's class order."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ PREPROCESSING = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 16, "bicubic")
 def trained(num_classes: int = 3) -> nn.Module:
     torch.manual_seed(3)
     network = build_network("convnet3", num_classes=num_classes, size=16)
-    network(torch.randn(8, 3, 16, 16))  # moves BatchNorm's statistics off their start
+    network(torch.randn(8, 3, 16, 16))  # moves BatchNorm's statistics off their initial values
     return network.eval()
 
 
@@ -47,7 +47,7 @@ def no_network(*_: Any, **__: Any) -> NoReturn:
     raise URLError("no network here")
 
 
-def test_saved_observers_come_back_whole(tmp_path: Path) -> None:
+def test_a_saved_observer_loads_with_all_its_facts(tmp_path: Path) -> None:
     network = trained()
     observer = open_convnet(save(network, tmp_path / "o.safetensors", ["1", "10", "2"]))
     assert observer.preprocessing == PREPROCESSING
@@ -59,14 +59,14 @@ def test_saved_observers_come_back_whole(tmp_path: Path) -> None:
     torch.testing.assert_close(observer.classifier(images()), network(images()))
 
 
-def test_the_head_is_brought_into_the_sources_order(tmp_path: Path) -> None:
+def test_the_head_is_reordered_to_the_sources_classes(tmp_path: Path) -> None:
     network = trained(4)
     observer = open_convnet(save(network, tmp_path / "o.safetensors", ["2", "x", "1", "10"]))
     torch.testing.assert_close(observer.classifier(images()), network(images())[:, [2, 3, 0]])
     assert not observer.network.training
 
 
-def test_a_class_list_overrules_the_file(tmp_path: Path) -> None:
+def test_a_class_list_overrides_the_file(tmp_path: Path) -> None:
     network = trained()
     weights = save(network, tmp_path / "o.safetensors", ["1", "10", "2"])
     (tmp_path / "classes.txt").write_text("10\n2\n1\n")
@@ -74,19 +74,19 @@ def test_a_class_list_overrules_the_file(tmp_path: Path) -> None:
     torch.testing.assert_close(observer.classifier(images()), network(images())[:, [2, 0, 1]])
 
 
-def test_all_outputs_stay_for_scoring(tmp_path: Path) -> None:
+def test_all_outputs_are_kept_for_scoring(tmp_path: Path) -> None:
     network = trained(4)
     observer = open_convnet(save(network, tmp_path / "o.safetensors", ["2", "x", "1", "10"]))
     torch.testing.assert_close(observer.network(images()), network(images()))
     assert observer.outputs == (2, 3, 0)
 
 
-def test_the_digest_is_of_weights_and_preprocessing_whatever_the_sources_classes(tmp_path: Path) -> None:
+def test_the_digest_covers_weights_and_preprocessing_but_not_the_sources_classes(tmp_path: Path) -> None:
     network = trained()
     weights = save(network, tmp_path / "o.safetensors", ["1", "10", "2"])
     digest = open_convnet(weights).digest
     torch.save(network.state_dict(), tmp_path / "o.pth")
-    plain = open_convnet(str(tmp_path / "o.pth")).digest  # without the file's notes: ImageNet's mean and std
+    plain = open_convnet(str(tmp_path / "o.pth")).digest  # without metadata: ImageNet's mean and std
     for classes, outputs in ((("2", "1", "10"), (2, 0, 1)), (("1", "10"), (0, 1))):
         observer = open_convnet(weights, name_classes(classes))
         assert (observer.digest, observer.outputs) == (digest, outputs)
@@ -96,7 +96,7 @@ def test_the_digest_is_of_weights_and_preprocessing_whatever_the_sources_classes
     assert len({digest, plain, nudged}) == 3
 
 
-def test_a_class_the_observer_does_not_know_is_an_error(tmp_path: Path) -> None:
+def test_a_class_missing_from_the_observer_is_an_error(tmp_path: Path) -> None:
     weights = save(trained(), tmp_path / "o.safetensors", ["1", "10", "3"])
     with pytest.raises(InputError, match=r"2 \(no match\)"):
         open_convnet(weights)
@@ -112,13 +112,13 @@ def test_torchvision_networks_load_plain_state_dicts(tmp_path: Path) -> None:
     torch.testing.assert_close(observer.classifier(images()), network(images()))
 
 
-def test_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
+def test_weights_of_a_different_network_are_an_error(tmp_path: Path) -> None:
     torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"w\.pth does not fit rded:convnet3"):
         open_convnet(str(tmp_path / "w.pth"))
 
 
-def test_weights_of_another_size_are_an_error(tmp_path: Path) -> None:
+def test_weights_of_a_different_size_are_an_error(tmp_path: Path) -> None:
     weights = save(trained(), tmp_path / "o.safetensors", ["1", "10", "2"])
     with pytest.raises(InputError, match=r"does not fit rded:convnet3 at 32 px: size mismatch.*trained at --size 16"):
         open_observer("rded:convnet3", weights, classes=CLASSES, size=32)
@@ -133,8 +133,8 @@ def test_pretrained_weights_without_a_network_are_an_error(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("resnet18", "is no spec"),
-        ("torchvision:", "is no spec"),
+        ("resnet18", "is not a valid spec"),
+        ("torchvision:", "is not a valid spec"),
         (":resnet18", "observer ':resnet18'"),
         ("rded:convnet3", "comes without weights"),
         ("torchvision:resnet19", "unknown network 'resnet19' .did you mean resnet1.*known: convnet3"),
@@ -143,7 +143,7 @@ def test_pretrained_weights_without_a_network_are_an_error(monkeypatch: pytest.M
         ("json:JSONDecoder", "returned JSONDecoder, not a torch.nn.Module"),
     ],
 )
-def test_specs_that_cannot_be_used_are_errors(spec: str, message: str) -> None:
+def test_unusable_specs_are_errors(spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_observer(spec, None, classes=CLASSES, size=32)
 
@@ -178,7 +178,7 @@ def factory_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"rded_test_factory_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(sys.modules, name, None)  # so that its import is undone at the end
+    monkeypatch.setitem(sys.modules, name, None)  # so that the import is undone at the end
     del sys.modules[name]
     return name
 
@@ -190,7 +190,7 @@ def test_factories_bring_their_own_preprocessing_and_classes(factory_module: str
 
 
 @pytest.mark.parametrize(
-    ("factory", "message"), [("Pair", "one row of logits per image"), ("Odd", "preprocessing may")]
+    ("factory", "message"), [("Pair", "one row of logits per image"), ("Odd", "invalid preprocessing")]
 )
 def test_factories_that_return_the_wrong_thing_are_errors(factory_module: str, factory: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -203,8 +203,8 @@ def test_timm_networks_load_weights_files(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "w.pth")
     observer = open_observer("timm:test_resnet", str(tmp_path / "w.pth"), classes=CLASSES, size=32)
     assert observer.preprocessing.mean == tuple(network.pretrained_cfg["mean"])
-    shown = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(observer.classifier(shown), network(shown))
+    batch = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(observer.classifier(batch), network(batch))
 
 
 def test_timm_without_weights_or_network_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights files: what is read back, what is refused, and the digest."""
+"""Weights files: reading them back, refusing bad ones, and the digest."""
 
 import pickle
 from pathlib import Path
@@ -14,7 +14,7 @@ from rded_core.networks.preprocessing import Preprocessing
 
 
 class Trap:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -33,7 +33,7 @@ def small_state() -> dict[str, Tensor]:
     }
 
 
-def test_saved_networks_read_back_with_what_was_noted(tmp_path: Path) -> None:
+def test_a_saved_network_reads_back_with_its_facts(tmp_path: Path) -> None:
     saved = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     path = tmp_path / "observer.safetensors"
     preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 32, "bicubic")
@@ -56,7 +56,7 @@ def test_the_same_network_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrap", [None, "state_dict", "model", "model_state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_checkpoints_of_the_usual_forms_are_read(tmp_path: Path, wrap: str | None, prefix: str) -> None:
+def test_checkpoints_in_common_forms_are_read(tmp_path: Path, wrap: str | None, prefix: str) -> None:
     state = {prefix + name: value for name, value in small_state().items()}
     torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "w.pth")
     read, facts = read_weights(str(tmp_path / "w.pth"))
@@ -105,7 +105,7 @@ def test_truncated_files_are_refused(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.ones(2), {"state_dict": {"a": 1}}])
-def test_files_that_hold_something_else_are_refused(tmp_path: Path, content: object) -> None:
+def test_files_without_a_state_dict_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(InputError, match="holds no state dict"):
         read_weights(str(tmp_path / "w.pth"))
@@ -118,24 +118,24 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fc", "head", "classifier", "classifier.6", "heads.head", "head.fc", "last_linear"])
-def test_the_width_of_the_head_is_read_off_its_last_layer(name: str) -> None:
+def test_the_width_of_the_head_is_read_from_its_last_layer(name: str) -> None:
     state = {"stem.weight": torch.zeros(3, 3), f"{name}.weight": torch.zeros(7, 3), f"{name}.bias": torch.zeros(7)}
     assert head_width(state) == 7
 
 
-def test_no_head_no_width() -> None:
+def test_a_state_without_a_head_has_no_width() -> None:
     assert head_width(None) is None
     assert head_width({"stem.weight": torch.zeros(3, 3)}) is None
 
 
-def test_weights_of_another_network_are_an_error_that_names_both() -> None:
-    with pytest.raises(InputError, match=r"w\.pth does not fit rded:tiny: .*Missing key.*and 1 more fault\)"):
+def test_weights_of_a_different_network_are_an_error_that_names_both() -> None:
+    with pytest.raises(InputError, match=r"w\.pth does not fit rded:tiny: .*Missing key.*and 1 more mismatch\)"):
         load_state(nn.BatchNorm1d(2), {"fc.weight": torch.zeros(2, 2)}, weights="w.pth", spec="rded:tiny")
     with pytest.raises(InputError, match="size mismatch"):
         load_state(nn.Linear(2, 2), nn.Linear(3, 2).state_dict(), weights="w.pth", spec="rded:tiny")
 
 
-def test_the_digest_is_of_values_names_types_and_columns() -> None:
+def test_the_digest_covers_values_names_types_shapes_and_settings() -> None:
     state = small_state()
     digests = {state_digest(state), state_digest(state, [0, 1]), state_digest(state, [1, 0])}
     nudged = {**state, "fc.weight": state["fc.weight"].clone()}
