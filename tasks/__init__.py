@@ -1,1 +1,1 @@
-"""The stages as Prefect tasks, one file each: read, one kernel, write, return a small record."""
+"""The stages as Prefect tasks: each reads, runs one kernel, writes, and returns a small record."""

@@ -1,1 +1,1 @@
-"""The label stage: choose views, label them with the teacher, reuse earlier labels."""
+"""The label stage: choose a codec and epochs, label views with the teacher, reuse earlier labels."""

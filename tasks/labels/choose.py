@@ -1,4 +1,4 @@
-"""Choose which labels to store: as the config says, or what loses least within its budget."""
+"""Choose the labels to store: as the config says, or the least lossy within its budget."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +39,7 @@ UNIT = "choice"
 
 @stage_task("choose-labels", "choose labels · {plan.config.short_name}", runs_network=True)
 def choose_labels(plan: RunPlan, images: list[StageResult]) -> Any:
-    """Returns how labels are stored and for how many epochs; None while a class has no images.
+    """Returns the label codec and the number of epochs to label; None while a class has no images.
 
     Raises:
         InputError: nothing fits the budget.
@@ -54,8 +54,8 @@ def choose_labels(plan: RunPlan, images: list[StageResult]) -> Any:
     if work.stale:
         with gpu_slot(config.device):
             work.finish(0, _choose(plan, squeezed))
-    taken = work.records[0].facts
-    return work.end_with(LabelPlan(taken["codec"], taken["epochs"], taken["why"]))
+    choice = work.records[0].facts
+    return work.end_with(LabelPlan(choice["codec"], choice["epochs"], choice["why"]))
 
 
 def _unit(plan: RunPlan, squeezed: dict[int, Record]) -> Unit:
@@ -68,7 +68,7 @@ def _unit(plan: RunPlan, squeezed: dict[int, Record]) -> Unit:
 
 
 def _choose(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]:
-    """Labels a sample, tries every way to store it, logs the table, and returns what is taken and why."""
+    """Labels a sample, tries every codec on it, logs the comparison, and returns the choice and its reason."""
     config = plan.config
     stored, split = find_images(plan, squeezed), split_teacher(plan)
     with one_torch_thread():
@@ -79,14 +79,14 @@ def _choose(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]:
         batches, logits, stored.keys, stored.class_indices, label_temperature(config), "views labelled"
     )
     encodings = _encodings(plan, split, outputs, logits)
-    taken = choose_labels_within(parse_size(str(config.label_budget)), sample, encodings, wanted=config.label_epochs)
-    for line in describe_choices(taken["why"], taken["codec"], taken["epochs"]):
+    choice = choose_labels_within(parse_size(str(config.label_budget)), sample, encodings, wanted=config.label_epochs)
+    for line in describe_choices(choice["why"], choice["codec"], choice["epochs"]):
         run_logger().info(line)
-    return taken
+    return choice
 
 
 class _Outputs:
-    """Keeps what the teacher gives as it is, for the sample alone."""
+    """Codec that keeps the teacher's outputs unchanged; only for the sample."""
 
     name = "outputs"
 
@@ -96,7 +96,7 @@ class _Outputs:
 
 
 def _label_sample(plan: RunPlan, stored: ImagesToLabel, split: SplitNetwork | None) -> list[LabelledBatch]:
-    """Labels the first epochs: with features where the teacher has a last layer, else with logits."""
+    """Labels the first epochs: with features if the teacher has a last layer, else with logits."""
     config = plan.config
     network: nn.Module = split.trunk if split else load_planned(plan, "teacher").classifier
     codec: Any = _Outputs()
@@ -108,11 +108,11 @@ def _label_sample(plan: RunPlan, stored: ImagesToLabel, split: SplitNetwork | No
 def _encodings(
     plan: RunPlan, split: SplitNetwork | None, outputs: Tensor, logits: Tensor
 ) -> Iterator[tuple[Codec, Encoded]]:
-    """Yields the codecs to try, the one that the config names or all that suit, with what they store of the sample."""
+    """Yields each codec to try (the config's, or all that suit) with its encoding of the sample."""
     config, num_classes = plan.config, logits.shape[1]
-    is_free = config.label_codec == "auto"
+    is_auto = config.label_codec == "auto"
     names = (
-        list_codecs(num_classes, with_features=split is not None) if is_free else [default_codec(config, num_classes)]
+        list_codecs(num_classes, with_features=split is not None) if is_auto else [default_codec(config, num_classes)]
     )
     for name in names:
         codec = label_codec(plan, name)

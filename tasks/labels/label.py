@@ -1,4 +1,4 @@
-"""Label views of the stored images with the teacher, block of epochs by block."""
+"""Label views of the stored images with the teacher, one block of epochs at a time."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from tasks.labels.labeller import (
     view_recipe,
 )
 from tasks.labels.passes import find_images, label_passes, rows_of_passes
-from tasks.labels.reuse import PASSES, LabelsBefore, key_images
+from tasks.labels.reuse import PASSES, EarlierLabels, key_images
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult, squeeze_records
 from tasks.run.versions import made_with
@@ -32,12 +32,12 @@ STAGE = "soft_labels"
 
 
 def label_blocks(chosen: LabelPlan | None) -> list[range]:
-    """Returns the blocks of epochs that share a table: the units of this stage; none while a class has no images."""
+    """Returns the blocks of epochs that share a table, the units of this stage; empty while a class has no images."""
     return list(epoch_blocks(chosen.epochs, EPOCHS_PER_FILE)) if chosen else []
 
 
 def label_units(chosen: LabelPlan | None) -> list[str]:
-    """Names the units of this stage that a run has: its blocks, and what it chose within a budget."""
+    """Returns the names of a run's units in this stage: its blocks, and the choice within a budget if there is one."""
     return [*map(block_name, label_blocks(chosen)), *(["choice"] if chosen and chosen.why else [])]
 
 
@@ -48,9 +48,9 @@ def _run_name(parameters: dict[str, Any]) -> str:
 
 @stage_task(STAGE, _run_name, runs_network=True, files=files_of_block)
 def label_views(plan: RunPlan, block: range, chosen: LabelPlan, images: list[StageResult]) -> StageResult:
-    """Writes the views of a block of epochs with the teacher's labels, made from the images as stored.
+    """Writes the views of a block of epochs with the teacher's labels, computed from the stored images.
 
-    Where only some images have changed since the block was written, only the passes with views of those are computed.
+    If only some images have changed since the block was written, only passes with views of those are computed again.
     """
     squeezed = squeeze_records(images)
     unit = _unit(plan, block, chosen, squeezed)
@@ -74,27 +74,27 @@ def _unit(plan: RunPlan, block: range, chosen: LabelPlan, squeezed: dict[int, Re
 
 
 def _label(plan: RunPlan, block: range, unit: Unit, labeller: Labeller, squeezed: dict[int, Record]) -> dict[str, Any]:
-    """Writes one block's table and returns what its record says of it."""
+    """Writes one block's table and returns the facts for its record."""
     table = unit.outputs[0]
     stored = find_images(plan, squeezed)
     device = stored.passes.device
     facts = {**made_with(device), PASSES: f"{rows_of_passes(unit.settings['batch_size'], device)} rows"}
-    before = LabelsBefore.find(unit, key_images(squeezed), labeller.codec, facts)
+    earlier = EarlierLabels.find(unit, key_images(squeezed), labeller.codec, facts)
     with one_torch_thread():
         write_soft_labels(
             table,
-            label_passes(plan, block, stored, labeller, before),
+            label_passes(plan, block, stored, labeller, earlier),
             keys=stored.keys,
             class_indices=stored.class_indices,
             codec=labeller.codec,
             metadata=_metadata(plan, stored.digest, labeller.codec.name),
         )
     counts = {"views": len(stored.keys) * len(block), "bytes": file_stamp(str(table))[1]}
-    return {**counts, **facts, **(before.facts() if before else {})}
+    return {**counts, **facts, **(earlier.facts() if earlier else {})}
 
 
 def _metadata(plan: RunPlan, pixels: str, codec: str) -> dict[str, Any]:
-    """Returns what a label table says of itself, so that it can be read without this project."""
+    """Returns the metadata of a label table, with which it can be read without this project."""
     recipe = view_recipe(plan.config)
     return {
         "teacher": plan.teacher,

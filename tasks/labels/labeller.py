@@ -1,4 +1,4 @@
-"""The labelling network together with the codec that stores what it gives."""
+"""The labelling network, together with the codec that stores its outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from tasks.run.networks import fast_form, load_planned
 from tasks.run.plan import RunPlan
 
 MOST_CLASSES_IN_HALF = 200
-"""With more classes, ``auto`` stores 8 bits a logit: half the bytes, and next to nothing lost (docs/labels.md)."""
+"""With more classes, ``auto`` stores 8 bits per logit: half the bytes, and almost nothing lost (docs/labels.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelPlan:
-    """Which labels are stored.
+    """The labels to store.
 
     Attributes:
-        codec: how.
-        epochs: how many epochs of them.
-        why: what was measured, and what was taken; nothing without a budget.
+        codec: name of the codec.
+        epochs: number of epochs.
+        why: the measurements and the choice; None without a budget.
     """
 
     codec: str
@@ -42,22 +42,22 @@ class LabelPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labeller:
-    """What is run on views, and how its outputs are stored."""
+    """A network to run on views, and the codec that stores its outputs."""
 
     network: Callable[[Tensor], Tensor]
     codec: Codec
 
 
 def label_temperature(config: DistillConfig) -> float:
-    """Returns the temperature at which students compare."""
+    """Returns the temperature at which students compare their logits with the teacher's."""
     return config.temperature or TEMPERATURES[config.mix]
 
 
 def default_codec(config: DistillConfig, num_classes: int) -> str:
-    """Returns the codec of a run without a budget, with the classes that ``topk`` stores apart."""
+    """Returns the codec of a run without a budget; ``topk`` with its number of classes."""
     if config.label_codec == "auto":
         return "float16" if num_classes <= MOST_CLASSES_IN_HALF else "int8"
-    if config.label_codec.startswith("topk"):  # as tables spell it: topk:05 is topk:5
+    if config.label_codec.startswith("topk"):  # spelled as in tables: topk:05 is topk:5
         return find_codec(config.label_codec, num_classes=num_classes, temperature=label_temperature(config)).name
     return config.label_codec
 
@@ -66,27 +66,27 @@ def label_codec(plan: RunPlan, name: str) -> Codec:
     """Returns the codec called `name` for the plan's classes and teacher.
 
     Raises:
-        InputError: it does not suit them.
+        InputError: the codec does not suit them.
     """
     temperature, head = label_temperature(plan.config), None
     if name == "features":
         split = split_teacher(plan)
         if split is None:
             raise InputError(
-                f"label codec features needs a teacher whose logits are one linear layer of its features, and "
-                f"{plan.config.teacher or plan.config.observer} has none; give another --label-codec, such as int8"
+                f"label codec features needs a teacher whose logits are one linear layer of its features, but "
+                f"{plan.config.teacher or plan.config.observer} has no such layer; use another --label-codec, e.g. int8"
             )
         head = (split.weight, split.bias)
     return find_codec(name, num_classes=len(plan.classes), temperature=temperature, head=head)
 
 
 def require_codec(plan: RunPlan) -> None:
-    """Raises InputError, before anything is made, where the config's codec does not suit classes or teacher."""
+    """Raises InputError if the config's codec does not suit the classes or the teacher; called before any work."""
     label_codec(plan, default_codec(plan.config, len(plan.classes)))
 
 
 def load_labeller(plan: RunPlan, codec: str) -> Labeller:
-    """Returns the teacher and a codec; for features, the teacher up to its last layer.
+    """Returns the teacher with a codec; for ``features``, the teacher up to its last layer.
 
     Raises:
         InputError: the codec does not suit the teacher.
@@ -98,7 +98,7 @@ def load_labeller(plan: RunPlan, codec: str) -> Labeller:
 
 
 def split_teacher(plan: RunPlan) -> SplitNetwork | None:
-    """Returns the teacher cut at its last layer, with the source's classes; None where it has no such layer."""
+    """Returns the teacher split at its last layer, with the source's classes; None if it has no such layer."""
     teacher = load_planned(plan, "teacher")
     return _split(teacher.network, teacher.outputs, plan.config.size, str(resolve_device(plan.config.device)))
 
@@ -110,7 +110,7 @@ def _split(network: nn.Module, outputs: tuple[int, ...], size: int, device: str)
 
 
 def view_recipe(config: DistillConfig) -> ViewRecipe:
-    """Returns how this config's views are drawn; a random real image has no cells to shuffle."""
+    """Returns the recipe of this config's views; a random real image has no cells to shuffle."""
     return ViewRecipe(
         size=config.size,
         factor=config.tile_factor,
@@ -121,19 +121,19 @@ def view_recipe(config: DistillConfig) -> ViewRecipe:
 
 
 def label_batch_size(config: DistillConfig, *, num_classes: int, num_images: int) -> int:
-    """Returns images per recorded batch: the config's, or the protocol's for this IPC."""
+    """Returns the number of images per recorded batch: the config's, or the protocol's for this IPC."""
     protocol = find_protocol(config.protocol)
     published = protocol.batch_size(ipc=config.ipc, num_classes=num_classes, num_images=num_images)
     return min(config.label_batch_size or published, num_images)
 
 
 def images_digest(plan: RunPlan, squeezed: dict[int, Record]) -> str:
-    """Returns one digest over every distilled image's file, class by class."""
+    """Returns one digest of the files of all distilled images, class by class."""
     return digest_of([[plan.classes[index].folder, record.facts["sha256"]] for index, record in squeezed.items()])
 
 
 def label_settings(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]:
-    """Returns the settings on which the views and the teacher's outputs for them depend, besides the images."""
+    """Returns the settings that the views and the teacher's outputs for them depend on, besides the images."""
     config = plan.config
     num_images = sum(record.facts["images"] for record in squeezed.values())
     fields = ("seed", "protocol", "mix", "flip", "factor", "size", "selection")
@@ -146,5 +146,5 @@ def label_settings(plan: RunPlan, squeezed: dict[int, Record]) -> dict[str, Any]
 
 
 def tail_temperature(config: DistillConfig, codec: str) -> dict[str, float]:
-    """Returns the temperature where labels depend on it: at which ``topk`` sums up what it leaves out."""
+    """Returns the temperature, as a setting, if labels depend on it: ``topk`` sums up the other classes at it."""
     return {"temperature": label_temperature(config)} if codec.startswith("topk") else {}

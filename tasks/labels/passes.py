@@ -1,4 +1,4 @@
-"""Which rows each forward pass of the teacher labels."""
+"""Group recorded batches into forward passes of the teacher, and label them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,21 +20,21 @@ from rded_core.labels.codecs import Encoded
 from rded_core.labels.views import draw_views
 from rded_core.seeds import counter_generator
 from tasks.labels.labeller import Labeller, images_digest, label_batch_size, view_recipe
-from tasks.labels.reuse import Drawn, LabelsBefore
+from tasks.labels.reuse import Drawn, EarlierLabels
 from tasks.run.networks import device_of, load_planned, num_workers
 from tasks.run.plan import RunPlan
 from tasks.runtime.progress import track
 
 CPU_ROWS = 20
 DEVICE_ROWS = 256
-"""Most rows of one forward pass: few stay in a core's cache, many fill a GPU."""
+"""Maximum number of rows in one forward pass: few stay in a core's cache, many fill a GPU."""
 
 _Planned = tuple[int, int, Tensor]
-"""A batch to come: its epoch, its number there, and the rows of its images."""
+"""A planned batch: its epoch, its number within the epoch, and the rows of its images."""
 
 
 def rows_of_passes(batch_size: int, device: torch.device) -> int:
-    """Returns the rows of every forward pass that labels recorded batches on a device."""
+    """Returns the number of rows in every forward pass that labels recorded batches on a device."""
     return rows_per_pass(batch_size, CPU_ROWS if device.type == "cpu" else DEVICE_ROWS)
 
 
@@ -46,7 +46,7 @@ def find_images(plan: RunPlan, squeezed: dict[int, Record]) -> "ImagesToLabel":
 
 @dataclass(frozen=True, slots=True)
 class ImagesToLabel:
-    """The distilled images' names and classes, the passes they are labelled in, and the digest of their pixels."""
+    """Keys and classes of the distilled images, the passes that label them, and the digest of their pixels."""
 
     keys: list[str]
     class_indices: Tensor
@@ -78,17 +78,17 @@ def label_passes(
     block: range,
     stored: ImagesToLabel,
     labeller: Labeller,
-    before: LabelsBefore | None = None,
+    earlier: EarlierLabels | None = None,
     *,
     most: int | None = None,
     what: str = "label",
 ) -> Iterator[tuple[int, LabelledBatch]]:
-    """Yields the batches of a block's first `most` passes, by default of all, with their epochs, in order.
+    """Yields the labelled batches of a block's first `most` passes (by default all), with their epochs, in order.
 
-    `what` is done is told in the log.
+    Progress is logged under the heading `what`.
 
-    Recorded batches are grouped into forward passes of one shape. Views are drawn on one thread, made and labelled on
-    others (on one where the device is no CPU: it works through a queue), and written by the caller meanwhile.
+    Recorded batches are grouped into forward passes of one shape. One thread draws views, other threads render and
+    label them (one, unless the device is a CPU: other devices work through a queue), and the caller writes meanwhile.
     """
     config, teacher = plan.config, load_planned(plan, "teacher")
     device, recipe = device_of(teacher), view_recipe(config)
@@ -103,20 +103,20 @@ def label_passes(
             (epoch, number, rows, draw_views(recipe, len(rows), counter_generator(config.seed, "views", epoch, number)))
             for epoch, number, rows in planned[group.start : group.stop]
         ]
-        return drawn, before.labels_of(drawn) if before else None
+        return drawn, earlier.labels_of(drawn) if earlier else None
 
     def label(entry: tuple[list[Drawn], Encoded | None]) -> tuple[list[Drawn], Encoded]:
-        drawn, known = entry
-        if known is not None:
-            return drawn, known
+        drawn, reused = entry
+        if reused is not None:
+            return drawn, reused
         batches = [(rows, views) for _, _, rows, views in drawn]
         outputs = stored.passes.label(labeller.network, batches, pass_rows, mean=mean, std=std)
         return drawn, labeller.codec.encode(outputs.cpu())
 
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)[:most]
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
-    told = f"{what} epochs {block.start}-{block.stop - 1}"
-    for drawn, encoded in track(labelled, total=len(groups), what=told):
+    heading = f"{what} epochs {block.start}-{block.stop - 1}"
+    for drawn, encoded in track(labelled, total=len(groups), what=heading):
         sizes = [len(rows) for _, _, rows, _ in drawn]
         parts = {name: column.split(sizes) for name, column in encoded.items()}
         for number, (epoch, _, rows, views) in enumerate(drawn):

@@ -1,4 +1,4 @@
-"""Labels of the last run that are still true where only some images have changed since."""
+"""Labels of the last run that are still valid after only some images have changed."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,25 +22,25 @@ from tasks.run.versions import FACT
 from tasks.run.worklist import Unit, unit_settings
 
 PASSES = "passes"
-"""Under this name a block's record says how many rows its forward passes have: other shapes round otherwise."""
+"""Fact in a block's record: the number of rows in its forward passes, since other shapes round differently."""
 
 Drawn = tuple[int, int, Tensor, Views]
-"""A batch with its views: epoch, number in the epoch, rows of its images, views."""
+"""A batch with its views: epoch, number within the epoch, rows of its images, views."""
 
 
-class LabelsBefore:
-    """The labels of a block's table before it is written anew.
+class EarlierLabels:
+    """The labels in a block's table, before the table is rewritten.
 
-    A view's label depends on its image and its mixing partner alone, as long as it is computed at its own place in a
-    pass of the same shape; so a pass without a changed image gives the bytes it gave.
+    A view's label depends only on its image and its mixing partner, as long as it is computed at its own place in a
+    pass of the same shape. So a pass without a changed image gives the same bytes as before.
 
     Args:
-        table: as it lies there.
-        first_epoch: of the table.
-        changed: for each image, whether it is another than the table was made from.
-        keys: of the images.
-        codec: in which the labels are stored, before as now.
-        made_with: what it was computed with.
+        table: the existing table.
+        first_epoch: first epoch of the table.
+        changed: for each image, whether it differs from the one that the table was made from.
+        keys: keys of the images.
+        codec: codec of the labels, the same before and now.
+        made_with: device and versions that computed the table.
     """
 
     def __init__(
@@ -60,15 +60,17 @@ class LabelsBefore:
         self._epoch = lru_cache(maxsize=2)(self._read)
 
     @classmethod
-    def find(cls, unit: Unit, images: dict[str, str], codec: Codec, facts: dict[str, Any]) -> "LabelsBefore | None":
-        """Finds a block's labels where they were made under the same settings, from images of the same keys, alike.
+    def find(cls, unit: Unit, images: dict[str, str], codec: Codec, facts: dict[str, Any]) -> "EarlierLabels | None":
+        """Returns a block's labels if they were made with the same settings, image keys, kind of device and pass shape.
+
+        Returns None also if all images have changed, or none.
 
         Args:
             unit: the block's unit, not current.
-            images: key to SHA-256 of every image now; noted for the next time.
-            codec: in which labels are stored.
-            facts: what its record is going to say of how it is computed: on another kind of device, or in passes of
-                another shape, logits are not the same.
+            images: SHA-256 of every current image by key; noted for the next run.
+            codec: codec of the labels.
+            facts: facts of the new record about its computation: on another kind of device, or in passes of another
+                shape, logits differ.
         """
         note_images(unit.run, unit.upstream["images"], images)
         record, _ = find_record(unit.path)
@@ -80,14 +82,14 @@ class LabelsBefore:
         if list(before) != list(images) or damaged_outputs(unit.path, record):
             return None
         changed = torch.tensor([before[key] != sha for key, sha in images.items()])
-        if changed.all() or not changed.any():  # none: the labels are asked for again
+        if changed.all() or not changed.any():  # no change: the labels are requested again
             return None
-        made = record.facts[FACT] if record.facts[FACT] == facts[FACT] else {"device": facts[FACT]["device"]}
+        made_with = record.facts[FACT] if record.facts[FACT] == facts[FACT] else {"device": facts[FACT]["device"]}
         first = unit.settings["epochs"][0]
-        return cls(unit.outputs[0], first, changed, keys=list(images), codec=codec, made_with=made)
+        return cls(unit.outputs[0], first, changed, keys=list(images), codec=codec, made_with=made_with)
 
     def labels_of(self, drawn: list[Drawn]) -> Encoded | None:
-        """Returns the labels of a pass as stored, None where one of its views shows a changed image."""
+        """Returns the stored labels of a pass; None if a view shows a changed image, or the table cannot be read."""
         if any(self.changed[torch.cat([rows, rows[views.mix_position]])].any() for _, _, rows, views in drawn):
             return None
         try:
@@ -98,21 +100,21 @@ class LabelsBefore:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def facts(self) -> dict[str, Any]:
-        """Returns what a table with logits of this one says of itself: no versions, where it is of several."""
+        """Returns the facts of a table that reuses these logits; without versions if several computed it."""
         return {"reused_views": self.reused, **({FACT: self.made_with} if self.reused else {})}
 
     def _read(self, epoch: int) -> list[Encoded]:
-        found = self._reader.read_epoch(self.table, epoch - self.first_epoch)
-        return [encoded for _, _, encoded in split_batches(found)]
+        stored = self._reader.read_epoch(self.table, epoch - self.first_epoch)
+        return [encoded for _, _, encoded in split_batches(stored)]
 
 
 def _shape_of(facts: dict[str, Any]) -> tuple[Any, Any]:
-    """Returns the kind of device and the rows of the passes that a table was computed with."""
+    """Returns the kind of device, and the rows of the passes, that a table was computed with."""
     return facts.get(FACT, {}).get("device"), facts.get(PASSES)
 
 
 def key_images(squeezed: dict[int, Record]) -> dict[str, str]:
-    """Returns key to SHA-256 of every distilled image, of the classes in order."""
+    """Returns the SHA-256 of every distilled image by key, classes in order."""
     return {
         image_key(index, number): sha
         for index, record in squeezed.items()
@@ -121,14 +123,14 @@ def key_images(squeezed: dict[int, Record]) -> dict[str, str]:
 
 
 def note_images(run: RunFolder, digest: str, images: dict[str, str]) -> None:
-    """Notes which images labels are made from, under the digest of all."""
+    """Notes which images the labels are made from, under the digest of all images."""
     path = run.label_images(digest)
     if not read_images_noted(run, digest):
         write_text(path, seal({"images": images}))
 
 
 def drop_old_notes(run: RunFolder, digest: str) -> None:
-    """Removes the notes of images that no label is made from any more."""
+    """Removes notes of images that labels are no longer made from."""
     current = run.label_images(digest)
     for path in label_notes(run):
         if path != current:
@@ -136,14 +138,14 @@ def drop_old_notes(run: RunFolder, digest: str) -> None:
 
 
 def drop_old_labels(run: RunFolder, current: list[str]) -> None:
-    """Removes label tables of blocks of epochs that are recorded no more, and a choice that is made no more."""
+    """Removes label tables of blocks that the run no longer has, and a choice that it no longer makes."""
     for unit in units_of(run, ["soft_labels"]):
         if unit not in current:
             drop_unit(run, "soft_labels", unit)
 
 
 def read_images_noted(run: RunFolder, digest: str) -> dict[str, str]:
-    """Returns key to SHA-256 of the images noted under a digest; none where there is no such note."""
+    """Returns the SHA-256 of the images noted under a digest, by key; empty if there is no readable note."""
     try:
         content: dict[str, Any] = read_sealed(run.label_images(digest))
         return content["images"]

@@ -1,4 +1,4 @@
-"""Measure observer and teacher on real images of the source before anything is scored or labelled with them."""
+"""Measure the observer and teacher on real source images, before they score or label anything."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -35,32 +35,32 @@ from tasks.runtime.stage_task import stage_task
 STAGE = "observe"
 Role = Literal["observer", "teacher"]
 Entry = tuple[int, dict[str, Any]]
-"""A class and the row of a candidate of it."""
+"""A class index and the row of one of its candidates."""
 
 SAMPLE_SHARE = 0.1
-"""Share of the candidates that is measured, spread evenly over the classes (at least one a class)."""
+"""Share of the candidates to measure, spread evenly over the classes (at least one per class)."""
 
 SAMPLE_IMAGES = (100, 500)
-"""Fewest and most candidates measured, where a class has them."""
+"""Minimum and maximum number of candidates to measure, if the classes have as many."""
 
 IMAGES_PER_FORWARD = 8
 
-TELLING = 5
-"""Images of a class below which its own accuracy says nothing."""
+MIN_IMAGES_TO_LOG_CLASS = 5
+"""With fewer images of a class, the accuracy on it is not worth logging."""
 
 
 @stage_task(STAGE, "check {role} · {plan.config.short_name}", runs_network=True, files=files_of_candidates)
 def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> StageResult:
-    """Measures the observer's or teacher's top-1 on a sample of the candidates, whole images, over all and by class.
+    """Measures the observer's or teacher's top-1 on a sample of whole candidate images, overall and per class.
 
     Raises:
-        InputError: it is no better than chance, which means a wrong class order, preprocessing or weights file
-            (unless the config says ``force``); or there are no candidates, of any class.
+        InputError: the network is no better than chance, which means a wrong class order, preprocessing or weights
+            file (unless the config sets ``force``); or no class has candidates.
     """
     records = {index: record for result in candidates for index, record in result.records.items()}
     if not records:
         raise InputError(
-            f"no class in {(plan.run.owner or plan.run).root} has candidates yet, and this run leaves them all alone; "
+            f"no class in {(plan.run.owner or plan.run).root} has candidates yet, and this run may not draw any; "
             "run rded distill there without --only-classes"
         )
     per_class = sample_per_class(sum(record.facts["candidates"] for record in records.values()), len(plan.classes))
@@ -81,23 +81,23 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
     return result
 
 
-def _judge(plan: RunPlan, role: Role, per_class: int, found: dict[str, Any]) -> None:
-    """Says how good a network is on the source; raises InputError where it is no better than chance."""
-    top1, bound, count = found["top1"], found["chance_bound"], found["images"]
-    worst = sorted(found["by_class"].items(), key=lambda entry: entry[1])[:3]
-    shown = "; worst classes: " + ", ".join(f"{name} {share:.0%}" for name, share in worst)
-    told = shown if per_class >= TELLING else ""
-    run_logger().info("%s's top-1 on %d candidates: %.1f %%%s", role, count, 100 * top1, told)
+def _judge(plan: RunPlan, role: Role, per_class: int, facts: dict[str, Any]) -> None:
+    """Logs a network's accuracy on the source; raises InputError if it is no better than chance."""
+    top1, bound, count = facts["top1"], facts["chance_bound"], facts["images"]
+    worst = sorted(facts["by_class"].items(), key=lambda entry: entry[1])[:3]
+    listed = "; worst classes: " + ", ".join(f"{name} {share:.0%}" for name, share in worst)
+    suffix = listed if per_class >= MIN_IMAGES_TO_LOG_CLASS else ""
+    run_logger().info("%s's top-1 on %d candidates: %.1f %%%s", role, count, 100 * top1, suffix)
     if top1 <= bound and not plan.config.force:
         raise InputError(
-            f"the {role} is right on {top1:.1%} of {count} source images, no better than chance (guessing among "
-            f"{len(plan.classes)} classes reaches up to {bound:.1%} of so many); check class order, weights and "
-            "preprocessing, or go on with --force"
+            f"the {role}'s top-1 on {count} source images is {top1:.1%}, no better than chance (guessing among "
+            f"{len(plan.classes)} classes reaches up to {bound:.1%}); check class order, weights and preprocessing, "
+            "or continue with --force"
         )
 
 
 def chance_notes(checks: list[StageResult]) -> list[str]:
-    """Says which networks are no better than chance, with which a run goes on only where it is forced to."""
+    """Returns a note for each network that is no better than chance; only with ``force`` does a run get that far."""
     records = [record for result in checks for record in result.records.values()]
     return [
         f"the {record.unit} is right on {record.facts['top1']:.1%} of {counted(record.facts['images'], 'candidate')}, "
@@ -108,32 +108,35 @@ def chance_notes(checks: list[StageResult]) -> list[str]:
 
 
 def sample_per_class(num_candidates: int, num_classes: int) -> int:
-    """Returns how many candidates of each class are measured: a tenth, within bounds that hold for the whole run."""
+    """Returns how many candidates of each class to measure: a tenth, within bounds for the whole run."""
     fewest, most = SAMPLE_IMAGES
     wanted = min(max(round(SAMPLE_SHARE * num_candidates), fewest), most)
     return max(wanted // num_classes, 1)
 
 
-@told_if_full("the check of a network, a few images at a time,")
+@told_if_full("checking a network on a few images at a time")
 def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> dict[str, Any]:
     network = load_planned(plan, role)
     device = device_of(network)
-    given = network.preprocessing
+    preprocessing = network.preprocessing
     classifier = fast_form(network.classifier, patch_px=plan.config.size, size=plan.config.size)
 
-    def look(group: list[Entry]) -> tuple[list[int], Tensor]:
-        seen = [(index, view) for index, row in group if (view := _view(plan, index, row, given)) is not None]
-        if not seen:
+    def measure(group: list[Entry]) -> tuple[list[int], Tensor]:
+        decoded = [
+            (index, view) for index, row in group if (view := _view(plan, index, row, preprocessing)) is not None
+        ]
+        if not decoded:
             return [], torch.empty(0, len(plan.classes))
-        views = torch.stack([view for _, view in seen]).to(device)
-        return [index for index, _ in seen], classify(classifier, views, mean=given.mean, std=given.std).cpu()
+        views = torch.stack([view for _, view in decoded]).to(device)
+        logits = classify(classifier, views, mean=preprocessing.mean, std=preprocessing.std)
+        return [index for index, _ in decoded], logits.cpu()
 
     entries = list(_sample(plan, per_class, indices))
     groups = [entries[start : start + IMAGES_PER_FORWARD] for start in range(0, len(entries), IMAGES_PER_FORWARD)]
     with one_torch_thread():
-        outcomes = map_ordered(look, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
-        found = list(track(outcomes, total=len(groups), what=f"check {role}"))
-    return _summarise(plan, [index for indices, _ in found for index in indices], [part for _, part in found])
+        outcomes = map_ordered(measure, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
+        measured = list(track(outcomes, total=len(groups), what=f"check {role}"))
+    return _summarise(plan, [index for indices, _ in measured for index in indices], [part for _, part in measured])
 
 
 def _sample(plan: RunPlan, per_class: int, indices: list[int]) -> Iterator[Entry]:
@@ -143,13 +146,13 @@ def _sample(plan: RunPlan, per_class: int, indices: list[int]) -> Iterator[Entry
         yield from ((index, row) for row in islice(iterate_rows(table, CANDIDATES, together=per_class), per_class))
 
 
-def _view(plan: RunPlan, index: int, row: dict[str, Any], given: Preprocessing) -> Tensor | None:
-    """Returns a candidate's whole image as the network was trained to see it; None where it does not decode."""
+def _view(plan: RunPlan, index: int, row: dict[str, Any], preprocessing: Preprocessing) -> Tensor | None:
+    """Returns a candidate's whole image as the network was trained to see it; None if it does not decode."""
     try:
         data = read_candidate(plan.run, class_unit(plan.classes[index].folder), row)
-        return fit_view(data, plan.config.size, interpolation=given.interpolation)
+        return fit_view(data, plan.config.size, interpolation=preprocessing.interpolation)
     except RejectedImage:
-        return None  # counted where it is scored
+        return None  # the score stage counts it
 
 
 def _summarise(plan: RunPlan, indices: list[int], parts: list[Tensor]) -> dict[str, Any]:

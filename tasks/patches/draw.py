@@ -1,4 +1,4 @@
-"""Draw candidates: the first usable images of each class in draw order, copied into WebDataset tars as they are."""
+"""Draw candidates: the first usable images of each class in draw order, copied unchanged into WebDataset tars."""
 
 import hashlib
 from collections import Counter
@@ -27,11 +27,11 @@ from tasks.runtime.stage_task import stage_task
 STAGE = DRAW
 
 FEW_REJECTED = 3
-"""So many rejected images never stop a run, however small its source."""
+"""Up to this many rejected images never stop a run, however small its source."""
 
 
 class _StoredImage(NamedTuple):
-    """An image's bytes, the file ending of their format, and their digest."""
+    """An image's bytes, the file suffix of their format, and their digest."""
 
     data: bytes
     suffix: str
@@ -40,10 +40,10 @@ class _StoredImage(NamedTuple):
 
 @stage_task(STAGE, "draw {shard.name} · {plan.config.short_name}", files=files_of_shard)
 def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
-    """Draws `num_candidates` images per class whose header reads; others are rejected, counted, and replaced.
+    """Draws `num_candidates` images with a readable header per class; others are rejected, counted, and replaced.
 
-    Writes, for each class, a tar of the stored bytes (unless the source is tars already) and a table of where each
-    candidate lies. Images that are to be forgotten leave their place empty.
+    Writes, for each class, a tar of the stored bytes (unless the source is already tars) and a table with the location
+    of each candidate. The position of a forgotten image stays empty.
     """
     units = {index: _unit(plan, index) for index in shard.indices}
     work = Worklist(
@@ -75,16 +75,16 @@ def _unit(plan: RunPlan, index: int) -> Unit | None:
         },
         upstream={"images": listed.outputs_digest()},
         outputs=(table, tar) if plan.needs_tars else (table,),
-        still_true=_nothing if plan.scope("draw", index).frozen else count_missing,
+        still_true=_always_true if plan.scope("draw", index).frozen else count_missing,
     )
 
 
-def _nothing(_: Record) -> str:
+def _always_true(_: Record) -> str:
     return ""
 
 
 def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
-    """Writes one class's candidates and returns what its record says of them."""
+    """Writes one class's candidates and returns the facts for its record."""
     name = class_unit(plan.classes[index].folder)
     rows: list[Row] = []
     rejected: Rejected = []
@@ -101,7 +101,7 @@ def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
 
 
 def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Iterator[Sample]:
-    """Yields the accepted candidates as samples, noting each in `rows`, the others in `rejected`."""
+    """Yields the accepted candidates as samples; adds each to `rows`, and the other images to `rejected`."""
     folder = plan.classes[index].folder
     listed = iterate_rows(plan.run.table("index", class_unit(folder)), INDEX)
     position = 0
@@ -119,28 +119,28 @@ def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Ite
 
 
 def _check_drawn(plan: RunPlan, index: int, usable: int, rejected: Rejected) -> None:
-    """Raises InputError before anything is recorded: a source that has gone away is not a source with bad images."""
+    """Raises InputError if too few images are usable, before any are recorded; says so if they are missing."""
     missing = [uri for reason, uri in rejected if reason == "missing"]
     short = usable < plan.config.candidates_per_class and not plan.config.allow_fewer
     if missing and (short or not usable):
         tried, folder = usable + len(rejected), plan.classes[index].folder
         raise InputError(
-            f"{len(missing)} of {tried} images of class {folder!r} cannot be read any more ({missing[0]}); check that "
-            f"{plan.config.source} is there and complete, then run again"
+            f"{len(missing)} of {tried} images of class {folder!r} can no longer be read ({missing[0]}); check that "
+            f"{plan.config.source} exists and is complete, then run again"
         )
     if short:
         raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config)
 
 
 def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[StageResult] = ()) -> None:
-    """Raises InputError where more images turned out unusable than the run allows.
+    """Raises InputError if more images are unusable than the run allows.
 
-    What was done is kept: with a larger ``max_rejected`` the run goes on from here.
+    Finished work is kept: with a larger ``max_rejected`` the run resumes from here.
 
     Args:
-        plan: the run's.
-        stages: of the stage that read the images.
-        later: of the stage that read some of the same again, and lost some.
+        plan: the run's plan.
+        stages: results of the stage that read the images.
+        later: results of a stage that read some of them again, and lost some.
     """
     read = [record for stage in stages for record in stage.records.values()]
     again = [record for stage in later for record in stage.records.values()]
@@ -155,12 +155,12 @@ def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[Sta
     )
     raise InputError(
         f"{len(rejected)} of {tried} source images cannot be used ({reasons}; the first: {rejected[0][1]}), more than "
-        f"--max-rejected {plan.config.max_rejected:.0%}; mend the source, or allow more, then run again"
+        f"--max-rejected {plan.config.max_rejected:.0%}; fix the source or raise --max-rejected, then run again"
     )
 
 
 def _read(row: Row) -> tuple[Row, _StoredImage | str]:
-    """Reads a listed image, or says why it cannot be used."""
+    """Returns a listed image, or the reason why it cannot be used."""
     try:
         data = read_item(item_of(row))
         return row, _StoredImage(data, read_header(data), hashlib.sha256(data).hexdigest())

@@ -1,7 +1,7 @@
 """Score crops: decode each candidate, draw its boxes, score its patches with the observer.
 
-On the CPU every core takes a group of candidates from decoding to scores; on a device of its own, and in bfloat16, the
-cores decode for it (`rded_core.io.device.scoring`).
+On the CPU every core takes a group of candidates from decoding to scores. On other devices, and in bfloat16, the cores
+only decode (`rded_core.io.device.scoring`).
 """
 
 from collections.abc import Iterator
@@ -42,14 +42,14 @@ CANDIDATES_PER_FORWARD = 4
 
 Row = dict[str, Any]
 Scored = tuple[int, list[Row], Rejected]
-"""A class, the rows of its table, and its candidates that do not decode."""
+"""A class index, the rows of its table, and its candidates that do not decode."""
 
 
 @stage_task(STAGE, "score {shard.name} · {plan.config.short_name}", runs_network=True, files=files_of_shard)
 def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> StageResult:
-    """Writes every candidate that decodes with its crop boxes and their realism scores; others are counted.
+    """Writes the crop boxes and realism scores of every candidate that decodes; others are counted.
 
-    Controls decode and draw boxes alike, and score nothing.
+    Controls also decode and draw boxes, but score nothing.
     """
     records = candidates.records
     units = {index: _unit(plan, index, records.get(index)) for index in shard.indices}
@@ -98,9 +98,9 @@ def _name(plan: RunPlan, index: int) -> str:
 
 
 def _rounding(plan: RunPlan) -> dict[str, Any]:
-    """Returns what is to be said of rounded scores: their type, and how many of the best are float32's, in its order.
+    """Returns the facts about rounded scores: their type, and how many of the best are float32's, in its order.
 
-    No setting: what is selected is float32's either way.
+    They are not settings: the selection is float32's either way.
     """
     config = plan.config
     if config.selection != "realism":
@@ -110,20 +110,20 @@ def _rounding(plan: RunPlan) -> dict[str, Any]:
 
 
 def network_form(plan: RunPlan) -> str:
-    """Says whether the observer runs in its fast form."""
+    """Returns a note on whether the observer runs in its fast form."""
     on_device = _uses_devices(plan)
     scorer = load_device_scorers(plan)[0] if on_device else load_scorer(plan)
     return "traced by torch.fx" if scorer.shortcut else "as it is (torch.fx cannot follow it)"
 
 
 def _uses_devices(plan: RunPlan) -> bool:
-    """Tells whether whole images are sent to a device; controls, which are not scored, never are."""
+    """Whether whole images are sent to a device; never for controls, which are not scored."""
     is_cpu = resolve_device(plan.config.device).type == "cpu"
     return plan.config.selection == "realism" and (not is_cpu or bool(_rounding(plan)))
 
 
 def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Row]]) -> Iterator[Scored]:
-    """Scores whole classes, shared out over the devices; yields them as they are done."""
+    """Scores whole classes, divided among the devices; yields each when it is done."""
     scorers = load_device_scorers(plan)
     workers = max(num_workers(plan.config) // len(scorers), 1)
     by_output = {plan.outputs[index]: (index, rows) for index, rows in listed.items()}
@@ -139,20 +139,20 @@ def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[R
         return list(share(number))
 
     with one_torch_thread():
-        # One device works in this thread, where its progress shows class by class; several in a thread each.
+        # One device works in this thread, so that progress shows class by class; several work in a thread each.
         parts = map_ordered(work, range(len(scorers)), workers=len(scorers))
-        done = share(0) if len(scorers) == 1 else (found for part in parts for found in part)
-        for found in track(done, total=len(classes), what=f"score {shard.name}"):
+        done = share(0) if len(scorers) == 1 else (scored for part in parts for scored in part)
+        for scored in track(done, total=len(classes), what=f"score {shard.name}"):
             rows = [
                 {**row, "boxes": boxes.flatten().tolist(), "scores_nats": scores.tolist()}
-                for row, boxes, scores in zip(found.rows, found.boxes, found.scores, strict=True)
+                for row, boxes, scores in zip(scored.rows, scored.boxes, scored.scores, strict=True)
             ]
-            refused = [(error.reason, row["source_uri"]) for row, error in found.refused]
-            yield by_output[found.class_index][0], rows, refused
+            rejected = [(error.reason, row["source_uri"]) for row, error in scored.refused]
+            yield by_output[scored.class_index][0], rows, rejected
 
 
 def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Row]]) -> Iterator[Scored]:
-    """Takes groups of a class's candidates from decoding to scores, a core each; yields classes as they are done."""
+    """Decodes and scores groups of a class's candidates, one core per group; yields each class when it is done."""
     groups = [
         (index, list(group))
         for index, rows in listed.items()
@@ -162,10 +162,10 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
     yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
     def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
-        kept, patches, refused = cut_group(plan, *entry)
+        kept, patches, rejected = cut_group(plan, *entry)
         if scorer is not None and patches:
             score_group(plan, scorer, entry[0], kept, patches)
-        return entry[0], kept, refused
+        return entry[0], kept, rejected
 
     with one_torch_thread():
         outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
@@ -173,31 +173,31 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
         for index, parts in groupby(followed, key=lambda outcome: outcome[0]):
             rows: list[Row] = []
             rejected: Rejected = []
-            for _, kept, refused in parts:
+            for _, kept, others in parts:
                 rows += kept
-                rejected += refused
+                rejected += others
             yield index, rows, rejected
 
 
 def cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], list[Tensor], Rejected]:
-    """Decodes a group: the rows that decode, with boxes, their patches, and reason and name of the others."""
+    """Returns the rows of a group that decode, with boxes; their patches; and reason and URI of the others."""
     kept: list[Row] = []
     patches: list[Tensor] = []
-    refused: Rejected = []
+    rejected: Rejected = []
     for row in group:
         try:
             image, boxes = _load(plan, index, row)
         except RejectedImage as error:
-            refused.append((error.reason, row["source_uri"]))
+            rejected.append((error.reason, row["source_uri"]))
             continue
         kept.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
         if plan.config.selection == "realism":
             patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
-    return kept, patches, refused
+    return kept, patches, rejected
 
 
 def _load_for_device(plan: RunPlan, index: int, row: Row) -> tuple[Tensor | bytes, Tensor]:
-    """Reads a candidate and draws its boxes; leaves it encoded where the device is to decode it."""
+    """Reads a candidate and draws its boxes; leaves the image encoded if the device decodes it."""
     if plan.config.decoder == "cpu":
         return _load(plan, index, row)
     data = read_candidate(plan.run, _name(plan, index), row)
@@ -222,18 +222,18 @@ def _draw_boxes(plan: RunPlan, index: int, row: Row, *, height: int, width: int)
 
 
 def score_group(plan: RunPlan, scorer: CanvasNetwork, index: int, rows: list[Row], patches: list[Tensor]) -> None:
-    """Scores all patches of a group in one forward pass and notes them in their rows.
+    """Scores all patches of a group in one forward pass and writes the scores into their rows.
 
-    The pass has always the same shape, and a candidate always its own place in it, so that a score does not depend on
-    which others of the group are there.
+    The pass always has the same shape, and a candidate always its own place in it, so that a score does not depend on
+    which other candidates of the group are present.
     """
-    given = load_planned(plan, "observer").preprocessing
+    preprocessing = load_planned(plan, "observer").preprocessing
     num_crops = len(patches[0])
     filled = patches[0].new_zeros(CANDIDATES_PER_FORWARD, *patches[0].shape)
     slots = [row["position"] % CANDIDATES_PER_FORWARD for row in rows]
     for slot, cut in zip(slots, patches, strict=True):
         filled[slot] = cut
     outputs = torch.full((len(filled) * num_crops,), plan.outputs[index])
-    scores = score_patches(scorer, filled.flatten(0, 1), outputs, mean=given.mean, std=given.std)
+    scores = score_patches(scorer, filled.flatten(0, 1), outputs, mean=preprocessing.mean, std=preprocessing.std)
     for slot, row in zip(slots, rows, strict=True):
         row["scores_nats"] = scores.view(len(filled), num_crops)[slot].tolist()

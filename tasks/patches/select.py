@@ -26,13 +26,15 @@ Row = dict[str, Any]
 
 @stage_task(STAGE, "select {shard.name} · {plan.config.short_name}", files=files_of_shard)
 def select(plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: StageResult) -> StageResult:
-    """Writes which box of which candidate goes where in each class's images.
+    """Writes, for each class, which crop of which candidate goes to which place in its images.
 
     Raises:
         InputError: a class has too few usable candidates.
     """
-    made = (candidates.records, scores.records)
-    units = {index: selection_unit(plan, index, *(records.get(index) for records in made)) for index in shard.indices}
+    upstream = (candidates.records, scores.records)
+    units = {
+        index: selection_unit(plan, index, *(records.get(index) for records in upstream)) for index in shard.indices
+    }
     work = Worklist(units, lambda index: plan.scope("select", index), why=scores.why, workers=num_workers(plan.config))
     for index in work.stale:
         work.finish(index, select_class(plan, index))
@@ -40,7 +42,7 @@ def select(plan: RunPlan, shard: ClassShard, candidates: StageResult, scores: St
 
 
 def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores: Record | None) -> Unit | None:
-    """Returns the unit of one class, None where it has no scores."""
+    """Returns the unit of one class; None if it has no scores."""
     if candidates is None or scores is None:
         return None
     name = class_unit(plan.classes[index].folder)
@@ -57,7 +59,7 @@ def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores:
 
 
 def _lost_before(record: Record) -> str:
-    """Says whether candidates had gone when the class was tiled: they may be there again."""
+    """Returns the reason to select again if candidates were missing when the class was tiled: they may be back."""
     count = len(record.facts["lost"])
     return f"{counted(count, 'candidate')} had gone" if count else ""
 
@@ -65,17 +67,17 @@ def _lost_before(record: Record) -> str:
 def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[str, Any]:
     """Writes one class's selection, without the candidates at the positions `lost`; returns its facts."""
     name = class_unit(plan.classes[index].folder)
-    places = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
+    locations = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
     scored = [row for row in read_rows(plan.run.table("realism", name), SCORES) if row["position"] not in lost]
-    rows = choose_patches(plan, index, [{**row, **places[row["position"]]} for row in scored])
+    rows = choose_patches(plan, index, [{**row, **locations[row["position"]]} for row in scored])
     write_rows(plan.run.table(STAGE, name), rows, SELECTED)
     return {"patches": len(rows), "images": len({row["number"] for row in rows}), "lost": sorted(lost)}
 
 
 def choose_patches(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row]:
-    """Returns the patches of a class's images in order, of candidates with their places, boxes and scores."""
+    """Returns the patches of a class's images in order, chosen from candidates with locations, boxes and scores."""
     config, folder = plan.config, plan.classes[index].folder
-    # Controls keep to the number of images that the method itself can make of a small class.
+    # Of a small class, controls make only as many images as the method itself can.
     num_images = min(config.ipc, len(candidates) // config.candidates_per_image)
     if num_images < config.ipc:
         if not config.allow_fewer or num_images == 0:

@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 
 class LostCandidate(Exception):
-    """A selected candidate that is no more what it was when it was scored."""
+    """A selected candidate that is missing, or has changed since it was scored."""
 
     def __init__(self, index: int, row: Row, reason: str) -> None:
         super().__init__(f"{row['source_uri']}: {reason}")
@@ -52,8 +52,8 @@ def tile(
 ) -> StageResult:
     """Writes each class's distilled images as a tar, best first.
 
-    Where a source image has gone or changed since it was scored (tars are read where they lie), the class is selected
-    again without it; the next run looks again.
+    If a source image is missing or has changed since it was scored (tars are read in place), the class is selected
+    again without it; the next run tries it again.
     """
     records = selected.records
     units = {index: _unit(plan, index, records[index]) if index in records else None for index in shard.indices}
@@ -68,11 +68,11 @@ def tile(
                 pending.remove(index)
         except LostCandidate as error:
             index = error.index
-            run_logger().warning("class %s: %s; the next-ranked takes its place", plan.classes[index].folder, error)
+            run_logger().warning("class %s: %s; using the next-ranked candidate", plan.classes[index].folder, error)
             lost[index] = (*lost[index], error.position)
             rejected[index].append(error.rejected)
-            made = (candidates.records.get(index), scores.records.get(index))
-            work.replace(index, _unit(plan, index, _select_without(plan, index, made, lost[index])))
+            upstream = (candidates.records.get(index), scores.records.get(index))
+            work.replace(index, _unit(plan, index, _select_without(plan, index, upstream, lost[index])))
     return work.result(STAGE, shard.name)
 
 
@@ -90,9 +90,9 @@ def _unit(plan: RunPlan, index: int, selected: Record) -> Unit:
 
 
 def _select_without(
-    plan: RunPlan, index: int, made: tuple[Record | None, Record | None], lost: tuple[int, ...]
+    plan: RunPlan, index: int, upstream: tuple[Record | None, Record | None], lost: tuple[int, ...]
 ) -> Record:
-    unit = selection_unit(plan, index, *made)
+    unit = selection_unit(plan, index, *upstream)
     assert unit is not None
     done = run_unit(unit, lambda: select_class(plan, index, lost), scope=Scope(redo=True))
     assert done is not None
@@ -100,15 +100,15 @@ def _select_without(
 
 
 def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Writes the images of classes, tiled by all cores; yields each class, and what its record says, when it is whole.
+    """Writes the images of classes, tiled on all cores; yields each finished class with the facts for its record.
 
     Raises:
-        LostCandidate: a class cannot be tiled as it was selected.
+        LostCandidate: a selected candidate is missing or has changed.
     """
     images = [(index, image) for index in indices for image in quadrants_of(plan, index)]
     with one_torch_thread():
-        made = map_ordered(lambda image: make_sample(plan, *image), images, workers=num_workers(plan.config))
-        followed = zip(images, track(made, total=len(images), what=f"tile {shard.name}"), strict=True)
+        tiled = map_ordered(lambda image: make_sample(plan, *image), images, workers=num_workers(plan.config))
+        followed = zip(images, track(tiled, total=len(images), what=f"tile {shard.name}"), strict=True)
         for index, samples in groupby(followed, key=lambda entry: entry[0][0]):
             tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
             digests: list[str] = []
@@ -118,17 +118,17 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
 
 
 def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]:
-    """Hands samples on, noting the digest of each one's image."""
+    """Passes samples on, and adds the digest of each one's image to `digests`."""
     for key, files in samples:
         digests.append(hashlib.sha256(next(iter(files.values()))).hexdigest())
         yield key, files
 
 
 def quadrants_of(plan: RunPlan, index: int) -> list[list[Row]]:
-    """Returns the patches of each image of a class, with the places of their candidates."""
+    """Returns the patches of each image of a class, with the locations of their candidates."""
     name = class_unit(plan.classes[index].folder)
-    places = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
-    rows = [{**places[row["position"]], **row} for row in read_rows(plan.run.table("selection", name), SELECTED)]
+    locations = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
+    rows = [{**locations[row["position"]], **row} for row in read_rows(plan.run.table("selection", name), SELECTED)]
     return [list(group) for _, group in groupby(rows, key=itemgetter("number"))]
 
 

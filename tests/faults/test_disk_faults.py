@@ -207,7 +207,7 @@ def test_source_vanishes(
     source = Path(shutil.copytree(fault_source, tmp_path / "source"))
     command = make_command(tmp_path / "run", source=source)
     child = disturb(command, undisturbed, "candidates", 0.3, lambda: source.rename(tmp_path / "away"))
-    error_line(child, child.wait(), r"cannot be read any more .*check that \S+ is there and complete, then run again")
+    error_line(child, child.wait(), r"can no longer be read .*check that \S+ exists and is complete, then run again")
     check_nothing_half(command.out)
     child = command.start()
     error_line(child, child.wait(), f"no such folder: {source}; pass a folder of class folders")

@@ -118,7 +118,7 @@ def test_a_source_that_is_gone_while_it_is_drawn_stops_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr("tasks.patches.draw.read_item", vanish)
-        with pytest.raises(InputError, match=r"12 of 12 images of class '1' cannot be read any more .*run again"):
+        with pytest.raises(InputError, match=r"12 of 12 images of class '1' can no longer be read .*run again"):
             run_undecorated(config)
     run_undecorated(config)
     assert _sums(tmp_path / "run") == _sums(finished_run)
@@ -159,7 +159,7 @@ def test_more_rejected_images_than_allowed_stop_the_run_and_lose_nothing(
     with pytest.raises(
         InputError,
         match=r"4 of 40 source images cannot be used \(4 not_an_image; the first: 1/bad\d.jpg\), more than "
-        r"--max-rejected 5%; mend the source, or allow more, then run again",
+        r"--max-rejected 5%; fix the source or raise --max-rejected, then run again",
     ):
         run_undecorated(config)
     drawn = _written(tmp_path / "run")

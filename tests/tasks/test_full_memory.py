@@ -1,4 +1,4 @@
-"""Work that no smaller pass can save ends in one line, whatever room it lies in: the check, students, an observer."""
+"""Work that does not fit even in its smallest pass is a one-line error: the check, a student, an observer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,18 +23,20 @@ def _full(*_: object, **__: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
 
 
-def test_the_check_of_the_observer(
+def test_checking_the_observer(
     make_config: Callable[..., DistillConfig],
     run_undecorated: Callable[[DistillConfig], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks.patches.check, "classify", _full)
-    with pytest.raises(InputError, match=f"the check of a network, a few images at a time, {TOLD}"):
+    with pytest.raises(InputError, match=f"checking a network on a few images at a time {TOLD}"):
         run_undecorated(make_config(tmp_path / "run"))
 
 
-def test_a_student(finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_a_student(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tasks.training.train_student, "train_epoch", _full)
     folder = DatasetFolder(finished_run / "dataset")
     assert len(DistilledDataset(folder))
@@ -48,7 +50,7 @@ def test_a_student(finished_run: Path, shared_source: Path, tmp_path: Path, monk
     assert not list(tmp_path.rglob("*.json")), "nothing is recorded"
 
 
-def test_an_observer(shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_an_observer(shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.training.train_observer, "train_epoch", _full)
     out = str(tmp_path / "observer.safetensors")
     config = TrainObserverConfig(source=str(shared_source), arch="convnet3", size=32, out=out, device="cpu")

@@ -1,4 +1,4 @@
-"""Labels within a budget: what fits is chosen, told, kept and taken over; what cannot be is one line."""
+"""Labels within a budget: the choice fits, is logged, kept and reused; an impossible one is a one-line error."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def _choice(run: Path) -> Any:
 
 
 @pytest.mark.parametrize("budget", [9_000, 20_000, 10**6])
-def test_what_is_chosen_fits_and_loses_least(
+def test_choice_fits_the_budget_with_the_least_loss(
     make_config: MakeConfig, distill: Distill, tmp_path: Path, budget: int
 ) -> None:
     record = distill(make_config(tmp_path / "run", label_budget=str(budget)))
@@ -60,9 +60,7 @@ def test_what_is_chosen_fits_and_loses_least(
     assert check_files(find_checked(str(tmp_path / "run"))).faults == []
 
 
-def test_a_changed_budget_makes_labels_again_and_nothing_else(
-    make_config: MakeConfig, distill: Distill, tmp_path: Path
-) -> None:
+def test_changed_budget_remakes_only_labels(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
     distill(make_config(tmp_path / "run", label_budget=BUDGET))
     before = _choice(tmp_path / "run")
     again = distill(make_config(tmp_path / "run", label_budget=BUDGET))
@@ -75,7 +73,7 @@ def test_a_changed_budget_makes_labels_again_and_nothing_else(
     assert kept == {path.stem for path in (tmp_path / "run" / "dataset" / "soft_labels").iterdir()}
 
 
-def test_repair_keeps_the_choice_though_the_source_grew(
+def test_repair_keeps_the_choice_after_the_source_grew(
     make_config: MakeConfig, distill: Distill, image_folder: Path, tmp_path: Path
 ) -> None:
     from flows.repair import repair
@@ -93,19 +91,19 @@ def test_repair_keeps_the_choice_though_the_source_grew(
     assert tables == [line for line in (run.dataset / "SHA256SUMS").read_text().splitlines() if "soft_labels/" in line]
 
 
-def test_topk_is_named_as_tables_name_it(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+def test_topk_is_spelled_as_in_tables(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
     distill(make_config(tmp_path / "run", label_codec="topk:02", label_epochs=2))
     assert _recipe(tmp_path / "run")["label_codec"] == "topk:2"
     again = distill(make_config(tmp_path / "run", label_codec="topk:2", label_epochs=2))
     assert not any(entry["made"] for entry in again["work"] if entry["stage"] == "label")
 
 
-def test_one_codec_may_be_asked_for(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+def test_budget_with_a_given_codec_tries_only_that(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
     distill(make_config(tmp_path / "run", label_budget=BUDGET, label_codec="int4"))
     assert {choice["codec"] for choice in _recipe(tmp_path / "run")["label_choice"]["choices"]} == {"int4"}
 
 
-def test_the_table_is_logged(
+def test_comparison_of_codecs_is_logged(
     make_config: MakeConfig, distill: Distill, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
@@ -114,12 +112,12 @@ def test_the_table_is_logged(
     assert "60 views labelled: at temperature 20 a label says" in caplog.text
 
 
-def test_a_budget_too_small_is_one_line(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
+def test_too_small_budget_is_a_one_line_error(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^no labels fit 50 bytes: the smallest way .* takes \d+; raise the budget$"):
         distill(make_config(tmp_path / "run", label_budget="50B"))
 
 
-def test_features_without_a_last_layer_are_told_before_anything_is_made(
+def test_features_codec_without_a_last_layer_fails_before_any_work(
     make_config: MakeConfig, distill: Distill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "odd_teacher.py").write_text(
@@ -129,16 +127,18 @@ def test_features_without_a_last_layer_are_told_before_anything_is_made(
     )
     monkeypatch.syspath_prepend(tmp_path)
     config = make_config(tmp_path / "run", label_codec="features", teacher="odd_teacher:make")
-    with pytest.raises(InputError, match="one linear layer of its features, and odd_teacher:make has none") as told:
+    with pytest.raises(
+        InputError, match="one linear layer of its features, but odd_teacher:make has no such layer"
+    ) as caught:
         distill(config)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert {path.parent.name for path in (tmp_path / "run").rglob("*.parquet")} <= {"index"}
 
 
-def test_controls_have_the_labels_that_were_chosen(
+def test_controls_use_the_chosen_labels(
     make_config: MakeConfig, distill: Distill, shared_source: Path, tmp_path: Path
 ) -> None:
-    """And are trained for as long as the distilled set."""
+    """Their students also train for as many epochs as the distilled set's."""
     distill(make_config(tmp_path / "run", label_budget=BUDGET))
     from flows.evaluate import evaluate
 
@@ -154,7 +154,7 @@ def test_controls_have_the_labels_that_were_chosen(
     assert [read_record(path).settings["epochs"] for path in records] == [12, 12]
 
 
-def test_a_choice_taken_over_ends_as_cached(
+def test_reused_choice_ends_as_cached(
     prefect_harness: None,  # noqa: ARG001
     make_config: MakeConfig,
     tmp_path: Path,
@@ -162,16 +162,16 @@ def test_a_choice_taken_over_ends_as_cached(
 ) -> None:
     from flows.distill import distill as flow
 
-    ended: list[Any] = []
+    state_names: list[Any] = []
     end_with = Worklist.end_with
 
     def note(work: Worklist, result: Any) -> Any:
         state = end_with(work, result)
         if isinstance(result, LabelPlan):
-            ended.append(getattr(state, "name", None))
+            state_names.append(getattr(state, "name", None))
         return state
 
     monkeypatch.setattr(Worklist, "end_with", note)
     for _ in range(2):
         flow(make_config(tmp_path / "run", label_budget=BUDGET, label_epochs=2))
-    assert ended == [None, "Cached"]
+    assert state_names == [None, "Cached"]

@@ -1,4 +1,4 @@
-"""Drawing candidates: the first usable ones in draw order, rejected ones replaced."""
+"""Drawing candidates: the first usable images in draw order; rejected ones are replaced."""
 
 import hashlib
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _keys(plan: RunPlan) -> dict[int, list[str]]:
     return keys
 
 
-def test_unreadable_header_is_replaced_by_the_next(image_folder: Path, make_config: MakeConfig, tmp_path: Path) -> None:
+def test_unreadable_image_is_replaced_by_the_next(image_folder: Path, make_config: MakeConfig, tmp_path: Path) -> None:
     (image_folder / "10" / "empty.jpg").touch()
     (image_folder / "10" / "text.png").write_text("no picture")
     plan, records = _draw(make_config(tmp_path / "run", source=str(image_folder), num_candidates=12))
@@ -51,7 +51,7 @@ def test_more_candidates_keep_the_first_ones(make_config: MakeConfig, tmp_path: 
         assert keys != sorted(keys), "drawn, not listed"
 
 
-def test_draw_order_keeps_when_an_image_is_added() -> None:
+def test_draw_order_is_stable_when_an_image_is_added() -> None:
     items = tuple(SourceItem(f"a/{number}.jpg", "p") for number in range(20))
     drawn = draw_order(items[:19], 0, "a")
     assert [item for item in draw_order(items, 0, "a") if item != items[19]] == drawn
@@ -59,8 +59,8 @@ def test_draw_order_keeps_when_an_image_is_added() -> None:
     assert set(drawn) == set(items[:19])
 
 
-def test_draw_order_is_the_one_of_every_version() -> None:
-    """Another order is another dataset: bump `ALGORITHM_VERSION`."""
+def test_draw_order_is_the_same_in_every_version() -> None:
+    """A different order gives a different dataset: bump `ALGORITHM_VERSION`."""
     items = tuple(SourceItem(f"n01440764/n01440764_{number}.JPEG", "p") for number in range(1000))
     keys = "\n".join(item.key for item in draw_order(items, 7, "n01440764"))
     assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "c6def41923dba0fa"
