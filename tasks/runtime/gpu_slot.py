@@ -13,15 +13,15 @@ GPU_LIMIT = "gpu"
 """Prefect's global concurrency limit, which ``rded up`` creates with one slot."""
 
 LIMIT_VARIABLE = "RDED_GPU_LIMIT"
-"""Names another limit, for a machine with GPUs of its own; empty: none is held to."""
+"""Environment variable that names a different limit, for a machine with its own GPUs; empty for no limit."""
 
 
 @contextmanager
 def gpu_slot(device: str) -> Generator[None]:
-    """Holds a slot while a block runs a network on `device`, and waits for one where others hold all.
+    """Holds a slot while a block runs a network on `device`; waits for one if all are taken.
 
-    On a CPU, without Prefect, and where the server knows no such limit, nothing is waited for. The slot of a process
-    that was killed comes free after some minutes.
+    It never waits on a CPU, without Prefect, or if the server has no such limit. The slot of a killed process is
+    released after some minutes.
     """
     limit = os.environ.get(LIMIT_VARIABLE, GPU_LIMIT)
     if not limit or TaskRunContext.get() is None or find_device(device).type == "cpu":

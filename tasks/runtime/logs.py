@@ -1,4 +1,4 @@
-"""What runs log, and Prefect's server stores: no secrets, which storage clients quote, and mistakes in one line."""
+"""Logs of runs, which Prefect's server stores: secrets (storage clients quote them) masked, mistakes in one line."""
 
 import logging
 import sys
@@ -12,33 +12,33 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "pref
 
 _plain = logging.Formatter()
 
-_told: WeakSet[BaseException] = WeakSet()
+_logged: WeakSet[BaseException] = WeakSet()
 
 
 def mask_logs() -> None:
-    """Masks secrets in all that runs log from here on, tracebacks among it, and has each mistake told in one line."""
+    """Masks secrets in everything that runs log from now on, tracebacks included, and logs mistakes in one line."""
     for name in RUN_LOGGERS:
-        logging.getLogger(name).addFilter(tell_in_a_line)
+        logging.getLogger(name).addFilter(log_in_one_line)
         logging.getLogger(name).addFilter(mask_record)
 
 
-def tell_in_a_line(record: logging.LogRecord) -> bool:
-    """Makes of the traceback of an error that says it all one line; drops those of the same error after that.
+def log_in_one_line(record: logging.LogRecord) -> bool:
+    """Replaces the traceback of an error that explains itself by one line; drops the same error's later ones.
 
-    Prefect logs a traceback where the task ends, another where its flow ends, and one more where the process does.
+    Prefect logs a traceback when the task ends, another when its flow ends, and one more when the process does.
     """
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, InputError | RunStopped):
         return True
-    is_new = error not in _told
-    _told.add(error)
+    is_new = error not in _logged
+    _logged.add(error)
     record.msg, record.args = f"{type(error).__name__}: {error}", ()
     record.exc_info = record.exc_text = None
     return is_new
 
 
 def mask_record(record: logging.LogRecord) -> bool:
-    """Masks secrets in a record, which is kept in any case."""
+    """Masks secrets in a record; always returns True, which keeps the record."""
     message = record.getMessage()
     masked = mask_secrets(as_shown(message))
     if masked != message:
@@ -51,7 +51,7 @@ def mask_record(record: logging.LogRecord) -> bool:
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
     """Returns Prefect's run logger inside a run, a plain logger outside one (tasks called undecorated).
 
-    Where Prefect was never imported, there is no run, and it is not imported for a look.
+    If Prefect was never imported there is no run, and it is not imported just to check.
     """
     if "prefect" not in sys.modules:
         return logging.getLogger("rded")

@@ -1,4 +1,4 @@
-"""OUT at a URL: each task fetches what it reads into this machine's copy, and sends what it wrote."""
+"""OUT at a URL: each task fetches the files it reads into the local copy, and uploads those it wrote."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 FilesOf = Callable[[Mapping[str, Any]], Wanted]
-"""Picks the files that a task reads or writes, given the task's arguments by name."""
+"""Picks the files that a task reads or writes, from its arguments by name."""
 
 
 def files_of_run(_: Mapping[str, Any]) -> Wanted:
@@ -24,14 +24,14 @@ def files_of_run(_: Mapping[str, Any]) -> Wanted:
     return all_but_candidates
 
 
-def files_of_shard(given: Mapping[str, Any]) -> Wanted:
+def files_of_shard(arguments: Mapping[str, Any]) -> Wanted:
     """Files of the classes of ``shard``, in every stage."""
-    return class_files({class_unit(given["plan"].classes[index].folder) for index in given["shard"].indices})
+    return class_files({class_unit(arguments["plan"].classes[index].folder) for index in arguments["shard"].indices})
 
 
-def files_of_block(given: Mapping[str, Any]) -> Wanted:
+def files_of_block(arguments: Mapping[str, Any]) -> Wanted:
     """Labels of the epochs of ``block``, and all distilled images."""
-    return label_files_of(given["block"])
+    return label_files_of(arguments["block"])
 
 
 def files_of_candidates(_: Mapping[str, Any]) -> Wanted:
@@ -45,17 +45,17 @@ def in_mirror(function: Callable[P, R], files: FilesOf) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs).arguments
-        out = _out_of(given)
+        arguments = signature.bind(*args, **kwargs).arguments
+        out = _out_of(arguments)
         if out is None:
             return function(*args, **kwargs)
-        with Mirror(out, token=getattr(given.get("plan"), "lock_token", "")).level(files(given)):
+        with Mirror(out, token=getattr(arguments.get("plan"), "lock_token", "")).level(files(arguments)):
             return function(*args, **kwargs)
 
     return call
 
 
-def _out_of(given: Mapping[str, Any]) -> str | None:
-    """Returns the URL that a task's run is written to, if it is one."""
-    config = given.get("config") or getattr(given.get("plan"), "config", None)
+def _out_of(arguments: Mapping[str, Any]) -> str | None:
+    """Returns the URL that a task's run is written to; None for a folder."""
+    config = arguments.get("config") or getattr(arguments.get("plan"), "config", None)
     return config.out if isinstance(config, DistillConfig) and is_url(config.out) else None

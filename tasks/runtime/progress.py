@@ -1,4 +1,4 @@
-"""Progress that is seen: a bar in a terminal, log lines otherwise, and inside a Prefect run a bar in its UI."""
+"""Visible progress: a bar in a terminal, log lines otherwise, and inside a Prefect run a bar in its UI."""
 
 import sys
 import time
@@ -15,18 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tasks.runtime.logs import run_logger
 
 Item = TypeVar("Item")
-Tell = Callable[[float, str], None]
-"""Is told the share of the work that is done, 0 to 1, and what to say of it."""
+Report = Callable[[float, str], None]
+"""Receives the share of the work that is done, 0 to 1, and a description of it."""
 
 LOG_EVERY_S = 15.0
 
-_part_of: ContextVar[Tell | None] = ContextVar("part_of", default=None)
+_part_of: ContextVar[Report | None] = ContextVar("part_of", default=None)
 
 
 @contextmanager
-def part_of(tell: Tell) -> Generator[None]:
-    """Tells what is tracked inside a block as a part of larger work, which `tell` knows, instead of on its own."""
-    token = _part_of.set(tell)
+def part_of(report: Report) -> Generator[None]:
+    """Sends progress inside a block to `report`, as part of larger work, instead of showing it separately."""
+    token = _part_of.set(report)
     try:
         yield
     finally:
@@ -34,12 +34,12 @@ def part_of(tell: Tell) -> Generator[None]:
 
 
 def track(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
-    """Hands `items` on while showing how many of `total` have passed and how long the rest will take.
+    """Yields `items` while showing how many of `total` are done and how long the rest will take.
 
-    Worker processes share one terminal, where bars would write over each other.
+    Worker processes log lines: in the terminal that they share, bars would overwrite each other.
     """
-    tell = _part_of.get() or _bar_of_its_own()
-    followed = _told(items, total=total, what=what, tell=tell) if tell else items
+    report = _part_of.get() or _new_bar()
+    followed = _reported(items, total=total, what=what, report=report) if report else items
     if sys.stderr.isatty() and parent_process() is None:
         yield from _track_with_bar(followed, total=total, what=what)
     else:
@@ -47,34 +47,34 @@ def track(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
 
 
 def track_parts(numbers: range, *, total: int) -> Iterator[int]:
-    """Hands `numbers` on, of `total`; what is tracked meanwhile shows as a part of the whole."""
+    """Yields `numbers`, out of `total`; progress that is tracked meanwhile is shown as part of the whole."""
     outer = _part_of.get()
-    tell = outer or _bar_of_its_own()
+    report = outer or _new_bar()
     try:
         for number in numbers:
-            _part_of.set(partial(_tell_part, tell, number, total) if tell else None)
+            _part_of.set(partial(_report_part, report, number, total) if report else None)
             yield number
     finally:
         _part_of.set(outer)
 
 
-def _tell_part(tell: Tell, number: int, total: int, share: float, text: str) -> None:
-    tell((number + share) / total, text)
+def _report_part(report: Report, number: int, total: int, share: float, text: str) -> None:
+    report((number + share) / total, text)
 
 
-def _bar_of_its_own() -> Tell | None:
-    """Returns what shows progress in the UI; nothing outside a Prefect run."""
+def _new_bar() -> Report | None:
+    """Returns the update function of a new bar in the UI; None outside a Prefect run."""
     if "prefect" not in sys.modules:
         return None
-    from tasks.runtime.artifacts import ShownProgress, is_shown
+    from tasks.runtime.artifacts import ProgressArtifact, is_shown
 
-    return ShownProgress().tell if is_shown() else None
+    return ProgressArtifact().update if is_shown() else None
 
 
-def _told(items: Iterable[Item], *, total: int, what: str, tell: Tell) -> Iterator[Item]:
+def _reported(items: Iterable[Item], *, total: int, what: str, report: Report) -> Iterator[Item]:
     for done, item in enumerate(items, start=1):
         yield item
-        tell(done / max(total, 1), f"{what}: {done} of {total}")
+        report(done / max(total, 1), f"{what}: {done} of {total}")
 
 
 def _track_with_bar(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:

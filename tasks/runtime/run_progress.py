@@ -1,4 +1,4 @@
-"""How far a run is: one bar in Prefect's UI, from its first stage to its last."""
+"""Progress of a whole run: one bar in Prefect's UI, from the first stage to the last."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.context import FlowRunContext
 
 from rded_core.text.wording import STAGE_WORDS
-from tasks.runtime.artifacts import ShownProgress, key_of
+from tasks.runtime.artifacts import ProgressArtifact, key_of
 from tasks.runtime.progress import part_of
 
 STAGE_SPANS = {
@@ -22,15 +22,15 @@ STAGE_SPANS = {
     "soft_labels": (0.75, 0.97),
     "publish": (0.97, 1.0),
 }
-"""Where each stage begins and ends on the bar: roughly its share of the time, where everything is to be made."""
+"""Where each stage begins and ends on the bar: roughly its share of the time of a run from scratch."""
 
 Count = Callable[..., None]
-"""Is told how many task runs of a stage were done before, and how many more are now."""
+"""Receives how many task runs of a stage were done before, and how many more are done now."""
 
 
 @contextmanager
 def watch_stage(task: Any, plan: Any, total: int) -> Generator[Count]:
-    """Moves the run's bar while a block runs a task `total` times; what is tracked inside a task run moves it too."""
+    """Moves the run's bar while a block runs a task `total` times; progress inside a task run moves it too."""
     stage = str(getattr(task, "name", ""))
     bar = _find_bar(plan) if stage in STAGE_SPANS else None
     if bar is None or not total:
@@ -40,35 +40,35 @@ def watch_stage(task: Any, plan: Any, total: int) -> Generator[Count]:
     word = STAGE_WORDS.get(stage, "choose labels")
     done = 0
 
-    def tell(part: float, text: str) -> None:
-        bar.tell(first + (last - first) * (done + part) / total, text)
+    def report(part: float, text: str) -> None:
+        bar.update(first + (last - first) * (done + part) / total, text)
 
     def count(before: int, more: int = 0) -> None:
         nonlocal done
         done = before + more
-        tell(0.0, f"{word}: {done} of {total} task runs")
+        report(0.0, f"{word}: {done} of {total} task runs")
 
-    with part_of(tell):
+    with part_of(report):
         yield count
 
 
 def end_progress(plan: Any) -> None:
-    """Shows that a run is done."""
+    """Shows on the bar that the run is done."""
     if bar := _find_bar(plan):
-        bar.tell(1.0, "done", at_once=True)
+        bar.update(1.0, "done", at_once=True)
 
 
 def _ignore(before: int, more: int = 0) -> None:
     del before, more
 
 
-def _find_bar(plan: Any) -> ShownProgress | None:
-    """Returns the bar of the flow run that this is a part of; nothing without Prefect."""
+def _find_bar(plan: Any) -> ProgressArtifact | None:
+    """Returns the bar of the current flow run; None without Prefect."""
     context = FlowRunContext.get()
     return _bar_of(context.flow_run.id, key_of(plan.config.out, "progress")) if context and context.flow_run else None
 
 
 @lru_cache(maxsize=4)
-def _bar_of(flow_run: UUID, key: str) -> ShownProgress:
-    del flow_run  # each has its own
-    return ShownProgress(key)
+def _bar_of(flow_run: UUID, key: str) -> ProgressArtifact:
+    del flow_run  # it keys the cache: each flow run has its own bar
+    return ProgressArtifact(key)

@@ -1,4 +1,4 @@
-"""How tasks run on Prefect: no Prefect cache (the run folder's manifest decides what is current), no hidden retries."""
+"""Stages as Prefect tasks: no Prefect cache (the run folder's manifest decides what is current), no hidden retries."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,10 +12,10 @@ from rded_core.errors import InputError, RunStopped, StageFailed, describe_failu
 from tasks.runtime.logs import mask_logs
 from tasks.runtime.mirroring import FilesOf, files_of_run, in_mirror
 
-mask_logs()  # here, since every process that runs a task comes by
+mask_logs()  # here, because every process that runs a task imports this module
 
 RUNS_NETWORK = "runs_network"
-"""Attribute of the functions of tasks that run a network."""
+"""Attribute of a task's function: whether it runs a network."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,37 +28,37 @@ def stage_task(
     runs_network: bool = False,
     files: FilesOf = files_of_run,
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Makes a function a task of a stage.
+    """Turns a function into the Prefect task of a stage.
 
-    It has no tags: for each run of a task with tags Prefect asks its server for places under limits of their names,
-    whether or not there are any, and the run waits, and then fails, where the server is away.
+    The task has no tags: for each run of a tagged task Prefect asks its server for slots under limits of those names,
+    whether or not such limits exist; if the server is away, the run waits and then fails.
 
     Args:
-        name: of the task.
-        run_name: of each of its runs: what it does, to which classes of what; a template over the arguments, or a
-            function of ``parameters``, them by name.
-        runs_network: whether it takes a GPU where there is one.
-        files: which files of the run it reads or writes, to be fetched and sent if OUT is a URL.
+        name: name of the task.
+        run_name: name of each of its runs: what it does, to which classes of which source. A template over the
+            arguments, or a function of ``parameters``, the arguments by name.
+        runs_network: whether the task uses a GPU if there is one.
+        files: picks the files of the run that the task reads or writes, which are fetched and sent if OUT is a URL.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         policy: dict[str, Any] = {"task_run_name": run_name, "cache_policy": NO_CACHE, "persist_result": False}
-        told = _told_where(in_mirror(function, files))
-        setattr(told, RUNS_NETWORK, runs_network)
-        return Task(told, name=name, **policy)
+        wrapped = _with_failure_message(in_mirror(function, files))
+        setattr(wrapped, RUNS_NETWORK, runs_network)
+        return Task(wrapped, name=name, **policy)
 
     return make
 
 
 def takes_gpu(task: Any) -> bool:
-    """Tells whether a task runs a network, and so takes a GPU where there is one."""
+    """Whether a task runs a network, and so uses a GPU if there is one."""
     return bool(getattr(task.fn, RUNS_NETWORK, False))
 
 
-def _told_where(function: Callable[P, R]) -> Callable[P, R]:
-    """Lets an error that nobody foresaw say in which task run it came up, and that nothing is lost.
+def _with_failure_message(function: Callable[P, R]) -> Callable[P, R]:
+    """Raises an unexpected error as `StageFailed`, which names the task run and says that nothing is lost.
 
-    Without Prefect it stays what it is.
+    Without Prefect the error is unchanged.
     """
 
     @wraps(function)
@@ -66,8 +66,8 @@ def _told_where(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except (InputError, RunStopped):
-            raise  # these say what and where, and the remedy
-        except Exception as error:  # of whatever kind: it is raised on, as the cause
+            raise  # these already name the problem and its remedy
+        except Exception as error:  # of any kind: raised on as the cause
             context = TaskRunContext.get()
             if context is None:
                 raise

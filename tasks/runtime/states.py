@@ -1,4 +1,4 @@
-"""How a task or flow that changed nothing ends: with a state that says so in Prefect's UI."""
+"""Final states of tasks and flows that changed nothing, which say so in Prefect's UI."""
 
 from typing import Any
 
@@ -16,5 +16,5 @@ def as_cached(result: Any, *, num_current: int) -> Any:
 
 
 def as_unchanged(result: Any) -> Any:
-    """Returns a flow's result in a completed state that says that nothing changed; the plain result outside a run."""
+    """Returns a flow's result in a completed state with the message `UNCHANGED`; the plain result outside a run."""
     return result if FlowRunContext.get() is None else Completed(message=UNCHANGED, data=result)

@@ -1,4 +1,4 @@
-"""What the UI shows of a run: texts made without Prefect, and artifacts that never stop a run."""
+"""Artifacts in Prefect's UI: texts made without Prefect, and artifacts that never stop a run."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from rded_core.text.summaries import (
     in_code,
 )
 from tasks.runtime import artifacts
-from tasks.runtime.artifacts import ShownProgress, key_of, show_markdown, show_table
+from tasks.runtime.artifacts import ProgressArtifact, key_of, show_markdown, show_table
 from tasks.runtime.logs import mask_record
 from tasks.runtime.progress import track, track_parts
 
@@ -51,7 +51,7 @@ def _entry(**changes: Any) -> dict[str, Any]:
     return {**entry, "median_score_nats": -0.25, **changes}
 
 
-def test_classes_show_what_came_of_them() -> None:
+def test_class_rows_show_counts_scores_and_work() -> None:
     entries = [_entry(), _entry(index=1, name="dog", folder="n01", rejected={"empty": 2}, median_score_nats=None)]
     first, second = class_rows(entries, {0: -0.001}, {0: (1.26, ["score", "select"]), 1: (0.0, [])})
     assert first == {
@@ -85,26 +85,26 @@ def test_the_page_of_a_run_that_published_nothing() -> None:
     assert "| images |" not in page
 
 
-def test_reasons_are_counted_and_cut() -> None:
+def test_reasons_are_counted_and_limited() -> None:
     assert describe_reasons({"seed changed": 3}) == "seed changed"
     assert describe_reasons({"a": 3, "b": 1}) == "3 a; b"
     assert describe_reasons({"a": 4, "b": 3, "c": 2, "d": 1}) == "4 a; 3 b; 2 c; ..."
 
 
-def test_accuracies_stand_beside_their_controls() -> None:
+def test_accuracy_table_includes_controls() -> None:
     measure = {"mean": 0.588, "std": 0.004}
     sets = {name: dict.fromkeys(("last_top1", "best_top1", "last_top5"), measure) for name in ("distilled", "random")}
     table = {"sets": sets, "num_seeds": 3, "student": "convnet3", "dataset": "run", "epochs": 10, "protocol": "paper"}
     rows = accuracy_rows(table)
     assert [row["trained on"] for row in rows] == ["distilled", "random"]
     assert rows[0]["top-1 last"] == "58.8 ± 0.4 %"
-    told = describe_evaluation({**table, "ipc": 1, "val": "photos", "val_is_source": True})
-    assert told.endswith(
+    description = describe_evaluation({**table, "ipc": 1, "val": "photos", "val_is_source": True})
+    assert description.endswith(
         "measured on photos. Measured on the images the dataset was distilled from: not a fair measure."
     )
 
 
-def test_keys_are_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_depend_on_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert key_of("Run_1", "classes") == key_of(str(tmp_path / "Run_1"), "classes") != key_of("b/Run_1", "classes")
     assert key_of("Run_1", "classes").startswith("run-1-")
@@ -112,18 +112,18 @@ def test_keys_are_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert artifact_key("§", "0123456789", "x") == "run-012345-x"
 
 
-def test_a_control_bears_its_runs_name(tmp_path: Path) -> None:
+def test_key_of_a_control_starts_with_its_runs_name(tmp_path: Path) -> None:
     control = tmp_path / "photos" / "work" / "controls" / "random"
     control.mkdir(parents=True)
     (tmp_path / "photos" / "run.json").touch()
     assert key_of(str(control), "summary").startswith("photos-random-")
 
 
-def test_code_cannot_be_left() -> None:
+def test_text_cannot_break_out_of_inline_code() -> None:
     assert in_code("a`b|c\nd") == "`abc d`"
 
 
-def test_a_picture_is_made_to_fit() -> None:
+def test_picture_is_shrunk_to_fit() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3)).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, format="JPEG", quality=95)
@@ -134,20 +134,20 @@ def test_a_picture_is_made_to_fit() -> None:
     assert shrink_jpeg(small, 30_000) is small
 
 
-def test_outside_a_run_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "get_client", lambda **_: pytest.fail("the server was asked"))
+def test_server_is_not_called_outside_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "get_client", lambda **_: pytest.fail("the server was called"))
     show_table("a-table", [{"class": "cat"}], "classes")
     show_markdown("a-page", "text", "page")
-    ShownProgress("a-bar").tell(0.5, "half", at_once=True)
+    ProgressArtifact("a-bar").update(0.5, "half", at_once=True)
     assert list(track(range(3), total=3, what="look")) == [0, 1, 2]
 
 
 @flow
 def _showing(secret: str) -> str:
-    bar = ShownProgress("test-run-progress")
-    bar.tell(0.1, "too early to tell")
-    bar.tell(0.25, f"read https://me:{secret}@host/a", at_once=True)
-    bar.tell(0.2, "never back", at_once=True)
+    bar = ProgressArtifact("test-run-progress")
+    bar.update(0.1, "too early")
+    bar.update(0.25, f"read https://me:{secret}@host/a", at_once=True)
+    bar.update(0.2, "never back", at_once=True)
     show_table("test-run-classes", [{"class": f"sig?token={secret}", "candidates": 3}], "classes")
     show_markdown("test-run-summary", f"s3://key:{secret}@bucket", f"password={secret}", picture="![x](data:,)")
     return "done"
@@ -161,8 +161,8 @@ def read_shown(prefect_harness: None) -> Any:  # noqa: ARG001
 
     def read(key: str) -> list[Any]:
         with get_client(sync_client=True) as client:
-            found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
-        return sorted(found, key=lambda artifact: artifact.created)
+            artifacts_of_key = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        return sorted(artifacts_of_key, key=lambda artifact: artifact.created)
 
     return read
 
@@ -176,10 +176,10 @@ def test_a_run_shows_its_artifacts_without_secrets(read_shown: Any) -> None:
     assert "hunter2" not in f"{bar} {table} {page}"
 
 
-def test_a_bar_moves_with_what_is_tracked(read_shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "TELL_EVERY_S", 0.0)
+def test_bar_follows_tracked_progress(read_shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "UPDATE_EVERY_S", 0.0)
     shares: list[tuple[float, str]] = []
-    monkeypatch.setattr(ShownProgress, "tell", lambda _, share, text: shares.append((round(share, 3), text)))
+    monkeypatch.setattr(ProgressArtifact, "update", lambda _, share, text: shares.append((round(share, 3), text)))
 
     @flow
     def training() -> None:
@@ -196,28 +196,28 @@ def test_a_bar_moves_with_what_is_tracked(read_shown: Any, monkeypatch: pytest.M
     assert not read_shown("none")
 
 
-def test_a_server_that_is_gone_stops_nothing(
+def test_unreachable_server_does_not_stop_a_run(
     read_shown: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[float] = []
+    attempts: list[float] = []
 
     def refuse(**_: Any) -> Any:
-        asked.append(time.monotonic())
+        attempts.append(time.monotonic())
         raise httpx.ConnectError("refused by https://me:hunter2@server")
 
     monkeypatch.setattr(artifacts, "get_client", refuse)
     monkeypatch.setattr(artifacts, "_quiet_until", 0.0)
     with caplog.at_level(logging.WARNING, logger="prefect.flow_runs"):
         assert _showing("x") == "done"
-    assert len(asked) == 1, "asked once, then left alone"
-    told = [record.getMessage() for record in caplog.records if "does not take" in record.getMessage()]
-    assert len(told) == 1
-    assert "the run goes on" in told[0]
-    assert "hunter2" not in told[0]
+    assert len(attempts) == 1, "tried once, then left alone"
+    messages = [record.getMessage() for record in caplog.records if "could not update" in record.getMessage()]
+    assert len(messages) == 1
+    assert "continuing without them" in messages[0]
+    assert "hunter2" not in messages[0]
     assert read_shown("none") == []
 
 
-def test_logs_and_their_tracebacks_hold_no_secret() -> None:
+def test_logs_and_tracebacks_hold_no_secret() -> None:
     try:
         raise OSError("cannot read https://me:hunter2@host/a")
     except OSError as error:

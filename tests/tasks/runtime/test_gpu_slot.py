@@ -1,4 +1,4 @@
-"""The server's GPU limit: held while a network runs on a GPU, and at no other time."""
+"""The server's GPU limit: a slot is held only while a network runs on a GPU."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ def _run(device: str, name: str) -> tuple[int, int]:
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_device", lambda name: torch.device(name))
 
 
-@pytest.mark.usefixtures("prefect_harness", "pretended")
-def test_a_slot_is_held_while_a_gpu_is_used_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("prefect_harness", "fake_devices")
+def test_slot_is_held_while_a_gpu_is_used_and_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
     with get_client(sync_client=True) as client:
         for name in (GPU_LIMIT, "other"):
             client.upsert_global_concurrency_limit_by_name(name, limit=1)
@@ -46,8 +46,8 @@ def test_a_slot_is_held_while_a_gpu_is_used_and_given_back(monkeypatch: pytest.M
     assert _run("cuda", GPU_LIMIT) == (0, 0)
 
 
-@pytest.mark.usefixtures("prefect_harness", "pretended")
-def test_a_server_without_the_limit_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("prefect_harness", "fake_devices")
+def test_no_wait_if_the_server_has_no_such_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "nowhere")
     entered: list[Any] = []
 
@@ -64,8 +64,8 @@ def test_a_server_without_the_limit_is_not_waited_for(monkeypatch: pytest.Monkey
     assert entered
 
 
-@pytest.mark.usefixtures("pretended")
-def test_without_prefect_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "concurrency", lambda *_, **__: pytest.fail("asked"))
+@pytest.mark.usefixtures("fake_devices")
+def test_no_request_without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "concurrency", lambda *_, **__: pytest.fail("a slot was requested"))
     with gpu_slot("cuda"):
         pass

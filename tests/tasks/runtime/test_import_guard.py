@@ -1,4 +1,4 @@
-"""Runs of a deployment import no code that a parameter names."""
+"""Runs of a deployment do not import code that a parameter names."""
 
 import pytest
 from prefect.runtime import deployment
@@ -16,10 +16,10 @@ def in_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_deployment")
 def test_modules_are_refused_in_deployments(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"observer 'os:getcwd' names code, .* set RDED_ALLOW_MODULES=1 where"):
+    with pytest.raises(InputError, match=r"observer 'os:getcwd' names a Python module, .* set RDED_ALLOW_MODULES=1 in"):
         require_may_import("os:getcwd")
     monkeypatch.setenv("RDED_ALLOW_MODULES", "0")
-    with pytest.raises(InputError, match="names code"):
+    with pytest.raises(InputError, match="names a Python module"):
         require_may_import("os:getcwd")
     monkeypatch.setenv("RDED_ALLOW_MODULES", "1")
     require_may_import("os:getcwd")
@@ -27,7 +27,7 @@ def test_modules_are_refused_in_deployments(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("in_deployment")
 @pytest.mark.parametrize("spec", SPECS)
-def test_named_networks_are_not_refused(spec: str) -> None:
+def test_networks_of_libraries_are_not_refused(spec: str) -> None:
     require_may_import(spec)
 
 
@@ -38,24 +38,24 @@ def test_nothing_is_refused_on_a_command_line(spec: str) -> None:
 
 @pytest.mark.usefixtures("in_deployment")
 @pytest.mark.parametrize("role", ["observer", "teacher"])
-def test_observer_and_teacher_are_looked_at(make_config, tmp_path, role: str) -> None:  # type: ignore[no-untyped-def]
+def test_observer_and_teacher_are_checked(make_config, tmp_path, role: str) -> None:  # type: ignore[no-untyped-def]
     from rded_core.io.sources.spec import open_source
     from tasks.run.networks import load_observer, load_teacher
 
     config = make_config(tmp_path / "run", **{role: "nowhere:make"})
     classes = open_source(config.source).classes
-    with pytest.raises(InputError, match="'nowhere:make' names code"):
+    with pytest.raises(InputError, match="'nowhere:make' names a Python module"):
         (load_observer if role == "observer" else load_teacher)(config, classes)
 
 
-def test_the_server_is_asked_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_server_is_asked_once_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[str] = []
 
     def read_deployment() -> None:
-        asked.append("server")
+        requests.append("server")
 
     monkeypatch.setitem(deployment.FIELDS, "id", read_deployment)
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "a-run-of-this-test")
     for _ in range(3):
         require_may_import("os:getcwd")
-    assert asked == ["server"]
+    assert requests == ["server"]

@@ -1,4 +1,4 @@
-"""Task runs: what they are called, and what their state says when they fail."""
+"""Task runs: their names, and the messages of their states when they fail."""
 
 import pickle
 
@@ -27,39 +27,39 @@ def _raising(error: Exception) -> None:
     _fail("0010-0019", error)
 
 
-def test_what_failed_why_and_how_to_go_on() -> None:
-    told = describe_failure(NAME, OSError(5, "Input/output error"))
-    assert told == (f"{NAME} failed: OSError: [Errno 5] Input/output error; start the same run again to resume it")
+def test_failure_names_task_error_and_remedy() -> None:
+    message = describe_failure(NAME, OSError(5, "Input/output error"))
+    assert message == (f"{NAME} failed: OSError: [Errno 5] Input/output error; start the same run again to resume it")
     assert describe_failure(NAME, MemoryError()).startswith(f"{NAME} failed: MemoryError; ")
     assert "\n" not in describe_failure(NAME, ValueError("two\nlines"))
     assert "hunter2" not in describe_failure(NAME, OSError("cannot read https://me:hunter2@host/a.tar"))
 
 
-def test_the_error_of_a_stage_travels_between_processes() -> None:
+def test_stage_failed_survives_pickling() -> None:
     assert str(pickle.loads(pickle.dumps(StageFailed("score failed")))) == "score failed"
 
 
-def test_without_prefect_an_error_stays_what_it_is() -> None:
+def test_error_is_unchanged_without_prefect() -> None:
     with pytest.raises(OSError, match="disk"):
         _fail.fn("0010-0019", OSError("disk"))
 
 
 @pytest.mark.usefixtures("prefect_harness")
-def test_states_say_what_failed() -> None:
-    told = f"{NAME} failed: OSError: disk; start the same run again to resume it"
-    assert told in _failing(OSError("disk"))
+def test_states_name_the_failure() -> None:
+    message = f"{NAME} failed: OSError: disk; start the same run again to resume it"
+    assert message in _failing(OSError("disk"))
     with pytest.raises(StageFailed, match="disk") as raised:
         _raising(OSError("disk"))
     assert isinstance(raised.value.__cause__, OSError)
 
 
 @pytest.mark.usefixtures("prefect_harness")
-def test_states_keep_the_words_of_a_mistake() -> None:
+def test_states_keep_the_message_of_a_mistake() -> None:
     message = _failing(InputError("class 'cat' has 3 usable images; lower --ipc"))
     assert message.endswith("class 'cat' has 3 usable images; lower --ipc")
 
 
-def test_tasks_have_no_tags_for_which_prefect_would_ask_its_server() -> None:
+def test_tasks_have_no_tags() -> None:
     import flows.distill
     import flows.evaluate
     import flows.train_observer
