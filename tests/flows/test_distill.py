@@ -1,4 +1,4 @@
-"""The distill flow's product: files, lineage, images, labels, and that the same config gives the same bytes."""
+"""The distill flow's product: files, lineage, images and labels; the same config gives the same bytes."""
 
 import hashlib
 import json
@@ -82,7 +82,7 @@ def test_recipe_says_what_a_trainer_must_know(finished_run: Path) -> None:
     assert str(finished_run) not in json.dumps(recipe), "a dataset must not depend on where it was made"
 
 
-def test_lineage_has_one_scored_row_a_patch_best_first(finished_run: Path) -> None:
+def test_lineage_has_one_scored_row_per_patch_best_first(finished_run: Path) -> None:
     rows = _lineage(finished_run / "dataset")
     assert len(rows) == 2 * 4 * 3
     for index in range(3):
@@ -91,7 +91,7 @@ def test_lineage_has_one_scored_row_a_patch_best_first(finished_run: Path) -> No
         assert [row["rank"] for row in ranked] == list(range(8))
         assert scores == sorted(scores, reverse=True)
         assert max(scores) <= 0.0
-        assert len({row["source_uri"] for row in ranked}) == 8, "one crop a candidate"
+        assert len({row["source_uri"] for row in ranked}) == 8, "one crop per candidate"
 
 
 def test_best_crop_of_each_candidate_is_kept(finished_run: Path) -> None:
@@ -170,7 +170,7 @@ def test_recorded_views_through_the_observer_give_the_stored_logits(finished_run
 
 
 @pytest.mark.parametrize(("classes_per_shard", "workers"), [(1, 1), (None, 3)])
-def test_shards_and_workers_change_no_byte(
+def test_shards_and_workers_do_not_change_the_bytes(
     finished_run: Path,
     make_config: MakeConfig,
     run_undecorated: RunUndecorated,
@@ -182,7 +182,7 @@ def test_shards_and_workers_change_no_byte(
     assert _sums(tmp_path / "run") == _sums(finished_run)
 
 
-def test_another_seed_gives_another_dataset(
+def test_different_seed_gives_a_different_dataset(
     finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     dataset = run_undecorated(make_config(tmp_path / "run", seed=1, label_epochs=1))
@@ -203,7 +203,7 @@ def test_bfloat16_scores_give_float32s_images(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "bfloat16"
 
 
-def test_two_devices_share_the_classes_and_change_no_byte(
+def test_two_devices_share_the_classes_and_give_the_same_bytes(
     finished_run: Path,
     make_config: MakeConfig,
     run_undecorated: RunUndecorated,
@@ -216,7 +216,7 @@ def test_two_devices_share_the_classes_and_change_no_byte(
     assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
 
 
-def test_memory_that_is_full_changes_no_image_and_no_label(
+def test_full_memory_does_not_change_images_or_labels(
     finished_run: Path,
     make_config: MakeConfig,
     run_undecorated: RunUndecorated,
@@ -238,14 +238,14 @@ def test_memory_that_is_full_changes_no_image_and_no_label(
     tar = "images/train-000000.tar"
     assert (dataset / tar).read_bytes() == (finished_run / "dataset" / tar).read_bytes()
     for name in sorted(name for name in FILES if name.startswith("soft_labels/")):
-        found, expected = (pq.read_table(root / name).to_pydict() for root in (dataset, finished_run / "dataset"))
-        logits, wanted = (np.array(table.pop("logits"), dtype=np.float64) for table in (found, expected))
+        actual, expected = (pq.read_table(root / name).to_pydict() for root in (dataset, finished_run / "dataset"))
+        logits, wanted = (np.array(table.pop("logits"), dtype=np.float64) for table in (actual, expected))
         np.testing.assert_allclose(logits, wanted, rtol=2**-10, atol=1e-5, err_msg="more than float16's last bit")
-        assert found == expected, name
+        assert actual == expected, name
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_selects_what_the_cpu_selects(
     finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""The evaluate flow: students beside controls, from the run folder or from the dataset alone."""
+"""The evaluate flow: students of a dataset and of its controls, from the run folder or the dataset alone."""
 
 import json
 import shutil
@@ -51,8 +51,8 @@ def test_table_holds_every_set_with_accuracies(evaluated: tuple[Path, dict[str, 
     assert Path(table["path"]).parent == run / "evaluations"
 
 
-def test_control_takes_over_the_candidates(evaluated: tuple[Path, dict[str, Any]]) -> None:
-    """Neither drawn nor decoded for the observer again: a control differs from the selection on."""
+def test_control_reuses_the_candidates(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    """They are not drawn, or decoded for the observer, again: a control only differs from the selection on."""
     work = evaluated[0] / "work"
     assert {path.name for path in (work / "controls" / "random" / "work").iterdir()} == {
         "realism",
@@ -105,29 +105,29 @@ def test_dataset_alone_can_be_evaluated(finished_run: Path, shared_source: Path,
     assert table["sets"]["distilled"]["last_top1"]["std"] is None
     files = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
     named = {line.split("  ")[1] for line in (published / "SHA256SUMS").read_text().splitlines()}
-    assert files == named | {"SHA256SUMS"}, "results go beside a published dataset, not into it"
+    assert files == named | {"SHA256SUMS"}, "results go next to a published dataset, not into it"
 
 
 @pytest.mark.usefixtures("plain_flows")
 @pytest.mark.parametrize(
-    ("changes", "trains_alike"),
+    ("changes", "has_same_loss"),
     [({"protocol": "hard"}, False), ({"loss": "gift"}, False), ({"lr": 0.1}, False), ({"extra_forward": True}, True)],
 )
-def test_other_ways_to_train_work(
-    evaluated: tuple[Path, dict[str, Any]], shared_source: Path, changes: dict[str, Any], trains_alike: bool
+def test_other_ways_to_train(
+    evaluated: tuple[Path, dict[str, Any]], shared_source: Path, changes: dict[str, Any], has_same_loss: bool
 ) -> None:
-    """The extra forward pass moves BatchNorm's statistics alone, which no training loss sees."""
+    """The extra forward pass only moves BatchNorm's statistics, which do not affect the training loss."""
     run, plain = evaluated
     table = evaluate.fn(_config(run, shared_source, controls=(), seeds=1, **changes))
     assert table["protocol"] == changes.get("protocol", "paper")
     student = table["sets"]["distilled"]["students"][0]
     assert 0.0 <= student["last_top1"] <= 1.0
     before = plain["sets"]["distilled"]["students"][0]["loss"]
-    assert (student["loss"] == pytest.approx(before, rel=1e-5)) is trains_alike
+    assert (student["loss"] == pytest.approx(before, rel=1e-5)) is has_same_loss
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_control_of_a_source_that_has_changed_is_refused(
+def test_control_is_refused_after_the_source_changed(
     image_folder: Path, make_config: Any, run_undecorated: Any, tmp_path: Path
 ) -> None:
     run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
@@ -149,22 +149,22 @@ def test_dataset_in_the_current_folder(
 
 
 @pytest.mark.usefixtures("plain_flows")
-@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "another"])
-def test_dataset_that_is_exchanged_under_a_student_gives_no_result(
-    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+@pytest.mark.parametrize("is_missing", [True, False], ids=["missing", "different"])
+def test_no_result_if_the_dataset_is_replaced_during_training(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_missing: bool
 ) -> None:
-    """Labels are read by path in each epoch: those of another dataset are not those of the images in memory."""
+    """Labels are read by path in each epoch: those of a different dataset do not belong to the images in memory."""
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     train_epoch = students.train_epoch
 
-    def exchange(*arguments: Any, **named: Any) -> float:
+    def replace_dataset(*arguments: Any, **named: Any) -> float:
         (run / "dataset").rename(tmp_path / "old")
-        if not is_gone:
+        if not is_missing:
             shutil.copytree(tmp_path / "old", run / "dataset")
             (run / "dataset" / "SHA256SUMS").write_text("of another dataset")
         return train_epoch(*arguments, **named)
 
-    monkeypatch.setattr(students, "train_epoch", exchange)
+    monkeypatch.setattr(students, "train_epoch", replace_dataset)
     with pytest.raises(InputError, match=r"became another dataset while .*; run the same rded evaluate again"):
         evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=1))
     assert not (run / "work" / "students").exists()
@@ -172,20 +172,20 @@ def test_dataset_that_is_exchanged_under_a_student_gives_no_result(
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_dataset_that_is_exchanged_between_two_students_gives_no_table(
+def test_no_table_if_the_dataset_is_replaced_between_students(
     finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     write_result, written = students.write_result, list[Path]()
 
-    def exchange(path: Path, *arguments: Any) -> None:
+    def replace_dataset(path: Path, *arguments: Any) -> None:
         write_result(path, *arguments)
         if not written:
             with (run / "dataset" / "SHA256SUMS").open("a") as stream:
                 stream.write("0" * 64 + "  another\n")
         written.append(path)
 
-    monkeypatch.setattr(students, "write_result", exchange)
+    monkeypatch.setattr(students, "write_result", replace_dataset)
     with pytest.raises(InputError, match="became another dataset while"):
         evaluate.fn(_config(run, shared_source, controls=(), epochs=1))
     assert len(written) == 2
@@ -193,10 +193,10 @@ def test_dataset_that_is_exchanged_between_two_students_gives_no_table(
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_students_are_trained_again_for_validation_images_written_anew(
+def test_students_are_retrained_after_validation_images_were_rewritten(
     finished_run: Path, image_folder: Path, tmp_path: Path
 ) -> None:
-    """Under their old names, and as long as they were: nothing but their time of change tells."""
+    """Names and sizes are unchanged: only modification times differ."""
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     config = _config(run, image_folder, controls=(), seeds=1, epochs=1)
     evaluate.fn(config)
@@ -213,41 +213,41 @@ def test_students_are_trained_again_for_validation_images_written_anew(
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_dataset_of_fewer_classes_under_a_student_is_told_as_such(
+def test_error_names_a_dataset_replaced_by_one_with_fewer_classes(
     finished_run: Path, shared_source: Path, make_config: Any, run_undecorated: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Its labels are as wide as it has classes, which no network of the dataset before fits."""
+    """Its labels have one column per class, which does not fit the network for the earlier dataset."""
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     other = run_undecorated(make_config(tmp_path / "other", classes=("1", "2")))
     train_epoch, epochs = students.train_epoch, list[float]()
 
-    def exchange(*arguments: Any, **named: Any) -> float:
+    def replace_dataset(*arguments: Any, **named: Any) -> float:
         if not epochs:
             swap_folder(other, run / "dataset")
         epochs.append(train_epoch(*arguments, **named))
         return epochs[-1]
 
-    monkeypatch.setattr(students, "train_epoch", exchange)
+    monkeypatch.setattr(students, "train_epoch", replace_dataset)
     with pytest.raises(InputError, match=r"became another dataset while .*; run the same rded evaluate again"):
         evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=12))
     assert not (run / "work" / "students").exists()
-    assert len(epochs) <= 1, "the end of the epoch tells at the latest, long before the first look"
+    assert len(epochs) <= 1, "noticed at the end of the epoch at the latest, long before the first look"
 
 
 @pytest.mark.usefixtures("plain_flows")
-@pytest.mark.parametrize("is_exchanged", [True, False])
-def test_error_of_a_training_is_laid_to_the_exchange_only_where_there_was_one(
-    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_exchanged: bool
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_training_error_names_a_replaced_dataset_only_if_it_was_replaced(
+    finished_run: Path, shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
 
     def fail(*_: Any, **__: Any) -> float:
-        if is_exchanged:
+        if is_replaced:
             (run / "dataset" / "SHA256SUMS").write_text("of another dataset")
         raise RuntimeError("tensors do not match")
 
     monkeypatch.setattr(students, "train_epoch", fail)
-    told = (InputError, "became another dataset") if is_exchanged else (RuntimeError, "do not match")
-    with pytest.raises(told[0], match=told[1]):
+    error, message = (InputError, "became another dataset") if is_replaced else (RuntimeError, "do not match")
+    with pytest.raises(error, match=message):
         evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=1))

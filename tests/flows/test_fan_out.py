@@ -1,4 +1,4 @@
-"""Fan-out on workers that may be lost."""
+"""Fan-out on worker processes that may be lost."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,26 +20,26 @@ class _Plan:
 
 
 class _Future:
-    """Is done at once, or never."""
+    """A future that is done at once, or never."""
 
-    def __init__(self, call: Callable[[], Any], *, is_heard_of: bool) -> None:
-        self._call, self._is_heard_of = call, is_heard_of
+    def __init__(self, call: Callable[[], Any], *, responds: bool) -> None:
+        self._call, self._responds = call, responds
         self.wrapped_future = self
 
     def done(self) -> bool:
-        return self._is_heard_of
+        return self._responds
 
     def result(self) -> Any:
         return self._call()
 
 
 class _Runner:
-    """Loses its workers over some calls of a task, which it counts."""
+    """Counts the calls of a task, and loses its workers during some of them."""
 
     lost, attempts, num_processes = (_WorkerLost,), 3, 2
 
-    def __init__(self, *, lost_calls: tuple[int, ...] = (), unheard_calls: tuple[int, ...] = ()) -> None:
-        self.lost_calls, self.unheard_calls = lost_calls, unheard_calls
+    def __init__(self, *, lost_calls: tuple[int, ...] = (), silent_calls: tuple[int, ...] = ()) -> None:
+        self.lost_calls, self.silent_calls = lost_calls, silent_calls
         self.calls: list[tuple[Any, ...]] = []
         self.renewed = 0
 
@@ -52,7 +52,7 @@ class _Runner:
                 raise _WorkerLost
             return arguments[1:]
 
-        return _Future(call, is_heard_of=number not in self.unheard_calls)
+        return _Future(call, responds=number not in self.silent_calls)
 
     def wait(self, future: _Future, timeout_s: float) -> bool:
         del timeout_s
@@ -80,27 +80,27 @@ def test_results_keep_their_order_and_tasks_know_their_share_of_cores(monkeypatc
     assert runner.renewed == 0
 
 
-def test_only_lost_tasks_are_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_lost_tasks_are_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = _Runner(lost_calls=(0, 2, 3))
     assert _run(monkeypatch, runner) == ALL
     assert [row[1] for row in runner.calls] == ["a", "b", "c", "a", "c", "a"]
     assert runner.renewed == 2
 
 
-def test_a_task_that_is_never_heard_of_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = _Runner(unheard_calls=(1,))
+def test_task_that_never_responds_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner(silent_calls=(1,))
     assert _run(monkeypatch, runner) == ALL
     assert runner.renewed == 1
 
 
-def test_workers_lost_again_and_again_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_loss_of_workers_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = _Runner(lost_calls=tuple(range(9)))
     with pytest.raises(RunStopped, match=r"a worker process ended .* the same command again goes on"):
         _run(monkeypatch, runner)
     assert (len(runner.calls), runner.renewed) == (9, 2)
 
 
-def test_a_tasks_own_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_a_task_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = _Runner(lost_calls=(1,))
     runner.lost = (KeyError,)
     with pytest.raises(_WorkerLost):

@@ -44,10 +44,10 @@ def test_bounds_and_choices() -> None:
     assert _fields(train_observer)["lr"]["exclusiveMinimum"] == 0
 
 
-def test_lines_name_bounds_and_no_flags() -> None:
+def test_descriptions_state_bounds_and_no_flags() -> None:
     fields = _fields(distill)
     assert fields["ipc"]["description"] == "Distilled images per class; must be >= 1"
-    assert fields["image_quality"]["description"].endswith("1 to 100"), "said already"
+    assert fields["image_quality"]["description"].endswith("1 to 100"), "already stated"
     assert "with label_budget " in fields["label_codec"]["description"]
     assert not [name for flow in FLOWS for name, field in _fields(flow).items() if "--" in field["description"]]
 
@@ -67,8 +67,8 @@ def test_json_becomes_a_checked_config() -> None:
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
-def test_what_is_misspelt_is_refused_before_it_is_queued(flow: Flow[Any, Any]) -> None:
-    """The server holds runs of a deployment to this schema when they are created."""
+def test_misspelt_setting_is_refused_before_it_is_queued(flow: Flow[Any, Any]) -> None:
+    """The server checks runs of a deployment against this schema when they are created."""
     schema = parameter_schema(flow).model_dump()
-    told = [error.message for error in validate({"config": {"num_crop": 3}}, schema, ignore_required=True)]
-    assert any("'num_crop' was unexpected" in line for line in told), told
+    messages = [error.message for error in validate({"config": {"num_crop": 3}}, schema, ignore_required=True)]
+    assert any("'num_crop' was unexpected" in line for line in messages), messages

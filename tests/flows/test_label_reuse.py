@@ -1,4 +1,4 @@
-"""Labels of the last run are taken over where they are what would be computed now."""
+"""Labels of the last run are reused if computing them now would give the same."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +28,10 @@ def _edit(source: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["float16", "int8"])
-def test_labels_of_unchanged_images_are_taken_over(
+def test_labels_of_unchanged_images_are_reused(
     image_folder: Path, make_config: MakeConfig, distill: Distill, tmp_path: Path, codec: str
 ) -> None:
-    """Passes without a changed image are read from the table of before; the bytes are those of a run from nothing."""
+    """Passes without a changed image are read from the earlier table; the bytes are those of a run from scratch."""
     settings = {
         "source": str(image_folder),
         "mix": "none",
@@ -64,13 +64,13 @@ def test_labels_of_unchanged_images_are_taken_over(
         (2, {"passes": None}, False),
         (2, {"made_with": {"device": "cpu", "torch": "another"}}, True),
     ],
-    ids=["alike", "other passes", "another device", "nobody knows", "another version"],
+    ids=["same", "other passes", "other device", "unknown passes", "other version"],
 )
-def test_labels_are_mixed_only_with_those_made_alike(
+def test_labels_are_mixed_only_if_computed_alike(
     image_folder: Path, make_config: MakeConfig, distill: Distill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     rows: int, facts: dict[str, Any], mixed: bool,
 ) -> None:  # fmt: skip
-    """What a table of several versions says of itself is held to no bits."""
+    """The record of a table that several versions computed names none, so its bits are not compared."""
     settings = {
         "source": str(image_folder),
         "mix": "none",

@@ -1,4 +1,4 @@
-"""After a run of some classes only, the others are what they were: for repair, students and deep checks too."""
+"""A run of some classes leaves the others unchanged, also for repair, students and deep checks."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("plain_flows")
 
 
 @pytest.fixture(scope="module")
-def made(
+def workspace(
     shared_source: Path, make_config: MakeConfig, run_undecorated: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:  # fmt: skip
@@ -37,32 +37,32 @@ def made(
 
 
 @pytest.fixture
-def source(made: Path) -> Path:
-    """The run's source, for the test to change: put back at the end."""
-    return made / "source"
+def source(workspace: Path) -> Path:
+    """The run's source, which the test may change; restored at the end."""
+    return workspace / "source"
 
 
 @pytest.fixture(autouse=True)
-def put_back(made: Path, tmp_path: Path) -> Any:
-    shutil.copytree(made, tmp_path / "kept")
+def restore(workspace: Path, tmp_path: Path) -> Any:
+    shutil.copytree(workspace, tmp_path / "kept")
     yield
-    shutil.rmtree(made)
-    shutil.copytree(tmp_path / "kept", made)
+    shutil.rmtree(workspace)
+    shutil.copytree(tmp_path / "kept", workspace)
 
 
 @pytest.fixture
-def run(made: Path) -> RunFolder:
-    return RunFolder(made / "run")
+def run(workspace: Path) -> RunFolder:
+    return RunFolder(workspace / "run")
 
 
 @pytest.fixture
-def config(made: Path, make_config: MakeConfig) -> DistillConfig:
-    return make_config(made / "run", source=str(made / "source"), label_epochs=2)
+def config(workspace: Path, make_config: MakeConfig) -> DistillConfig:
+    return make_config(workspace / "run", source=str(workspace / "source"), label_epochs=2)
 
 
 @pytest.fixture
 def one_class(plain_flows: None, source: Path, config: DistillConfig) -> None:
-    """Two classes have lost images since, and one of these was brought up to date."""
+    """Two classes have lost images since the run, and one of them was brought up to date."""
     del plain_flows
     from flows.distill import distill
 
@@ -77,7 +77,7 @@ def _lose(source: Path, folder: str, count: int = 2) -> None:
 
 
 LABEL_RECORD = "work/soft_labels/epochs-000000-000001.json"
-"""Says besides how many labels were taken over from the table of before."""
+"""It also says how many labels were reused from the earlier table."""
 
 
 def _files(root: Path) -> Files:
@@ -85,7 +85,7 @@ def _files(root: Path) -> Files:
     return {name: data for name, data in files.items() if name != LABEL_RECORD}
 
 
-def _hurt(run: RunFolder, *patterns: str) -> None:
+def _damage(run: RunFolder, *patterns: str) -> None:
     for pattern in patterns:
         path = min(run.root.glob(pattern))
         data = bytearray(path.read_bytes())
@@ -96,8 +96,8 @@ def _hurt(run: RunFolder, *patterns: str) -> None:
 def _repair(run: RunFolder) -> tuple[Findings, list[str]]:
     from flows.repair import repair
 
-    told: list[str] = []
-    return repair(run, tell=told.append), told
+    lines: list[str] = []
+    return repair(run, tell=lines.append), lines
 
 
 DESCRIBED = frozenset({"run.json", "work/run.json", "work/publish/dataset.json"})
@@ -110,38 +110,38 @@ def _changed_since(before: Files, run: RunFolder) -> set[str]:
 
 @pytest.mark.usefixtures("one_class")
 @pytest.mark.parametrize(
-    "hurt",
+    "damaged",
     [
         (f"work/squeeze/{class_unit('1')}.tar", "work/soft_labels/*.parquet"),
         (f"work/candidates/{class_unit('10')}.tar", f"work/index/{class_unit('10')}.json"),
         ("dataset/classes.json",),
         ("work/observe/observer.json", "work/publish/dataset.json"),
     ],
-    ids=["images and labels", "candidates", "dataset", "no class's records"],
+    ids=["images and labels", "candidates", "dataset", "records of no class"],
 )
-def test_repair_makes_again_only_classes_with_damaged_files(run: RunFolder, hurt: tuple[str, ...]) -> None:
+def test_repair_remakes_only_classes_with_damaged_files(run: RunFolder, damaged: tuple[str, ...]) -> None:
     before = _files(run.root)
-    _hurt(run, *hurt)
-    findings, told = _repair(run)
+    _damage(run, *damaged)
+    findings, lines = _repair(run)
     assert not findings.faults
-    assert len(told) >= len(hurt)
+    assert len(lines) >= len(damaged)
     assert _changed_since(before, run) == set()
 
 
-@pytest.mark.parametrize("hurt", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
-def test_repair_does_not_mind_other_classes_images(run: RunFolder, source: Path, hurt: str) -> None:
+@pytest.mark.parametrize("damaged", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
+def test_repair_ignores_images_of_other_classes(run: RunFolder, source: Path, damaged: str) -> None:
     before = _files(run.root)
     _lose(source, "2")
-    _hurt(run, hurt)
+    _damage(run, damaged)
     assert not _repair(run)[0].faults
-    assert _changed_since(before, run) == DESCRIBED, "which name the source's digest"
+    assert _changed_since(before, run) == DESCRIBED, "they name the source's digest"
 
 
 def test_repair_refuses_a_class_whose_images_changed(run: RunFolder, source: Path, config: DistillConfig) -> None:
     from flows.distill import distill
 
     _lose(source, "2")
-    _hurt(run, f"work/squeeze/{class_unit('2')}.tar")
+    _damage(run, f"work/squeeze/{class_unit('2')}.tar")
     with pytest.raises(InputError, match=r"source images changed since .*rded distill --config"):
         _repair(run)
     distill(config, only_classes=["1"])
@@ -149,9 +149,9 @@ def test_repair_refuses_a_class_whose_images_changed(run: RunFolder, source: Pat
         _repair(run)
 
 
-def test_repair_refuses_other_classes_than_the_run_had(run: RunFolder, source: Path) -> None:
+def test_repair_refuses_a_source_with_different_classes(run: RunFolder, source: Path) -> None:
     shutil.rmtree(source / "2")
-    _hurt(run, f"work/squeeze/{class_unit('1')}.tar")
+    _damage(run, f"work/squeeze/{class_unit('1')}.tar")
     with pytest.raises(InputError, match=r"source images changed since"):
         _repair(run)
 
@@ -163,14 +163,14 @@ def test_dataset_describes_the_classes_as_they_were_drawn(run: RunFolder) -> Non
 
 
 @pytest.mark.usefixtures("one_class")
-def test_deep_checks_find_nothing(run: RunFolder) -> None:
+def test_deep_checks_find_no_faults(run: RunFolder) -> None:
     findings = check_files(run)
     check_deep(run, findings)
     assert not findings.faults
 
 
 @pytest.mark.usefixtures("one_class")
-def test_students_are_trained_on_what_there_is(run: RunFolder, shared_source: Path) -> None:
+def test_students_train_on_a_partly_updated_dataset(run: RunFolder, shared_source: Path) -> None:
     from flows.evaluate import evaluate
 
     table = evaluate(
@@ -196,7 +196,7 @@ def _work_on_one(config: DistillConfig, **changes: Any) -> str | None:
         ({"seed": 1}, "2 of 3 classes were made under other settings (seed 0 -> 1)"),
     ],
 )
-def test_other_settings_are_named_where_nothing_is_published(
+def test_other_settings_are_named_if_nothing_is_published(
     run: RunFolder, config: DistillConfig, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], why: str
 ) -> None:
     before = (run.dataset / "SHA256SUMS").read_text()
@@ -205,10 +205,10 @@ def test_other_settings_are_named_where_nothing_is_published(
     assert (run.dataset / "SHA256SUMS").read_text() == before
 
 
-def test_damage_and_absence_are_named_where_nothing_is_published(
+def test_damaged_and_missing_classes_are_named_if_nothing_is_published(
     run: RunFolder, config: DistillConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _hurt(run, f"work/selection/{class_unit('2')}.parquet")
+    _damage(run, f"work/selection/{class_unit('2')}.parquet")
     assert _work_on_one(config) is None
     assert "nothing published: 1 of 3 classes is not whole (output damaged); run without" in caplog.text
     shutil.rmtree(run.root)
@@ -218,15 +218,15 @@ def test_damage_and_absence_are_named_where_nothing_is_published(
 
 def test_repair_refuses_a_dataset_of_other_settings(run: RunFolder, config: DistillConfig) -> None:
     assert _work_on_one(config, ipc=1) is None
-    _hurt(run, "dataset/recipe.json")
+    _damage(run, "dataset/recipe.json")
     with pytest.raises(InputError, match=r"begun again under other settings, .*rded distill --config"):
         _repair(run)
 
 
-def test_each_reason_is_told_where_nothing_is_published(run: RunFolder, config: DistillConfig) -> None:
+def test_each_reason_is_given_if_nothing_is_published(run: RunFolder, config: DistillConfig) -> None:
     from flows.distill import distill
 
-    _hurt(run, f"work/selection/{class_unit('2')}.parquet")
+    _damage(run, f"work/selection/{class_unit('2')}.parquet")
     shutil.rmtree(run.stage("squeeze"))
     for name in ("index", "candidates", "realism", "selection"):
         (run.stage(name) / f"{class_unit('1')}.json").unlink()
@@ -254,19 +254,19 @@ def _make_control(run: RunFolder, config: DistillConfig) -> None:
     distill(replace(config, selection="random", out=str(run.control("random")), force=True))
 
 
-@pytest.mark.parametrize("hurt", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
-def test_repair_of_a_control_does_not_mind_other_classes_images(
-    run: RunFolder, control: RunFolder, source: Path, hurt: str
+@pytest.mark.parametrize("damaged", [f"work/squeeze/{class_unit('1')}.tar", "dataset/recipe.json"])
+def test_repair_of_a_control_ignores_images_of_other_classes(
+    run: RunFolder, control: RunFolder, source: Path, damaged: str
 ) -> None:
     before = _files(run.root)
     _lose(source, "2")
-    _hurt(control, hurt)
+    _damage(control, damaged)
     assert not _repair(run)[0].faults
     described = {f"{control.root.relative_to(run.root)}/{name}" for name in DESCRIBED}
-    assert _changed_since(before, run) == described, "which name the source's digest"
+    assert _changed_since(before, run) == described, "they name the source's digest"
 
 
-def test_control_of_a_class_that_changed_is_not_made_again(
+def test_control_of_a_changed_class_is_refused(
     run: RunFolder, control: RunFolder, source: Path, config: DistillConfig
 ) -> None:
     _lose(source, "1")
@@ -276,11 +276,11 @@ def test_control_of_a_class_that_changed_is_not_made_again(
     prepare.fn(again, Rerun(only_classes=("2",)))
 
 
-def test_classes_left_alone_may_have_become_too_small(run: RunFolder, source: Path, config: DistillConfig) -> None:
+def test_classes_left_out_may_have_become_too_small(run: RunFolder, source: Path, config: DistillConfig) -> None:
     from flows.distill import distill
 
     _lose(source, "2", 9)
-    _hurt(run, f"work/squeeze/{class_unit('1')}.tar")
+    _damage(run, f"work/squeeze/{class_unit('1')}.tar")
     assert not _repair(run)[0].faults
     _lose(source, "10")
     assert distill(config, only_classes=["10"])["dataset"]
@@ -289,7 +289,7 @@ def test_classes_left_alone_may_have_become_too_small(run: RunFolder, source: Pa
         distill(config, only_classes=["2"])
 
 
-def test_no_class_at_all_in_a_fresh_folder(config: DistillConfig, tmp_path: Path) -> None:
+def test_no_class_in_a_fresh_folder(config: DistillConfig, tmp_path: Path) -> None:
     from flows.distill import distill
 
     with pytest.raises(InputError, match=r"no class in .*fresh has candidates yet.*without --only-classes"):

@@ -1,4 +1,4 @@
-"""The reader that a dataset's own README shows: run as printed, it gives what students of rded see."""
+"""The reader in a dataset's own README: run as printed, it gives the same batches as rded's own."""
 
 import re
 from pathlib import Path

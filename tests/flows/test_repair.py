@@ -1,4 +1,4 @@
-"""A byte flipped anywhere in OUT: found by verify, mended by repair, and every file is again what it was."""
+"""Any file in OUT is damaged: verify finds it, and repair restores every file to its original bytes."""
 
 import random
 import time
@@ -26,7 +26,7 @@ KINDS = (
     *(f"{CONTROL}/{files}" for files in ("work/*/*", "dataset/*")),
     *("dataset/SHA256SUMS", "dataset/*.*", "dataset/*/*"),
 )
-"""Each kind of file is hit before any is hit again."""
+"""Every kind of file is damaged before any is damaged a second time."""
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def _files(root: Path) -> Files:
 def _repair(run: RunFolder) -> tuple[Findings, list[str]]:
     from flows.repair import repair
 
-    told: list[str] = []
-    return repair(run, tell=told.append), told
+    lines: list[str] = []
+    return repair(run, tell=lines.append), lines
 
 
 def _flip(path: Path, draw: random.Random) -> str:
@@ -83,62 +83,64 @@ def _delete(path: Path, _: random.Random) -> str:
     return "deleted"
 
 
-def _hurt_and_mend(run: RunFolder, before: Files, hurt: Callable[[Path, random.Random], str], *, count: int) -> None:
-    draw = random.Random(f"{hurt.__name__} {count}")
+def _damage_and_repair(
+    run: RunFolder, before: Files, damage: Callable[[Path, random.Random], str], *, count: int
+) -> None:
+    draw = random.Random(f"{damage.__name__} {count}")
     started = time.monotonic()
     for number in range(count):
         kind = KINDS[number % len(KINDS)] if count > len(KINDS) else draw.choice(KINDS)
         path = draw.choice(sorted(path for path in run.root.glob(kind) if path.is_file()))
-        what = f"{path.relative_to(run.root)} {hurt(path, draw)}"
+        what = f"{path.relative_to(run.root)} {damage(path, draw)}"
         assert check_files(run).faults, f"{what}: not found"
-        findings, told = _repair(run)
-        assert not findings.faults, f"{what}: {told} left {findings.faults}"
-        assert told, what
+        findings, lines = _repair(run)
+        assert not findings.faults, f"{what}: {lines} left {findings.faults}"
+        assert lines, what
         after = _files(run.root)
-        assert {name for name in before | after if before.get(name) != after.get(name)} == set(), f"{what}: {told}"
-    print(f"{count} files {hurt.__name__.strip('_')}: all found, all mended, {time.monotonic() - started:.0f} s")
+        assert {name for name in before | after if before.get(name) != after.get(name)} == set(), f"{what}: {lines}"
+    print(f"{count} files {damage.__name__.strip('_')}: all found, all repaired, {time.monotonic() - started:.0f} s")
 
 
 @pytest.mark.usefixtures("plain_flows")
-@pytest.mark.parametrize(("hurt", "count"), [(_flip, 12), (_truncate, 4), (_delete, 6)])
-def test_random_damage_is_found_and_mended(
-    whole: tuple[RunFolder, Files], hurt: Callable[[Path, random.Random], str], count: int
+@pytest.mark.parametrize(("damage", "count"), [(_flip, 12), (_truncate, 4), (_delete, 6)])
+def test_random_damage_is_found_and_repaired(
+    whole: tuple[RunFolder, Files], damage: Callable[[Path, random.Random], str], count: int
 ) -> None:
-    _hurt_and_mend(*whole, hurt, count=count)
+    _damage_and_repair(*whole, damage, count=count)
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("plain_flows")
-@pytest.mark.parametrize(("hurt", "count"), [(_flip, 200), (_truncate, 60), (_delete, 60)])
-def test_much_random_damage_is_found_and_mended(
-    whole: tuple[RunFolder, Files], hurt: Callable[[Path, random.Random], str], count: int
+@pytest.mark.parametrize(("damage", "count"), [(_flip, 200), (_truncate, 60), (_delete, 60)])
+def test_much_random_damage_is_found_and_repaired(
+    whole: tuple[RunFolder, Files], damage: Callable[[Path, random.Random], str], count: int
 ) -> None:
-    _hurt_and_mend(*whole, hurt, count=count)
+    _damage_and_repair(*whole, damage, count=count)
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_sound_run_is_left_as_it_is(whole: tuple[RunFolder, Files]) -> None:
+def test_intact_run_is_left_unchanged(whole: tuple[RunFolder, Files]) -> None:
     run, _ = whole
     written = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
-    findings, told = _repair(run)
-    assert (findings.faults, told, findings.foreign) == ([], [], set()), "every name that is given is known as given"
+    findings, lines = _repair(run)
+    assert (findings.faults, lines, findings.foreign) == ([], [], set()), "every file of a run has a known name"
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == written
 
 
 @pytest.mark.usefixtures("plain_flows")
-@pytest.mark.parametrize("hurt", [_flip, _delete])
-def test_a_damaged_last_layer_is_made_again(
+@pytest.mark.parametrize("damage", [_flip, _delete])
+def test_damaged_last_layer_is_remade(
     make_config: MakeConfig,
     run_undecorated: Callable[[DistillConfig], Path],
     tmp_path: Path,
-    hurt: Callable[[Path, random.Random], str],
+    damage: Callable[[Path, random.Random], str],
 ) -> None:
     run = RunFolder(tmp_path / "run")
     head = run_undecorated(make_config(run.root, label_codec="features", label_epochs=2)) / "teacher_head.parquet"
     before = _files(run.root)
-    hurt(head, random.Random(0))
+    damage(head, random.Random(0))
     assert head in {fault.path for fault in check_files(run).faults}
-    findings, told = _repair(run)
+    findings, lines = _repair(run)
     assert not findings.faults
-    assert any("dataset" in line for line in told)
+    assert any("dataset" in line for line in lines)
     assert _files(run.root) == before

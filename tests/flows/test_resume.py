@@ -1,4 +1,4 @@
-"""A run that is started again does what is missing and leaves the rest as it is."""
+"""A restarted run does what is missing and leaves the rest unchanged."""
 
 import shutil
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _sums(run: Path) -> str:
 
 
 def _written(run: Path) -> dict[str, int]:
-    """Maps each file of ``work/`` to when it was last written, but for run.json, which names the folder."""
+    """Maps each file of ``work/`` to its modification time, except run.json, which names the folder."""
     work = run / "work"
     files = (path for path in work.rglob("*") if path.is_file() and path != work / "run.json")
     return {path.relative_to(work).as_posix(): path.stat().st_mtime_ns for path in files}
@@ -71,17 +71,17 @@ def test_damaged_output_is_noticed_and_made_again(
     assert _sums(copied_run) == _sums(finished_run)
     changed = {name for name, time_ns in _written(copied_run).items() if before.get(name) != time_ns}
     assert damaged in changed
-    changed.discard("publish/dataset.json")  # label tables lie in the dataset under the same inode
+    changed.discard("publish/dataset.json")  # label tables share their inode with those in the dataset
     assert {name.rpartition(".")[0] for name in changed} == {damaged.rpartition(".")[0]}, "no other unit"
 
 
-def test_a_run_whose_description_is_lost_is_taken_up_as_the_error_says(
+def test_run_without_run_json_is_resumed_as_the_error_says(
     copied_run: Path,
     finished_run: Path,
     make_config: MakeConfig,
     plain_flows: None,  # noqa: ARG001
 ) -> None:
-    """With all that a run may hold: a control, an evaluation, a list of forgotten images, a user's file in the set."""
+    """The run holds all it can: a control, an evaluation, a list of forgotten images, a user's file in the dataset."""
     run, digest = RunFolder(copied_run), "0" * 64
     write_forgotten(run, Forgotten(frozenset([digest])))
     for name in ("work/controls/random/run.json", "work/evaluations/a.json", "evaluations/a.json", "dataset/notes.txt"):
@@ -99,7 +99,7 @@ def test_a_run_whose_description_is_lost_is_taken_up_as_the_error_says(
     assert run.run_json.is_file() and (copied_run / "dataset" / "notes.txt").is_file()
 
 
-def test_run_goes_on_under_other_neutral_settings(
+def test_run_resumes_with_other_neutral_settings(
     copied_run: Path, finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated
 ) -> None:
     shutil.rmtree(copied_run / "dataset")
@@ -107,7 +107,7 @@ def test_run_goes_on_under_other_neutral_settings(
     assert _sums(copied_run) == _sums(finished_run)
 
 
-def test_a_source_that_is_gone_while_it_is_drawn_stops_the_run(
+def test_source_that_vanishes_while_drawing_stops_the_run(
     make_config: MakeConfig, run_undecorated: RunUndecorated, finished_run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_source_that_is_gone_while_it_is_drawn_stops_the_run(
 
 
 def _break_reading(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> None:
-    """Makes images with these names unreadable for as long as the patch lasts."""
+    """Makes images with these keys unreadable while the patch lasts."""
 
     def read(item: SourceItem) -> bytes:
         if item.key in broken:
@@ -135,7 +135,7 @@ def _break_reading(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> None:
     monkeypatch.setattr("tasks.patches.draw.read_item", read)
 
 
-def test_images_that_cannot_be_read_for_a_while_are_counted_and_tried_again(
+def test_temporarily_unreadable_images_are_counted_and_retried(
     make_config: MakeConfig, run_undecorated: RunUndecorated, finished_run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -147,10 +147,10 @@ def test_images_that_cannot_be_read_for_a_while_are_counted_and_tried_again(
     assert "source images rejected: 2 missing" in report
     assert "10/003.jpg (missing)" in report
     run_undecorated(config)
-    assert _sums(tmp_path / "run") == _sums(finished_run), "they are there again"
+    assert _sums(tmp_path / "run") == _sums(finished_run), "they are readable again"
 
 
-def test_more_rejected_images_than_allowed_stop_the_run_and_lose_nothing(
+def test_too_many_rejected_images_stop_the_run_and_lose_nothing(
     make_config: MakeConfig, run_undecorated: RunUndecorated, image_folder: Path, tmp_path: Path
 ) -> None:
     for number in range(4):
@@ -170,7 +170,7 @@ def test_more_rejected_images_than_allowed_stop_the_run_and_lose_nothing(
 def test_images_lost_before_they_were_tiled_are_counted_too(
     make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in tars that are read where they lie, and that somebody changes meanwhile."""
+    """For example in tars that are read in place and change during the run."""
     config = make_config(tmp_path / "run", ipc=1)
 
     def lose(run: RunFolder, unit: str, row: dict[str, Any], *, verify: bool) -> bytes:
@@ -186,7 +186,7 @@ def test_images_lost_before_they_were_tiled_are_counted_too(
     assert (tmp_path / "run" / "dataset").exists()
 
 
-def test_run_goes_on_from_another_folder(
+def test_run_resumes_from_another_folder(
     image_folder: Path, finished_run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

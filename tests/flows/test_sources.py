@@ -37,7 +37,7 @@ def _write_tars(folder: Path, source: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("spec", ["tars", "tars/part-{000000..000001}.tar"])
-def test_tars_are_distilled_where_they_lie(
+def test_tars_are_distilled_in_place(
     shared_source: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path, spec: str
 ) -> None:
     members = _write_tars(tmp_path / "tars", shared_source)
@@ -52,7 +52,7 @@ def test_tars_are_distilled_where_they_lie(
         assert hashlib.sha256(members[member]).hexdigest() == row["source_sha256"]
 
 
-def test_candidates_of_a_folder_are_copied_as_they_are(finished_run: Path, shared_source: Path) -> None:
+def test_candidates_of_a_folder_are_copied_unchanged(finished_run: Path, shared_source: Path) -> None:
     stored = [
         files["jpg"]
         for tar in sorted((finished_run / "work" / "candidates").glob("*.tar"))
@@ -64,7 +64,7 @@ def test_candidates_of_a_folder_are_copied_as_they_are(finished_run: Path, share
 
 
 def _spoil(folder: Path) -> None:
-    """Adds a truncated image, a text named .jpg and an empty file to class 10."""
+    """Adds a truncated image, a text file named .jpg and an empty file to class 10."""
     whole = (folder / "10" / "000.jpg").read_bytes()
     (folder / "10" / "truncated.jpg").write_bytes(whole[: len(whole) * 2 // 3])
     (folder / "10" / "text.jpg").write_text("no picture at all\n" * 20)
@@ -121,7 +121,7 @@ def test_class_whose_images_do_not_decode_stops_the_run(
     assert not (tmp_path / "run" / "dataset").exists()
 
 
-def test_class_without_a_usable_image_does_not_point_to_allow_fewer(
+def test_class_without_a_usable_image_does_not_suggest_allow_fewer(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     for path in (image_folder / "10").iterdir():
@@ -129,7 +129,7 @@ def test_class_without_a_usable_image_does_not_point_to_allow_fewer(
     config = make_config(tmp_path / "run", source=str(image_folder), allow_fewer=True, force=True, max_rejected=1.0)
     with pytest.raises(InputError, match="class '10' has 0 usable images") as raised:
         run_undecorated(config)
-    assert "give --allow-fewer" not in str(raised.value), "it was given already"
+    assert "give --allow-fewer" not in str(raised.value), "it was already given"
 
 
 @pytest.mark.parametrize(("selection", "patches"), [("mosaic", 4), ("random", 1)])
@@ -162,7 +162,7 @@ def test_vanished_source_image_is_rejected_not_fatal(
     assert "source images rejected: 1 missing: " in report
 
 
-def test_source_folder_is_left_as_it_was(
+def test_source_folder_is_left_unchanged(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")}

@@ -34,7 +34,7 @@ def test_flow_writes_an_observer_of_the_sources_classes(shared_source: Path, tmp
     assert observer.network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
 
 
-def test_workers_change_no_weight(shared_source: Path, tmp_path: Path) -> None:
+def test_number_of_workers_does_not_change_the_weights(shared_source: Path, tmp_path: Path) -> None:
     classes = open_source(str(shared_source)).classes
     digests: set[str] = set()
     for workers in (1, 3):
@@ -49,7 +49,7 @@ class _PulledPlugError(Exception):
 
 
 def _interrupt_after(num_epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes training stop right after the checkpoint of an epoch is on disk."""
+    """Stops training right after the checkpoint of an epoch has been written."""
     done: list[int] = []
     save = checkpoints.save_checkpoint
 
@@ -62,7 +62,7 @@ def _interrupt_after(num_epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.training.train_observer.save_checkpoint", save_and_stop)
 
 
-def test_interrupted_training_goes_on_to_the_same_bytes(
+def test_interrupted_training_resumes_to_the_same_bytes(
     shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
@@ -78,10 +78,10 @@ def test_interrupted_training_goes_on_to_the_same_bytes(
     train_stage.fn(_config(shared_source, halves, epochs=3))
     assert len(epochs) == 1, "only the third epoch was left"
     assert halves.read_bytes() == whole.read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {whole.name, halves.name}, "the checkpoint is gone"
+    assert {path.name for path in tmp_path.iterdir()} == {whole.name, halves.name}, "the checkpoint was deleted"
 
 
-def test_checkpoint_of_another_training_is_neither_used_nor_lost(
+def test_checkpoint_of_a_different_training_is_neither_used_nor_lost(
     shared_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.safetensors"
@@ -95,7 +95,7 @@ def test_checkpoint_of_another_training_is_neither_used_nor_lost(
     assert (tmp_path / "x.safetensors.checkpoint").read_bytes() == kept
 
 
-def test_damaged_checkpoint_counts_as_none(shared_source: Path, tmp_path: Path) -> None:
+def test_damaged_checkpoint_counts_as_missing(shared_source: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     for damage in (b"", b"PK\x03\x04 half a file", b"\x80\x02}q\x00X"):
         (tmp_path / "x.safetensors.checkpoint").write_bytes(damage)
@@ -103,14 +103,14 @@ def test_damaged_checkpoint_counts_as_none(shared_source: Path, tmp_path: Path) 
         path.unlink()
 
 
-def test_anybody_may_read_the_weights(shared_source: Path, tmp_path: Path) -> None:
-    """As any file that is written here: what the user's umask allows."""
+def test_weights_have_default_file_permissions(shared_source: Path, tmp_path: Path) -> None:
+    """Like any other file: what the user's umask allows."""
     (tmp_path / "plain").touch()
     train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", epochs=1))
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_trained_weights_are_not_written_over(shared_source: Path, tmp_path: Path) -> None:
+def test_trained_weights_are_not_overwritten(shared_source: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"hours of training")
     with pytest.raises(InputError, match=r"x\.safetensors exists already; choose another name, or delete it"):
@@ -121,7 +121,7 @@ def test_trained_weights_are_not_written_over(shared_source: Path, tmp_path: Pat
 def test_start_from_weights_of_other_classes(
     shared_source: Path, save_untrained: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """The body is taken over, the head is not; one tiny step then moves neither far."""
+    """The body is loaded, the head is not; a single tiny step then moves neither far."""
     start = save_untrained(classes=("cat", "dog"))
     train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", init=str(start), epochs=1, lr=1e-6))
     before, _ = read_weights(str(start))
@@ -131,7 +131,7 @@ def test_start_from_weights_of_other_classes(
     assert facts["classes"] == ["1", "10", "2"]
 
 
-def test_unknown_network_is_named_with_the_choices(shared_source: Path, tmp_path: Path) -> None:
+def test_unknown_network_error_lists_the_choices(shared_source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown network 'resnet99' .*known: convnet3"):
         train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", arch="resnet99"))
     assert not list(tmp_path.iterdir())

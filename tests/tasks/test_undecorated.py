@@ -6,7 +6,7 @@ from pathlib import Path
 from rded_core.config import DistillConfig
 
 
-def test_stages_without_prefect_make_the_flows_bytes(
+def test_stages_without_prefect_give_the_same_bytes_as_the_flow(
     finished_run: Path,
     make_config: Callable[..., DistillConfig],
     run_undecorated: Callable[[DistillConfig], Path],

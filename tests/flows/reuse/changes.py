@@ -1,4 +1,4 @@
-"""Changes of config and source, and what a run made anew after them."""
+"""Changes of config and source, and what a run remade after them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,8 +54,8 @@ def written(out: Path) -> dict[str, int]:
     return {path.relative_to(work).as_posix(): path.stat().st_mtime_ns for path in work.glob("*/*.json")}
 
 
-def made_anew(out: Path, before: dict[str, int]) -> tuple[dict[str, set[str]], set[str]]:
-    """Returns which classes' records were written anew in which stage, and in which stages that cover all classes."""
+def remade_since(out: Path, before: dict[str, int]) -> tuple[dict[str, set[str]], set[str]]:
+    """Returns the classes with rewritten records by stage, and the rewritten stages that cover all classes."""
     new = {name for name, time_ns in written(out).items() if before.get(name) != time_ns}
     folders = {class_unit(folder): folder for folder in ALL}
     classes: dict[str, set[str]] = {}

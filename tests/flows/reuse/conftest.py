@@ -21,13 +21,13 @@ def distill(plain_flows: None) -> Distill:  # noqa: ARG001
 
 @pytest.fixture(scope="package")
 def source(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source of these tests' own; `kept` puts it back as it was."""
+    """A source for these tests only; `kept` restores it."""
     return Path(shutil.copytree(shared_source, tmp_path_factory.mktemp("reuse") / "source"))
 
 
 @pytest.fixture
 def kept(source: Path, tmp_path: Path) -> Iterator[None]:
-    """Puts the source back after a test, times of change included."""
+    """Restores the source after a test, including modification times."""
     shutil.copytree(source, tmp_path / "kept")
     yield
     shutil.rmtree(source)
@@ -46,5 +46,5 @@ def base(
 
 @pytest.fixture
 def out(base: Path, tmp_path: Path) -> Path:
-    """The finished run, in the test's own copy."""
+    """A copy of the finished run for the test."""
     return Path(shutil.copytree(base, tmp_path / "run"))

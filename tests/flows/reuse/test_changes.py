@@ -1,4 +1,4 @@
-"""The reuse matrix: what is made again after which change, and that the bytes are those of a run from nothing."""
+"""The reuse matrix: which change remakes what, and that the bytes are those of a run from scratch."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.flows.reuse.changes import (
     add_images,
     delete_images,
     edit_images,
-    made_anew,
+    remade_since,
     stages_from,
     sums_of,
     touch_images,
@@ -29,7 +29,7 @@ from tests.flows.reuse.changes import (
 
 @dataclass(frozen=True)
 class Case:
-    """A change, and what it makes again: stage to classes; `may` where it depends on what is found."""
+    """A change and what it remakes, as stage to classes; `may` is remade or not, depending on the images."""
 
     name: str
     changes: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +75,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_only_what_a_change_touches_is_made_again(
+def test_change_remakes_only_what_depends_on_it(
     case: Case, out: Path, source: Path, kept: None, make_config: MakeConfig, distill: Distill, tmp_path: Path
 ) -> None:  # fmt: skip
     del kept
@@ -83,15 +83,15 @@ def test_only_what_a_change_touches_is_made_again(
         case.edit(source)
     before = written(out)
     summary = distill(make_config(out, source=str(source), **case.changes))
-    classes, whole = made_anew(out, before)
+    classes, whole = remade_since(out, before)
     allowed = {stage for stage in case.may if stage in WHOLE_STAGES}
     assert whole - allowed == set(case.whole) - allowed
     for stage in CLASS_STAGES:
-        found = classes.get(stage, set())
-        assert case.made.get(stage, NONE) <= found, f"{stage}: not made again"
-        assert found <= case.made.get(stage, NONE) | case.may.get(stage, NONE), f"{stage}: made again for nothing"
-    told = {entry["stage"]: entry["made"] for entry in summary["work"]}
-    assert [told[name] for name in ("list", "draw", "score", "select", "tile")] == [
+        remade = classes.get(stage, set())
+        assert case.made.get(stage, NONE) <= remade, f"{stage}: not remade"
+        assert remade <= case.made.get(stage, NONE) | case.may.get(stage, NONE), f"{stage}: remade needlessly"
+    num_made = {entry["stage"]: entry["made"] for entry in summary["work"]}
+    assert [num_made[name] for name in ("list", "draw", "score", "select", "tile")] == [
         len(classes.get(stage, ())) for stage in CLASS_STAGES
     ]
     shutil.rmtree(tmp_path / "fresh", ignore_errors=True)
@@ -100,14 +100,14 @@ def test_only_what_a_change_touches_is_made_again(
     assert sums[0] == sums[1]
 
 
-def test_an_added_class_is_all_that_is_made(
+def test_only_an_added_class_is_made(
     make_config: MakeConfig, source: Path, distill: Distill, base: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "two"
     distill(make_config(out, source=str(source), classes=("1", "2")))
     before = written(out)
     distill(make_config(out, source=str(source)))
-    classes, whole = made_anew(out, before)
+    classes, whole = remade_since(out, before)
     assert classes == stages_from("index", TEN)
     assert whole == set(WHOLE_STAGES)
     assert sums_of(out) == sums_of(base)
@@ -123,7 +123,7 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("edit", "stage", "why"), REASONS)
-def test_the_summary_says_why(
+def test_summary_gives_the_reason(
     edit: Callable[[Path], None], stage: str, why: dict[str, int], out: Path, source: Path, kept: None,
     make_config: MakeConfig, distill: Distill,
 ) -> None:  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is made again where networks, the algorithm, stages or classes are chosen anew."""
+"""What is remade after a change of network or algorithm, or for chosen stages and classes."""
 
 import sys
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.flows.reuse.changes import (
     Distill,
     MakeConfig,
     edit_images,
-    made_anew,
+    remade_since,
     save_picture,
     stages_from,
     sums_of,
@@ -26,30 +26,30 @@ from tests.flows.reuse.changes import (
 )
 
 
-def test_another_observer_scores_again_and_another_teacher_only_labels(
+def test_new_observer_scores_again_and_new_teacher_only_labels(
     out: Path, source: Path, make_config: MakeConfig, distill: Distill, save_untrained: Callable[..., Path]
 ) -> None:
     before = written(out)
     teacher = {"teacher": "rded:convnet4", "teacher_weights": str(save_untrained(arch="convnet4")), "force": True}
     distill(make_config(out, source=str(source), **teacher))
-    assert made_anew(out, before) == ({}, set(WHOLE_STAGES))
+    assert remade_since(out, before) == ({}, set(WHOLE_STAGES))
     before = written(out)
     summary = distill(make_config(out, source=str(source), weights=str(save_untrained()), force=True, **{
         name: value for name, value in teacher.items() if name != "force"
     }))  # fmt: skip
-    classes, _ = made_anew(out, before)
+    classes, _ = remade_since(out, before)
     assert (classes.get("candidates"), classes["realism"]) == (None, set(ALL))
     score = next(entry for entry in summary["work"] if entry["stage"] == "score")
     assert score == {"stage": "score", "reused": 0, "made": 3, "left_out": 0, "why": {"observer changed": 3}}
 
 
-def test_another_algorithm_makes_everything_again(
+def test_new_algorithm_version_remakes_everything(
     out: Path, source: Path, make_config: MakeConfig, distill: Distill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = written(out)
     monkeypatch.setattr(manifest, "ALGORITHM_VERSION", 99)
     distill(make_config(out, source=str(source)))
-    classes, whole = made_anew(out, before)
+    classes, whole = remade_since(out, before)
     assert classes == stages_from("index", ALL)
     assert whole == set(WHOLE_STAGES)
 
@@ -65,17 +65,17 @@ def test_another_algorithm_makes_everything_again(
         (["publish"], {}, {"publish"}),
     ],
 )
-def test_stages_asked_for_are_made_again_to_the_same_bytes(
+def test_requested_stages_are_remade_to_the_same_bytes(
     redo: list[Redo], classes: dict[str, frozenset[str]], whole: set[str], out: Path, base: Path, source: Path,
     make_config: MakeConfig, distill: Distill,
 ) -> None:  # fmt: skip
     before = written(out)
     distill(make_config(out, source=str(source)), redo=redo)
-    assert made_anew(out, before) == (classes, whole)
+    assert remade_since(out, before) == (classes, whole)
     assert sums_of(out) == sums_of(base)
 
 
-def test_only_the_classes_named_are_worked_on(
+def test_only_named_classes_are_updated(
     out: Path, source: Path, kept: None, make_config: MakeConfig, distill: Distill
 ) -> None:
     del kept
@@ -84,14 +84,14 @@ def test_only_the_classes_named_are_worked_on(
     save_picture(source / "2" / "001.jpg")
     before = written(out)
     distill(make_config(out, source=str(source)), only_classes=["10"], redo=["score"])
-    classes, _ = made_anew(out, before)
+    classes, _ = remade_since(out, before)
     assert classes == stages_from("index", TEN)
     before = written(out)
     distill(make_config(out, source=str(source)))
-    assert made_anew(out, before)[0]["candidates"] == {"2"}
+    assert remade_since(out, before)[0]["candidates"] == {"2"}
 
 
-def test_classes_that_were_never_made_keep_the_dataset_from_being_published(
+def test_nothing_is_published_while_classes_are_missing(
     source: Path, make_config: MakeConfig, distill: Distill, tmp_path: Path, base: Path
 ) -> None:
     config = make_config(tmp_path / "run", source=str(source))
@@ -103,8 +103,8 @@ def test_classes_that_were_never_made_keep_the_dataset_from_being_published(
     assert sums_of(tmp_path / "run") == sums_of(base)
 
 
-def _pooled_by_maxima() -> nn.Module:
-    """A convnet3 that pools otherwise: the same weights fit both."""
+def _max_pooled() -> nn.Module:
+    """A convnet3 with max pooling: the same weights fit both."""
     network = build_network("convnet3", num_classes=3, size=32)
     layers = network.get_submodule("features")
     assert isinstance(layers, nn.Sequential)
@@ -114,15 +114,15 @@ def _pooled_by_maxima() -> nn.Module:
     return network
 
 
-def test_another_network_of_the_same_weights_is_noticed(
+def test_different_network_with_the_same_weights_is_noticed(
     out: Path, source: Path, make_config: MakeConfig, distill: Distill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = ModuleType("networks_of_a_user")
-    module.__dict__["pooled"] = _pooled_by_maxima
+    module.__dict__["pooled"] = _max_pooled
     monkeypatch.setitem(sys.modules, module.__name__, module)
     before = written(out)
     summary = distill(make_config(out, source=str(source), observer=f"{module.__name__}:pooled", force=True))
-    classes, whole = made_anew(out, before)
+    classes, whole = remade_since(out, before)
     assert (classes.get("candidates"), classes["realism"]) == (None, set(ALL))
     assert whole == set(WHOLE_STAGES)
     score = next(entry for entry in summary["work"] if entry["stage"] == "score")

@@ -1,4 +1,4 @@
-"""Refresh: nothing is touched where nothing changed, and whatever distilling would make again is made."""
+"""Refresh: nothing is written if nothing changed; otherwise everything is remade that distilling would remake."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def _state(folder: Path) -> dict[str, tuple[int, int]]:
     return {name: (stat.st_mtime_ns, stat.st_ino) for name, stat in stats.items()}
 
 
-def test_nothing_is_written_where_nothing_changed(refresh: Distill, config: DistillConfig, out: Path) -> None:
+def test_nothing_is_written_if_nothing_changed(refresh: Distill, config: DistillConfig, out: Path) -> None:
     before = _state(out)
     record = refresh(config)
     assert _state(out) == before
@@ -50,7 +50,7 @@ def test_nothing_is_written_where_nothing_changed(refresh: Distill, config: Dist
     assert record["dataset"] == str(out / "dataset")
 
 
-def test_what_changes_nothing_in_the_result_is_no_change(
+def test_neutral_settings_do_not_count_as_a_change(
     refresh: Distill, out: Path, source: Path, make_config: MakeConfig
 ) -> None:
     assert refresh(make_config(out, source=str(source), workers=1, classes_per_shard=1))["changed"] is False
@@ -68,15 +68,15 @@ def test_changed_sources_are_distilled_again(
     assert refresh(config)["changed"] is False
 
 
-def test_touched_images_are_looked_at_once(refresh: Distill, config: DistillConfig, source: Path, out: Path) -> None:
+def test_touched_images_are_read_once(refresh: Distill, config: DistillConfig, source: Path, out: Path) -> None:
     before = sums_of(out)
     touch_images(source)
     assert [refresh(config)["changed"] for _ in range(2)] == [True, False]
     assert sums_of(out) == before
 
 
-def test_run_that_stopped_after_listing_is_gone_on_with(refresh: Distill, config: DistillConfig, source: Path) -> None:
-    """The index says what is there now; what was made of the images of before is found out all the same."""
+def test_run_that_stopped_after_listing_is_resumed(refresh: Distill, config: DistillConfig, source: Path) -> None:
+    """The index already lists the current images; what was made from the earlier ones is still recognised."""
     from tasks.run.prepare import prepare
 
     touch_images(source)
@@ -84,7 +84,7 @@ def test_run_that_stopped_after_listing_is_gone_on_with(refresh: Distill, config
     assert [refresh(config)["changed"] for _ in range(2)] == [True, False]
 
 
-def test_classes_that_were_left_alone_are_made(
+def test_classes_left_out_before_are_made(
     refresh: Distill, distill: Distill, config: DistillConfig, source: Path
 ) -> None:
     add_images(source)
@@ -95,7 +95,7 @@ def test_classes_that_were_left_alone_are_made(
 
 
 @pytest.mark.parametrize("changes", [{"ipc": 1}, {"seed": 1}, {"temperature": 3.0}, {"max_rejected": 0.5}])
-def test_changed_settings_are_seen(
+def test_changed_settings_are_noticed(
     refresh: Distill, out: Path, source: Path, make_config: MakeConfig, changes: dict[str, object]
 ) -> None:
     assert refresh(make_config(out, source=str(source), **changes))["changed"] is True
@@ -117,7 +117,7 @@ DAMAGE: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_mended(refresh: Distill, config: DistillConfig, out: Path, name: str) -> None:
+def test_damage_is_repaired(refresh: Distill, config: DistillConfig, out: Path, name: str) -> None:
     before = sums_of(out)
     DAMAGE[name](out)
     assert [refresh(config)["changed"] for _ in range(2)] == [True, False]
@@ -125,7 +125,7 @@ def test_damage_is_mended(refresh: Distill, config: DistillConfig, out: Path, na
     assert not (out / "dataset" / "images" / "train-000009.tar").exists()
 
 
-def test_first_refresh_is_a_distillation(refresh: Distill, make_config: MakeConfig, tmp_path: Path) -> None:
+def test_first_refresh_distils(refresh: Distill, make_config: MakeConfig, tmp_path: Path) -> None:
     record = refresh(make_config(tmp_path / "new", label_epochs=2))
     assert record["changed"] is True
     assert (tmp_path / "new" / "dataset").is_dir()

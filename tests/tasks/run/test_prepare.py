@@ -1,4 +1,4 @@
-"""Setting up a run: what run.json says, and which OUT is taken."""
+"""Setting up a run: the contents of run.json, and which OUT is accepted."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def test_run_json_holds_what_the_result_depends_on(make_config: MakeConfig, tmp_
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"seed": 3}, "seed 0 -> 3"),
         ({"ipc": 1, "flip": False}, "ipc 2 -> 1, flip True -> False"),
@@ -38,22 +38,26 @@ def test_run_json_holds_what_the_result_depends_on(make_config: MakeConfig, tmp_
         ({"workers": 1, "classes_per_shard": 1, "max_rejected": 0.5}, None),
     ],
 )
-def test_other_settings_in_the_same_out_are_told(
-    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], told: str | None
+def test_changed_settings_in_the_same_out_are_logged(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    expected: str | None,
 ) -> None:
     prepare.fn(make_config(tmp_path / "run"))
     config = make_config(tmp_path / "run", **changes)
     with caplog.at_level("INFO", logger="rded"):
         prepare.fn(config)
-    found = [record.getMessage() for record in caplog.records if "changed since" in record.getMessage()]
-    assert found == ([f"changed since the last run in {tmp_path / 'run'}: {told}"] if told else [])
+    messages = [record.getMessage() for record in caplog.records if "changed since" in record.getMessage()]
+    assert messages == ([f"changed since the last run in {tmp_path / 'run'}: {expected}"] if expected else [])
     for path in (tmp_path / "run" / "run.json", tmp_path / "run" / "work" / "run.json"):
         described = json.loads(path.read_text())["config"]
         assert DistillConfig(**{**described, "classes": described["classes"] and tuple(described["classes"])}) == config
 
 
-def test_out_of_other_images_is_refused(make_config: MakeConfig, image_folder: Path, tmp_path: Path) -> None:
-    """Going on would only replace, class by class, what somebody distilled of something else."""
+def test_out_of_different_images_is_refused(make_config: MakeConfig, image_folder: Path, tmp_path: Path) -> None:
+    """Continuing would replace, class by class, what was distilled from a different source."""
     prepare.fn(make_config(tmp_path / "run"))
     before = (tmp_path / "run" / "run.json").read_bytes()
     for name in ("1", "10", "2"):
@@ -77,7 +81,7 @@ def test_a_moved_source_is_the_same_run(
     assert {path: path.stat().st_mtime_ns for path in scored} == scored
 
 
-def test_retrained_weights_in_the_same_file_are_another_observer(
+def test_retrained_weights_in_the_same_file_are_a_different_observer(
     make_config: MakeConfig, save_untrained: Callable[..., Path], trained_weights: Path, tmp_path: Path
 ) -> None:
     """A worker that serves several runs must not keep a network whose file has changed."""
@@ -89,10 +93,10 @@ def test_retrained_weights_in_the_same_file_are_another_observer(
     assert prepare.fn(config).observer != first
 
 
-def test_weights_that_are_replaced_while_a_run_is_at_work_stop_it(
+def test_weights_replaced_during_a_run_stop_it(
     make_config: MakeConfig, save_untrained: Callable[..., Path], trained_weights: Path, tmp_path: Path
 ) -> None:
-    """What the new ones make would be recorded as made by those that the run began with."""
+    """Otherwise their results would be recorded under the weights that the run began with."""
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(trained_weights.read_bytes())
     plan = prepare.fn(make_config(tmp_path / "run", weights=str(weights)))
@@ -119,7 +123,7 @@ def test_damaged_run_json_without_a_copy_is_named(make_config: MakeConfig, tmp_p
         prepare.fn(make_config(tmp_path / "run"))
 
 
-def test_teacher_of_its_own_is_recorded(
+def test_separate_teacher_is_recorded(
     make_config: MakeConfig, save_untrained: Callable[..., Path], trained_weights: Path, tmp_path: Path
 ) -> None:
     teacher = save_untrained(arch="convnet4")
@@ -129,7 +133,7 @@ def test_teacher_of_its_own_is_recorded(
 
 
 def test_prefect_does_not_walk_into_a_plan(make_config: MakeConfig, tmp_path: Path) -> None:
-    """It would visit every class of ImageNet twice a task run."""
+    """Otherwise it would visit every class of ImageNet twice per task run."""
     plan = prepare.fn(make_config(tmp_path / "run"))
     seen: list[object] = []
     visit_collection({"plan": plan}, visit_fn=seen.append, return_data=False)
@@ -137,7 +141,7 @@ def test_prefect_does_not_walk_into_a_plan(make_config: MakeConfig, tmp_path: Pa
     assert not [value for value in seen if value is plan.config or value in plan.classes]
 
 
-def test_out_of_other_images_is_refused_without_run_json_too(
+def test_out_of_different_images_is_refused_even_without_run_json(
     make_config: MakeConfig, image_folder: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

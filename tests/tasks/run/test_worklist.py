@@ -1,4 +1,4 @@
-"""Units of work: done once for given inputs, never half, and with the reason why they are done again."""
+"""Units of work: done once for given inputs, never half, and redone only for a stated reason."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tasks.run.worklist import Scope, Unit, Worklist, run_unit
 
 
 class _Work:
-    """Counts how often it is done; the file says which time."""
+    """Counts how often it runs, and writes the count into its output file."""
 
     def __init__(self, root: Path) -> None:
         run = RunFolder(root)
@@ -58,13 +58,13 @@ def test_same_inputs_are_done_once(work: _Work) -> None:
         ({"still_true": lambda record: f"only {record.facts['kept']} kept"}, "only 1 kept"),
     ],
 )
-def test_other_inputs_are_done_again(work: _Work, changes: dict[str, Any], expected: str) -> None:
+def test_changed_inputs_are_redone(work: _Work, changes: dict[str, Any], expected: str) -> None:
     work()
     assert _reason(work(**changes)) == expected
     assert work.times == 2
 
 
-def test_the_stage_before_knows_better_why_its_data_changed(work: _Work) -> None:
+def test_reason_of_the_previous_stage_is_preferred(work: _Work) -> None:
     work()
     assert _reason(work(upstream={"data": "b"}, why="3 new images")) == "3 new images"
     assert _reason(work(upstream={"data": "b"}, settings={"n": 2}, why="3 new images")) == "n 1 -> 2"
@@ -75,7 +75,7 @@ def _overwrite(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "expected"), [(Path.unlink, "output missing"), (_overwrite, "output damaged")])
-def test_lost_or_changed_output_is_made_again(work: _Work, damage: Callable[[Path], None], expected: str) -> None:
+def test_lost_or_changed_output_is_remade(work: _Work, damage: Callable[[Path], None], expected: str) -> None:
     work()
     damage(work.output)
     assert _reason(work()) == expected
@@ -83,21 +83,21 @@ def test_lost_or_changed_output_is_made_again(work: _Work, damage: Callable[[Pat
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"stage": "stage"'])
-def test_damaged_record_counts_as_none(work: _Work, text: str) -> None:
+def test_damaged_record_is_remade(work: _Work, text: str) -> None:
     work()
     work.unit.path.write_text(text)
     assert _reason(work()) == "record damaged"
 
 
-def test_what_is_asked_for_is_done_again(work: _Work) -> None:
+def test_requested_unit_is_redone(work: _Work) -> None:
     work()
     assert _reason(work(Scope(redo=True))) == "asked for"
     assert _reason(work()) == ""
 
 
-def test_a_frozen_unit_is_left_as_it_is(work: _Work) -> None:
+def test_frozen_unit_is_left_unchanged(work: _Work) -> None:
     frozen = Scope(frozen=True)
-    assert work(frozen) is None, "nothing is there"
+    assert work(frozen) is None, "nothing exists yet"
     first = work()
     assert first is not None
     left = work(frozen, upstream={"data": "b"})
@@ -119,7 +119,7 @@ def test_failure_leaves_no_record(work: _Work) -> None:
     assert not work.unit.path.exists()
 
 
-def test_a_worklist_does_what_is_stale_and_passes_over_what_cannot_be_made(work: _Work) -> None:
+def test_worklist_makes_stale_units_and_skips_impossible_ones(work: _Work) -> None:
     work()
     other = replace(work.unit, name="other", outputs=())
     todo = Worklist({0: work.unit, 1: other, 2: None}, workers=2)
@@ -131,7 +131,7 @@ def test_a_worklist_does_what_is_stale_and_passes_over_what_cannot_be_made(work:
     assert (result.units[2], result.why(0), result.why(1), result.why(2)) == (None, "", NEW, "")
 
 
-def test_only_what_counts_is_told_as_a_count(work: _Work, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_counts_are_logged_as_counts(work: _Work, caplog: pytest.LogCaptureFixture) -> None:
     facts = {"views": 6, "reused_views": 2, "best_epoch": 280, "exact_ranks": 40, "rejected": [["truncated", "u"]]}
     with caplog.at_level("INFO", logger="rded"):
         todo = Worklist({0: replace(work.unit, outputs=())})

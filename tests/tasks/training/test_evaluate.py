@@ -1,4 +1,4 @@
-"""Setting up an evaluation: what cannot work is said before anything is trained."""
+"""Setting up an evaluation: mistakes are errors before anything is trained."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def _config(dataset: Path, val: Path, **changes: Any) -> EvaluateConfig:
         ({"student": "convnet6"}, "size must be >= 64, got 32"),
     ],
 )
-def test_what_cannot_work_is_an_error(run: Path, shared_source: Path, changes: dict[str, Any], message: str) -> None:
+def test_impossible_setup_is_an_error(run: Path, shared_source: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         prepare_evaluation.fn(_config(run, shared_source, **changes))
     assert not (run / "evaluations").exists()
@@ -62,7 +62,7 @@ def test_dataset_inside_its_run_finds_the_run(run: Path, shared_source: Path) ->
     assert all(control.ipc == own["ipc"] and control.seed == own["seed"] for control in plan.controls.values())
 
 
-def test_unfinished_run_says_so(run: Path, shared_source: Path, tmp_path: Path) -> None:
+def test_unfinished_run_is_an_error(run: Path, shared_source: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(copied / "dataset")
     with pytest.raises(InputError, match=r"no distilled dataset .*run rded distill again to go on"):
@@ -70,14 +70,14 @@ def test_unfinished_run_says_so(run: Path, shared_source: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "classes.json"])
-def test_damaged_small_file_is_named(run: Path, shared_source: Path, tmp_path: Path, name: str) -> None:
+def test_damaged_json_file_is_named(run: Path, shared_source: Path, tmp_path: Path, name: str) -> None:
     copied = shutil.copytree(run, tmp_path / "run")
     (copied / "dataset" / name).write_text("{")
     with pytest.raises(InputError, match=name):
         prepare_evaluation.fn(_config(copied, shared_source))
 
 
-def test_deviation_over_seeds_is_the_samples() -> None:
+def test_deviation_over_seeds_is_the_sample_deviation() -> None:
     students = [{"last_top1": value, "last_top5": 1.0, "best_top1": value} for value in (0.2, 0.4, 0.6)]
     summary = summarise_students(students)
     assert summary["last_top1"]["mean"] == pytest.approx(0.4)
@@ -86,9 +86,7 @@ def test_deviation_over_seeds_is_the_samples() -> None:
     assert summarise_students(students[:1])["best_top1"] == {"mean": 0.2, "std": None}
 
 
-def test_missing_label_table_is_noticed_before_anything_is_trained(
-    run: Path, shared_source: Path, tmp_path: Path
-) -> None:
+def test_missing_label_table_is_noticed_before_training(run: Path, shared_source: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(run, tmp_path / "run"))
     (table,) = (copied / "dataset" / "soft_labels").iterdir()
     table.unlink()

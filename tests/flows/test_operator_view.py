@@ -1,4 +1,4 @@
-"""What an operator sees of a run: names, artifacts, states; and no secret in anything that a run leaves behind."""
+"""What an operator sees of a run: names, artifacts and states; without secrets in anything a run leaves behind."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SECRET = "hunter2"
 
 
 class _Run:
-    """All that the server knows of a flow run."""
+    """All that the server knows about a flow run."""
 
     def __init__(self, config: DistillConfig) -> None:
         state: Any = distill(config, return_state=True)
@@ -29,9 +29,9 @@ class _Run:
         with get_client(sync_client=True) as client:
             self.run = client.read_flow_run(run_id)
             self.tasks = {run.name: run for run in client.read_task_runs(flow_run_filter=only)}
-            found = client.read_artifacts(flow_run_filter=only)
+            artifacts = client.read_artifacts(flow_run_filter=only)
         self.state = state
-        self.artifacts = {artifact.key: artifact for artifact in found if artifact.key}
+        self.artifacts = {artifact.key: artifact for artifact in artifacts if artifact.key}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_runs_are_named_by_what_they_do(shown: _Run) -> None:
     assert set(shown.tasks) == {*shards, *(f"{word} · source" for word in others)}
 
 
-def test_classes_page_and_bar_are_shown(shown: _Run) -> None:
+def test_classes_summary_and_progress_are_shown(shown: _Run) -> None:
     out = shown.run.parameters["config"]["out"]
     rows = json.loads(shown.artifacts[key_of(out, "classes")].data)
     assert [row["class"] for row in rows] == ["1", "10", "2"]
@@ -65,22 +65,22 @@ def test_classes_page_and_bar_are_shown(shown: _Run) -> None:
 
 
 @pytest.mark.usefixtures("prefect_harness")
-def test_what_fails_says_where(
+def test_failure_names_the_task_run(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error that quotes a signed URL: it is in no state, log, artifact, or file."""
+    """The signature of a URL that an error quotes is in no state, log, artifact, or file."""
 
     def fail(*_: object) -> None:
         raise OSError(f"403 of https://host/a?X-Amz-Signature={SECRET}")
 
     monkeypatch.setattr(realism, "_score_in_groups", fail)
     failed = _Run(make_config(tmp_path / "photos"))
-    told = (
+    message = (
         "score 0000-0001 · source failed: OSError: 403 of https://host/a?X-Amz-Signature=***; "
         "start the same run again to resume it"
     )
-    assert told in str(failed.tasks["score 0000-0001 · source"].state.message)
-    assert told in str(failed.run.state.message)
+    assert message in str(failed.tasks["score 0000-0001 · source"].state.message)
+    assert message in str(failed.run.state.message)
     with pytest.raises(StageFailed):
         failed.state.result()
     kept = [failed.run.model_dump_json(), *(run.model_dump_json() for run in failed.tasks.values())]
