@@ -18,7 +18,7 @@ Image.init()
 READ_FORMATS = tuple(
     name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000") if name in Image.OPEN
 )
-"""What Pillow may try: pixels only, no format that runs another program (EPS)."""
+"""Formats that Pillow may try: pixels only, none that runs another program (EPS)."""
 
 # Pillow warns of odd metadata and of large images: the first does not matter here, the second are rejected by size.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -31,8 +31,8 @@ class RejectedImage(Exception):
     """A stored image that cannot be used; `reason` is one of a small closed set, counted and reported.
 
     Reasons: ``empty`` (no bytes), ``not_an_image``, ``truncated`` (header fine, pixels missing or broken),
-    ``too_many_pixels`` (decompression bomb), ``missing`` (vanished since it was indexed), ``changed`` (another
-    image since it was drawn).
+    ``too_many_pixels`` (decompression bomb), ``missing`` (vanished since it was indexed), ``changed`` (a
+    different image since it was drawn).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -41,22 +41,22 @@ class RejectedImage(Exception):
 
 
 def read_header(data: bytes) -> str:
-    """Reads the header alone and returns the file ending of the format it names, without the dot.
+    """Returns the file extension of an image's format, without the dot, from its header alone.
 
     Raises:
-        RejectedImage: no bytes, no image, or too many pixels.
+        RejectedImage: no bytes, not an image, or too many pixels.
     """
     with _open_image(data) as image:
         return image_suffix((image.format or "img").lower())
 
 
 def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
-    """Decodes JPEG, PNG, WebP and what else Pillow reads to uint8 RGB, pixels as stored (EXIF rotation not applied).
+    """Decodes an image in one of `READ_FORMATS` to uint8 RGB, pixels as stored (EXIF rotation not applied).
 
-    Sound grey and colour JPEGs go through simplejpeg: Pillow's pixels in about half of its time. A pixel's colours lie
-    side by side in memory, as codecs write them. Grey, palette, CMYK and alpha images become RGB as torchvision's
-    loader makes them (alpha is dropped); 16-bit grey is scaled to 8 bits, where Pillow alone would clip it; of an
-    animation the first frame is taken.
+    Intact grey and colour JPEGs go through simplejpeg: the same pixels as Pillow's in about half the time. A pixel's
+    channels are adjacent in memory, as codecs write them. Grey, palette, CMYK and alpha images become RGB as in
+    torchvision's loader (alpha is dropped); 16-bit grey is scaled to 8 bits, while Pillow alone would clip it; an
+    animation gives its first frame.
 
     Raises:
         RejectedImage: with the reason.
@@ -74,7 +74,7 @@ def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
 
 
 def _decode_sound_jpeg(data: bytes) -> np.ndarray | None:
-    """Decodes a JPEG of grey or YCbCr pixels to h w 3; None where anything is odd, and Pillow must say what it is."""
+    """Decodes a JPEG of grey or YCbCr pixels to h w 3; None if anything is unusual, which is left to Pillow."""
     try:
         return simplejpeg.decode_jpeg(data, "RGB") if jpeg_size(data) else None
     except ValueError:
@@ -82,7 +82,7 @@ def _decode_sound_jpeg(data: bytes) -> np.ndarray | None:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Returns height and width of a grey or YCbCr JPEG of bearable size from its header; None for anything else."""
+    """Returns height and width of a grey or YCbCr JPEG of allowed size from its header; None for anything else."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
@@ -96,7 +96,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 def encode_image(image: UInt8[Tensor, "3 h w"], image_format: str, quality: int) -> bytes:
     """Encodes uint8 RGB as ``jpeg``, ``png`` or ``webp``; same pixels and settings give the same bytes.
 
-    `quality` (1..100) is the codec's own scale; PNG is lossless and passes over it.
+    `quality` (1..100) is the codec's own scale; PNG is lossless and ignores it.
     """
     buffer = io.BytesIO()
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
@@ -106,7 +106,7 @@ def encode_image(image: UInt8[Tensor, "3 h w"], image_format: str, quality: int)
 
 
 def image_suffix(image_format: str) -> str:
-    """Returns the file ending of a format, without the dot: ``jpg``, ``png`` or ``webp``."""
+    """Returns the file extension of a format, without the dot: ``jpg``, ``png`` or ``webp``."""
     return "jpg" if image_format == "jpeg" else image_format
 
 
@@ -133,8 +133,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         stored = np.asarray(image)
-        if not np.isfinite(stored).all():  # as a byte it would be another number on another processor
-            raise ValueError("pixels that are no numbers")
+        if not np.isfinite(stored).all():  # their value as a byte depends on the processor
+            raise ValueError("pixels that are not finite")
         values = stored.astype(np.float64)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
         return Image.fromarray((values / top * 255.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")

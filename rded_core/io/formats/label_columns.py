@@ -1,4 +1,4 @@
-"""A codec's tensors as columns of a table, and back, without a copy where there need be none."""
+"""A codec's tensors as columns of a table, and back, without needless copies."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ _NUMBERS = {
 
 
 def to_array(part: Tensor) -> pa.Array:
-    """Returns one column: numbers, lists of one length, or, of uint8, byte strings of one length."""
+    """Returns one column: numbers, lists of equal length, or, for uint8, byte strings of equal length."""
     kind, flat = _type_of(part), part.contiguous().numpy().reshape(-1)
     if pa.types.is_fixed_size_binary(kind):
         return pa.Array.from_buffers(kind, len(part), [None, pa.py_buffer(flat)])
@@ -26,20 +26,20 @@ def to_array(part: Tensor) -> pa.Array:
 
 
 def read_columns(table: pa.Table, names: list[str]) -> Encoded:
-    """Returns columns as tensors, which belong to whoever asked.
+    """Returns columns as tensors, which the caller owns.
 
     Raises:
-        KeyError: there is no such column.
+        KeyError: a column does not exist.
         ValueError: a value is missing.
     """
     return {name: _to_tensor(table[name].combine_chunks()) for name in names}
 
 
-def is_alike(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Tells whether a column of one type reads as one of another: lists may name their elements as they like."""
-    if pa.types.is_fixed_size_list(found) and pa.types.is_fixed_size_list(expected):
-        return (found.value_type, found.list_size) == (expected.value_type, expected.list_size)
-    return found == expected
+def is_alike(actual: pa.DataType, expected: pa.DataType) -> bool:
+    """Returns True if a column of one type can be read as the other; the names of list elements may differ."""
+    if pa.types.is_fixed_size_list(actual) and pa.types.is_fixed_size_list(expected):
+        return (actual.value_type, actual.list_size) == (expected.value_type, expected.list_size)
+    return actual == expected
 
 
 def _type_of(part: Tensor) -> pa.DataType:
@@ -55,8 +55,8 @@ def _to_tensor(column: pa.Array) -> Tensor:
         raise ValueError(f"{column.null_count} values are missing")
     if pa.types.is_fixed_size_binary(column.type):
         width = column.type.byte_width
-        held = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)
-        return torch.from_numpy(held.reshape(len(column), width).copy())
+        data = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)
+        return torch.from_numpy(data.reshape(len(column), width).copy())
     if pa.types.is_fixed_size_list(column.type):
         flat = column.flatten().to_numpy(zero_copy_only=True)
         return torch.from_numpy(flat.reshape(len(column), column.type.list_size).copy())

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a soft-label table, if anything."""
+"""Faults in the rows of a soft-label table."""
 
 from collections.abc import Iterator
 
@@ -7,17 +7,17 @@ import pyarrow as pa
 
 
 def label_faults(table: pa.Table, own: pa.Schema) -> Iterator[str]:
-    """Says so where labels, stored in the columns of `own`, are not finite."""
+    """Yields a fault if labels, which are stored in the columns of `own`, are not finite."""
     if not all(np.isfinite(column_numbers(table, field.name)).all() for field in own if _is_float(field.type)):
         yield "labels that are not finite"
 
 
 def view_faults(table: pa.Table, *, factor: int, size: int) -> Iterator[str]:
-    """Says which parameters of views no view of images of `factor` squared cells and `size` px can have."""
+    """Yields each view parameter that is impossible for images of `factor` squared cells and `size` px."""
     batch, position = column_numbers(table, "batch"), column_numbers(table, "position")
     _, first, sizes = np.unique(batch, return_index=True, return_counts=True)
     if (np.diff(batch) < 0).any() or (position != np.arange(len(batch)) - np.repeat(first, sizes)).any():
-        yield "rows that are not in the order of batch and position"
+        yield "rows that are not sorted by batch and position"
         return
     mix = column_numbers(table, "mix_position")
     if (mix < 0).any() or (mix >= np.repeat(sizes, sizes)).any():
@@ -25,7 +25,7 @@ def view_faults(table: pa.Table, *, factor: int, size: int) -> Iterator[str]:
     for name in ("column_order", "row_order"):
         order = column_numbers(table, name).reshape(-1, factor)
         if len(order) != table.num_rows or (np.sort(order, axis=1) != np.arange(factor)).any():
-            yield f"a {name} that is no permutation of {factor} cells"
+            yield f"a {name} that is not a permutation of {factor} cells"
     for box in ("crop", "mix"):
         for start, length in (("top", "height"), ("left", "width")):
             low, extent = column_numbers(table, f"{box}_{start}"), column_numbers(table, f"{box}_{length}")
@@ -34,7 +34,7 @@ def view_faults(table: pa.Table, *, factor: int, size: int) -> Iterator[str]:
 
 
 def _is_float(kind: pa.DataType) -> bool:
-    """Tells whether a column holds floats, or lists of them."""
+    """Returns True if a column holds floats, or lists of them."""
     return pa.types.is_floating(kind.value_type if pa.types.is_fixed_size_list(kind) else kind)
 
 

@@ -45,7 +45,7 @@ LINEAGE = pa.schema([("key", pa.string()), _quadrant, ("class_index", pa.int32()
 
 
 def codec_schema(codec: str, *, num_classes: int, num_features: int = 0) -> pa.Schema:
-    """Returns the columns in which a codec stores labels; `num_features` is asked for by ``features`` alone."""
+    """Returns the columns in which a codec stores labels; only ``features`` needs `num_features`."""
     kind, _, number = codec.partition(":")
     half = ("scale", "offset")
     if kind in ("int8", "int4"):
@@ -67,7 +67,7 @@ def _list_of(kind: pa.DataType, length: int) -> pa.DataType:
 
 
 def soft_label_schema(codec: pa.Schema) -> pa.Schema:
-    """Returns the schema of soft labels, one row per view: how it was made, then the columns of `codec_schema`."""
+    """Returns the schema of soft labels, one row per view: its parameters, then the columns of `codec_schema`."""
     whole = ("epoch", "batch", "position")
     boxes = ("crop_top", "crop_left", "crop_height", "crop_width")
     mixes = ("mix_position", "mix_top", "mix_left", "mix_height", "mix_width")

@@ -9,7 +9,7 @@ from rded_core.io.storage.atomic import write_text
 
 
 class DamagedRecord(ValueError):
-    """A record, run.json or the like whose bytes are not those that were written."""
+    """A record, run.json or similar file whose bytes are not the ones that were written."""
 
 
 def digest_of(value: Any) -> str:
@@ -18,15 +18,15 @@ def digest_of(value: Any) -> str:
 
 
 def seal(content: dict[str, Any]) -> str:
-    """Returns JSON text that holds the digest of its own content, so that any changed byte shows."""
+    """Returns JSON text that holds the digest of its own content, so that any changed byte is detected."""
     return json.dumps({**content, "digest": digest_of(content)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `seal` wrote, without its digest.
+    """Returns the content of a file that `seal` made, without its digest.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         DamagedRecord: a byte has changed.
     """
     data = path.read_bytes()
@@ -34,13 +34,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
         content = json.loads(data.decode("utf-8"))
         content.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedRecord(f"{path} is no sealed JSON: {error}") from error
+        raise DamagedRecord(f"{path} is not sealed JSON: {error}") from error
     if seal(content).encode() != data:
         raise DamagedRecord(f"{path} has changed since it was written")
     return content
 
 
 def write_twins(first: Path, copy: Path, content: dict[str, Any]) -> None:
-    """Writes sealed JSON and a copy of it, the copy first, so that one can be mended from the other."""
+    """Writes sealed JSON and a copy of it, the copy first, so that each can be restored from the other."""
     for path in (copy, first):
         write_text(path, seal(content))

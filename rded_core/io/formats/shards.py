@@ -1,4 +1,4 @@
-"""WebDataset shards: byte-deterministic tars, with the places of their members."""
+"""WebDataset shards: byte-deterministic tars, with the byte ranges of their members."""
 
 import io
 import tarfile
@@ -12,11 +12,11 @@ from rded_core.io.storage.atomic import write_atomically
 BUFFER_BYTES = 1 << 20
 
 Sample = tuple[str, dict[str, bytes]]
-"""Key, and the bytes of its files by extension."""
+"""A key, and the bytes of its files by extension."""
 
 
 class WrittenShard(NamedTuple):
-    """What a tar holds: how many samples, and where each member's bytes begin and how many there are, by its name."""
+    """Contents of a tar: number of samples, and by each member's name the offset and number of its bytes."""
 
     num_samples: int
     members: dict[str, tuple[int, int]]
@@ -25,8 +25,8 @@ class WrittenShard(NamedTuple):
 def write_shard(path: Path, samples: Iterable[Sample]) -> WrittenShard:
     """Writes samples to a tar in the order given.
 
-    Same samples, same bytes: USTAR, no times, fixed owner and mode, extensions sorted inside a sample. Only the sample
-    at hand is held; headers come from tarfile, whose own writer copies every image four times.
+    Same samples, same bytes: USTAR, no times, fixed owner and mode, extensions sorted inside a sample. Only one
+    sample is in memory; headers come from tarfile, whose own writer copies every image four times.
     """
     members: dict[str, tuple[int, int]] = {}
     count = 0
@@ -57,10 +57,10 @@ def _header(name: str, num_bytes: int) -> bytes:
 
 
 def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Yields the members of a plain tar in order, each with its archive, once their bytes are known to be there.
+    """Yields the members of a plain tar in order, each with its archive, after checking that their bytes exist.
 
-    tarfile believes every header: a size below zero leads it in a circle, a size beyond the file or a hole in it (a
-    sparse member) takes whatever memory it names.
+    tarfile trusts every header: a negative size makes it loop forever, and a size beyond the file or a hole in it (a
+    sparse member) takes as much memory as it names.
 
     Raises:
         tarfile.TarError: the tar is damaged.
@@ -73,7 +73,7 @@ def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tar
                 if member.size < 0 or member.offset_data + member.size > num_bytes or member.issparse():
                     raise tarfile.ReadError(f"member {member.name!r} cannot have {member.size} bytes")
                 yield archive, member
-    except InputError:  # the storage failed: no fault of the tar
+    except InputError:  # the storage failed, the tar may be fine
         raise
     except (ValueError, LookupError, OverflowError, MemoryError, RecursionError) as error:
         raise tarfile.ReadError(f"damaged header: {first_line(error)}") from error
@@ -97,13 +97,13 @@ def read_shard(path: Path) -> Iterator[Sample]:
             opened = archive.extractfile(member)
             files[extension] = opened.read() if opened else b""
         if not _has_end(stream):
-            raise tarfile.ReadError("its end is missing")
+            raise tarfile.ReadError("the end-of-archive marker is missing")
     if current is not None:
         yield current, files
 
 
 def _has_end(stream: io.RawIOBase | io.BufferedReader) -> bool:
-    """Looks for the two zero blocks that end a tar: tarfile takes a cut between two members for the end."""
+    """Returns True if two zero blocks end the tar: tarfile takes a cut between two members for the end."""
     num_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(max(num_bytes - 2 * tarfile.BLOCKSIZE, 0))
     return num_bytes >= 2 * tarfile.BLOCKSIZE and not any(stream.read())

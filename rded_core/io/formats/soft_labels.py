@@ -1,4 +1,4 @@
-"""Soft-label tables: views and labels to rows and back."""
+"""Soft-label tables: views and labels as rows, written and read."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,21 +28,21 @@ from rded_core.labels.views import Views
 EPOCHS_PER_FILE = 10
 
 SEARCHED = ("epoch", "batch", "key", "class_index")
-"""Columns that queries pick rows by."""
+"""Columns that queries select rows by."""
 
 LabelledBatch = tuple[Tensor, Views, Encoded]
-"""Rows of the images in the dataset's order, their views, and what the codec stores of the teacher's outputs."""
+"""Indices of the images in the dataset's order, their views, and the teacher's outputs as the codec stores them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochLabels:
-    """One recorded epoch, all of its batches one after another.
+    """One recorded epoch, all of its batches concatenated.
 
     Attributes:
-        rows: of the images, in the dataset's order.
-        batch: number of the recorded batch, rising.
-        views: whose partners are rows of this epoch.
-        encoded: what the codec stored.
+        rows: indices of the images in the dataset's order.
+        batch: number of the recorded batch, never decreasing.
+        views: the views; their partners are rows of this epoch.
+        encoded: the labels as the codec stored them.
     """
 
     rows: Int[Tensor, "b"]
@@ -51,7 +51,7 @@ class EpochLabels:
     encoded: Encoded
 
     def sizes(self) -> list[int]:
-        """Counts the views of each recorded batch."""
+        """Returns the number of views in each recorded batch."""
         return torch.unique_consecutive(self.batch, return_counts=True)[1].tolist()
 
 
@@ -59,10 +59,10 @@ class LabelReader:
     """Reads the tables of one dataset.
 
     Args:
-        keys: of the dataset's images, in its order.
-        codec: in which the labels are stored.
-        images: digest of the pixels that the labels must belong to; None where that is not known.
-        size: of the images in px; views must lie inside. None where that is not known.
+        keys: keys of the dataset's images, in its order.
+        codec: codec that the labels are stored in.
+        images: digest of the pixels that the labels must belong to; None if unknown.
+        size: image size in px, which views must lie inside; None if unknown.
     """
 
     def __init__(self, keys: Sequence[str], codec: Codec, images: str | None = None, size: int | None = None) -> None:
@@ -74,7 +74,7 @@ class LabelReader:
         """Reads one epoch.
 
         Raises:
-            InputError: the table is damaged, of a newer version or another codec, or belongs to other images.
+            InputError: the table is damaged, of a newer version or a different codec, or belongs to other images.
         """
         try:
             with open_table(path) as opened:
@@ -82,9 +82,10 @@ class LabelReader:
                 table = opened.read_row_group(row_group)
             rows = pc.index_in(table["key"].combine_chunks(), self._keys)  # pyright: ignore[reportAttributeAccessIssue]
             if rows.null_count:
-                strange = table["key"].filter(rows.is_null())[0].as_py()
+                unknown = table["key"].filter(rows.is_null())[0].as_py()
                 raise InputError(
-                    f"{path} does not belong to these images: it names {strange!r}; fetch both from one dataset"
+                    f"{path} does not belong to these images: {unknown!r} is not one of their keys; fetch both from "
+                    "the same dataset"
                 )
             self._require_sound(table)
             encoded = read_columns(table, self._columns.names)
@@ -99,35 +100,35 @@ class LabelReader:
         return EpochLabels(torch.from_numpy(rows.to_numpy().astype(np.int64)), batch, views, encoded)
 
     def _require_own(self, path: Path, opened: pq.ParquetFile) -> None:
-        """Raises InputError where a table says of itself that it is another's."""
-        said = table_metadata(opened)
-        version = said.get("schema_version")
+        """Raises InputError if a table's metadata or column types belong to a different dataset."""
+        metadata = table_metadata(opened)
+        version = metadata.get("schema_version")
         if version is None:
             raise InputError(
-                f"{path} does not say what it holds (Parquet metadata 'rded'): rded has not written it, or another "
-                f"program has since; {REMEDY}"
+                f"{path} has no Parquet metadata 'rded': it was not written by rded, or another program has rewritten "
+                f"it; {REMEDY}"
             )
         if version != SCHEMA_VERSION:
+            raise InputError(f"{path} has schema version {version}, but this rded reads {SCHEMA_VERSION}; upgrade rded")
+        if metadata.get("codec") != self.codec.name:
             raise InputError(
-                f"{path} has schema version {version}, and this program reads {SCHEMA_VERSION}; use a newer rded"
+                f"{path} stores labels as {metadata.get('codec')}, but recipe.json says {self.codec.name}; fetch both "
+                "from the same dataset"
             )
-        if said.get("codec") != self.codec.name:
+        if self.images is not None and metadata.get("images", self.images) != self.images:
             raise InputError(
-                f"{path} holds labels as {said.get('codec')}, recipe.json says {self.codec.name}; fetch both from one "
-                "dataset"
+                f"{path} holds labels of different images with the same names; fetch both from the same dataset"
             )
-        if self.images is not None and said.get("images", self.images) != self.images:
-            raise InputError(f"{path} holds labels of other images of the same names; fetch both from one dataset")
         for field in self._columns:
-            found = opened.schema_arrow.field(field.name).type
-            if not is_alike(found, field.type):
+            actual = opened.schema_arrow.field(field.name).type
+            if not is_alike(actual, field.type):
                 raise InputError(
-                    f"{path} holds {field.name} as {found}, not {field.type} as {self.codec.num_classes} classes ask "
-                    "for; fetch both from one dataset"
+                    f"{path} stores {field.name} as {actual}, but {self.codec.num_classes} classes need {field.type}; "
+                    "fetch both from the same dataset"
                 )
 
     def _require_sound(self, table: pa.Table) -> None:
-        """Raises ValueError where labels are no numbers, or views none of these images."""
+        """Raises ValueError if labels are not finite, or views are impossible for these images."""
         faults = label_faults(table, self._columns)
         if self.size is not None and table.num_rows:
             cells = table["column_order"].combine_chunks().flatten()
@@ -142,13 +143,13 @@ def columns_of(codec: Codec) -> pa.Schema:
 
 
 def find_table(folder: DatasetFolder, epoch: int, *, num_epochs: int) -> Path:
-    """Returns the file in which a dataset of `num_epochs` stored epochs holds one of them."""
+    """Returns the file that holds an epoch of a dataset with `num_epochs` stored epochs."""
     block = epoch_blocks(num_epochs, EPOCHS_PER_FILE)[epoch // EPOCHS_PER_FILE]
     return folder.soft_labels(block_name(block))
 
 
 def split_batches(epoch: EpochLabels) -> list[LabelledBatch]:
-    """Cuts an epoch into its recorded batches; partners are then positions in their own batch."""
+    """Splits an epoch into its recorded batches; partners are then positions in their own batch."""
     sizes = epoch.sizes()
     starts = np.repeat(np.cumsum([0, *sizes[:-1]]), sizes)
     own = epoch.views.mix_position - torch.from_numpy(starts)
@@ -171,10 +172,10 @@ def write_soft_labels(
     codec: Codec,
     metadata: dict[str, Any],
 ) -> None:
-    """Writes the batches of a block of epochs, given with their epochs in order, one row group an epoch.
+    """Writes the batches of a block of epochs, given with their epochs in order, one row group per epoch.
 
-    An epoch is written as soon as it is complete, while the next is computed: memory holds a few epochs, whatever the
-    number in the block.
+    An epoch is written as soon as it is complete, while the next is computed: memory holds a few epochs, regardless
+    of the number in the block.
     """
     own = columns_of(codec)
     schema = soft_label_schema(own)
@@ -183,8 +184,8 @@ def write_soft_labels(
         _epoch_table(epoch, [batch for _, batch in entries], names=names, classes=class_indices, schema=schema)
         for epoch, entries in groupby(batches, key=itemgetter(0))
     )
-    said = {"codec": codec.name, **metadata}
-    write_tables(path, tables, schema, metadata=said, noise_columns=own.names, statistics=SEARCHED)
+    full_metadata = {"codec": codec.name, **metadata}
+    write_tables(path, tables, schema, metadata=full_metadata, noise_columns=own.names, statistics=SEARCHED)
 
 
 def _epoch_table(

@@ -12,10 +12,10 @@ def format_sums(listed: dict[str, str]) -> str:
 
 
 def read_sums(folder: DatasetFolder, expected: str | None = None) -> dict[str, str]:
-    """Reads SHA256SUMS, path to digest; holds it to its `expected` digest where one is known.
+    """Reads SHA256SUMS, path to digest; checks it against its `expected` digest if one is given.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         DamagedRecord: a byte has changed.
     """
     data = folder.sums.read_bytes()
@@ -27,7 +27,7 @@ def read_sums(folder: DatasetFolder, expected: str | None = None) -> dict[str, s
 
 
 def write_sums(folder: DatasetFolder) -> None:
-    """Writes SHA256SUMS over every other file, in the form that ``sha256sum -c`` reads."""
+    """Writes SHA256SUMS for every other file, in the form that ``sha256sum -c`` reads."""
     write_text(
         folder.sums, format_sums({relative_to_dataset(folder, path): file_digest(path) for path in folder.files()})
     )

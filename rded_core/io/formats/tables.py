@@ -18,7 +18,7 @@ from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import REMEDY, reason_of
 
 MAX_ROWS_PER_BYTE = 1000
-"""Far above what any table of ours compresses to: keys differ from row to row."""
+"""Limit far above what any table of ours compresses to: keys differ from row to row."""
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
@@ -27,7 +27,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema)
 
 
 def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> None:
-    """Writes columns as `write_rows` writes rows: the same bytes, without an object a row."""
+    """Writes columns as `write_rows` writes rows: the same bytes, without one object per row."""
     write_tables(path, [pa.table(dict(columns), schema=schema)], schema)
 
 
@@ -42,16 +42,16 @@ def write_tables(
 ) -> None:
     """Writes each table as one row group of a Parquet file, with `metadata` as JSON under the key ``rded``.
 
-    Tables are taken one by one and written on a thread of their own while the next is made; at most four are held.
-    `noise_columns` hold numbers that hardly repeat: they get no dictionary and no statistics, which cost most of the
-    time of writing them. `statistics` names the columns whose least and greatest value each row group tells, by default
-    all others: of small row groups they are a tenth of the file.
+    Tables are taken one by one and written in a separate thread while the next is made; at most four are in memory.
+    `noise_columns` hold numbers that hardly repeat: they get no dictionary and no statistics, which take most of the
+    time of writing them. `statistics` names the columns whose minimum and maximum each row group stores, by default
+    all others: in small row groups they take a tenth of the file.
     """
     described = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
     full = schema.with_metadata({"rded": json.dumps(described, sort_keys=True)})
     described_columns = [_parquet_path(field) for field in full if field.name not in noise_columns]
-    named: Any = described_columns if noise_columns else True
-    searched: Any = named if statistics is None else list(statistics)
+    dictionary_columns: Any = described_columns if noise_columns else True
+    statistics_columns: Any = dictionary_columns if statistics is None else list(statistics)
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(
@@ -60,8 +60,8 @@ def write_tables(
             compression="zstd",
             compression_level=3,
             write_page_checksum=True,
-            use_dictionary=named,
-            write_statistics=searched,
+            use_dictionary=dictionary_columns,
+            write_statistics=statistics_columns,
         ) as writer:
 
             def write_group(table: pa.Table) -> None:
@@ -74,7 +74,7 @@ def write_tables(
 
 
 def _parquet_path(field: pa.Field) -> str:
-    """Returns a column's name inside Parquet, where the elements of a list have one of their own."""
+    """Returns a column's name inside Parquet, in which the elements of a list have a name of their own."""
     nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
     return f"{field.name}.list.element" if nested else field.name
 
@@ -91,7 +91,7 @@ def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Iterator[dict[str, Any]]:
     """Yields the rows of a table in stored order.
 
-    Rows become objects `together` at a time, so that who stops early pays for few.
+    Rows become objects `together` at a time, so that a caller who stops early pays for few.
 
     Raises:
         InputError: as `read_rows`.
@@ -101,7 +101,7 @@ def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Itera
 
 
 def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
-    """Reads the rows in which any column that `wanted` names holds one of the values given for it.
+    """Returns the rows in which any column of `wanted` holds one of the values given for it.
 
     Raises:
         InputError: as `read_rows`.
@@ -112,39 +112,39 @@ def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str
 
 
 def _read_table(path: Path, columns: list[str]) -> pa.Table:
-    """Reads columns of one file; `pq.read_table` would look for a data set of many files first, which takes longer."""
+    """Reads columns of one file; `pq.read_table` would look for a dataset of many files first, which takes longer."""
     try:
         with open_table(path) as opened:
             table = opened.read(columns=columns).select(columns)
             if table.num_rows != claimed_rows(opened.metadata):
-                raise pa.ArrowInvalid(f"{table.num_rows} rows are there of {claimed_rows(opened.metadata)}")
+                raise pa.ArrowInvalid(f"it has {table.num_rows} of {claimed_rows(opened.metadata)} rows")
             return table
     except (pa.ArrowException, OSError, KeyError) as error:
         if isinstance(error, OSError) and error.errno:
             raise InputError(f"cannot read {path}: {reason_of(error)}; {REMEDY}") from error
-        raise InputError(f"{path} cannot be read: {first_line(error)}; delete it to have it made again") from error
+        raise InputError(f"{path} cannot be read: {first_line(error)}; delete it to have it recreated") from error
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """Opens a Parquet file of ours, its pages checked as they are read.
+    """Opens a Parquet file of ours, with page checksums verified as pages are read.
 
     Raises:
-        pa.ArrowInvalid: it is damaged, or claims more rows than its bytes can hold: pyarrow would make room for them.
+        pa.ArrowInvalid: it is damaged, or claims more rows than its bytes can hold: pyarrow would allocate them.
     """
     opened = pq.ParquetFile(path.absolute(), page_checksum_verification=True)
     num_rows = claimed_rows(opened.metadata)
     if num_rows > MAX_ROWS_PER_BYTE * path.stat().st_size:
         opened.close()
-        raise pa.ArrowInvalid(f"its footer claims {num_rows} rows")
+        raise pa.ArrowInvalid(f"its footer claims {num_rows} rows, more than its size allows")
     return opened
 
 
 def table_metadata(opened: pq.ParquetFile) -> dict[str, Any]:
-    """Returns what a table says of itself."""
+    """Returns the metadata that rded stored in a table; empty if there is none."""
     return json.loads((opened.schema_arrow.metadata or {}).get(b"rded", b"{}"))
 
 
 def claimed_rows(metadata: pq.FileMetaData) -> int:
-    """Returns the most rows that a footer claims, in all or group by group; a damaged one contradicts itself."""
+    """Returns the largest row count that a footer claims, in total or summed by group; if damaged, they differ."""
     groups = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
     return max(metadata.num_rows, sum(max(count, 0) for count in groups))

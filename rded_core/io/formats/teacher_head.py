@@ -1,4 +1,4 @@
-"""The teacher's last layer, which labels stored as features need: one row a class."""
+"""The teacher's last layer, which labels stored as features need: one row per class."""
 
 from pathlib import Path
 
@@ -32,5 +32,5 @@ def read_head(path: Path) -> tuple[Tensor, Tensor]:
         raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
     weight, bias = columns["weight"], columns["bias"]
     if weight.dtype != torch.float32 or weight.ndim != 2 or bias.shape != weight.shape[:1]:
-        raise InputError(f"{path} is no layer's weight and bias; {REMEDY}")
+        raise InputError(f"{path} does not hold a layer's weight and bias; {REMEDY}")
     return weight, bias

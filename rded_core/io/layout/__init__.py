@@ -1,1 +1,1 @@
-"""Where everything lies in a run folder and a dataset folder; pure paths."""
+"""Layout of a run folder and a dataset folder; pure paths."""

@@ -1,4 +1,4 @@
-"""Where everything lies in a dataset folder."""
+"""Layout of a dataset folder."""
 
 import re
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class DatasetFolder:
 
     @property
     def teacher_head(self) -> Path:
-        """The teacher's last layer, where labels are stored as its features."""
+        """Path of the teacher's last layer, which exists if labels are stored as features."""
         return self.root / "teacher_head.parquet"
 
     def image_tars(self) -> list[Path]:
@@ -60,23 +60,23 @@ class DatasetFolder:
         return sorted((self.root / "soft_labels").glob("*.parquet"))
 
     def label_files(self) -> list[Path]:
-        """Lists all files that hold labels: the tables, and the teacher's last layer where they need it."""
+        """Returns all files that hold labels: the tables, and the teacher's last layer if they need it."""
         return [*self.soft_label_tables(), *([self.teacher_head] if self.teacher_head.is_file() else [])]
 
     def label_bytes(self) -> int:
-        """Counts the bytes of its labels, and of the last layer that they need."""
+        """Returns the size in bytes of the labels, and of the last layer if they need it."""
         return sum(path.stat().st_size for path in self.label_files())
 
     def lineage_tables(self) -> list[Path]:
         return sorted((self.root / "lineage").glob("*.parquet"))
 
     def files(self) -> list[Path]:
-        """Lists every file but the sums, sorted by its path from here."""
-        found = (path for path in self.root.rglob("*") if path.is_file() and path != self.sums)
-        return sorted(found, key=lambda path: path.relative_to(self.root).as_posix())
+        """Returns every file except SHA256SUMS, sorted by its path below the folder."""
+        paths = (path for path in self.root.rglob("*") if path.is_file() and path != self.sums)
+        return sorted(paths, key=lambda path: path.relative_to(self.root).as_posix())
 
     def may_hold(self, path: Path) -> bool:
-        """Tells whether a file's name is one that the dataset's writers give."""
+        """Returns True if a file's path is one that the dataset's writers give."""
         return DATASET_FILES.fullmatch(path.relative_to(self.root).as_posix()) is not None
 
 
@@ -84,12 +84,12 @@ DATASET_FILES = re.compile(
     r"classes\.json|recipe\.json|teacher_head\.parquet|README\.md|croissant\.json|SHA256SUMS|report/(index\.html|mosaics\.jpg)"
     r"|images/train-\d{6,}\.tar|lineage/train-\d{6,}\.parquet|soft_labels/epochs-\d{6,}-\d{6,}\.parquet"
 )
-"""Every file that a dataset may hold, by its path from there."""
+"""Pattern of every file that a dataset may hold, by its path below the folder."""
 
 
 REMEDY = "repair its run (rded repair), or fetch it again"
 
 
 def relative_to_dataset(folder: DatasetFolder, path: Path) -> str:
-    """Returns a file's POSIX path from the dataset folder, as SHA256SUMS and croissant.json name it."""
+    """Returns a file's POSIX path below the dataset folder, as in SHA256SUMS and croissant.json."""
     return path.relative_to(folder.root).as_posix()

@@ -1,4 +1,4 @@
-"""The run folder: the only place that knows where anything lies in OUT."""
+"""Layout of a run folder; no other module knows where files lie in OUT."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +10,20 @@ LOCK_NAME = ".lock"
 
 
 def stage_and_unit(path: str) -> tuple[str, str]:
-    """Returns the stage and unit of a file of a run, by its POSIX path from there; empty for files of no stage."""
+    """Returns stage and unit of a file by its POSIX path below the run folder; empty if it belongs to no stage."""
     work, _, inner = path.partition("/")
     stage, _, name = inner.partition("/")
     return (stage, name.rpartition(".")[0]) if work == "work" and name and "/" not in name else ("", "")
 
 
 DRAW = "candidates"
-"""The folder of the candidates, the only stage whose files `rded_core.io` itself reads."""
+"""Folder of the candidates, the only stage whose files `rded_core.io` itself reads."""
 
 STAGES = ("index", DRAW, "observe", "realism", "selection", "squeeze", "soft_labels", "publish")
 """Stages of a run, by the names of their folders in ``work/``."""
 
 SHARED_STAGES = ("index", DRAW, "observe")
-"""Stages that a control takes over from the run it is a control of: both draw the same candidates."""
+"""Stages that a control shares with the run it is a control of: both draw the same candidates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class RunFolder:
 
     @property
     def run_json_copy(self) -> Path:
-        """A second run.json, since nothing else could tell what the run was asked to do."""
+        """Path of a second run.json, since nothing else records what the run was asked to do."""
         return self.root / "work" / "run.json"
 
     @property
     def forgotten(self) -> Path:
-        """Images that must never be used again."""
+        """Path of the list of images that must never be used again."""
         return self.root / "forgotten.json"
 
     @property
@@ -61,7 +61,7 @@ class RunFolder:
 
     @property
     def forgetting(self) -> Path:
-        """What a forgetting that has not ended is about."""
+        """Path of the note of what an unfinished ``rded forget`` is removing."""
         return self.root / "work" / "forgetting.json"
 
     @property
@@ -74,16 +74,16 @@ class RunFolder:
 
     @property
     def staged_dataset(self) -> Path:
-        """Where the dataset is put together before it takes the old one's place."""
+        """Folder in which the dataset is assembled before it replaces the old one."""
         return self.root / "work" / "dataset"
 
     @property
     def replaced_dataset(self) -> Path:
-        """Where the old dataset lies while it is being removed."""
+        """Folder of the old dataset while it is being removed."""
         return self.staged_dataset.with_name(f"{self.staged_dataset.name}.old")
 
     def marks(self) -> tuple[Path, Path]:
-        """Returns the files of which one at least tells that a run is here."""
+        """Returns the files of which a run folder has at least one."""
         return self.run_json, self.run_json_copy
 
     def record(self, stage: str, unit: str) -> Path:
@@ -96,26 +96,26 @@ class RunFolder:
         return self.stage(stage) / f"{unit}.tar"
 
     def written_folders(self) -> list[Path]:
-        """Lists the folders that files of this run are written to."""
+        """Returns the existing folders that files of this run are written to."""
         work = self.root / "work"
         apart = ("controls", self.staged_dataset.name)
         return [path for path in (self.root, work, *work.glob("*")) if path.is_dir() and path.name not in apart]
 
     def stage(self, stage: str) -> Path:
-        """Folder of a stage's outputs and records."""
+        """Returns the folder of a stage's outputs and records."""
         owner = self.owner if stage in SHARED_STAGES else None
         return (owner or self).root / "work" / stage
 
     def label_images(self, digest: str) -> Path:
-        """The list of the images that label tables were made from."""
+        """Returns the path of the list of images that label tables were made from."""
         return self.stage("soft_labels") / f"images-{digest[:16]}.json"
 
     def control(self, name: str) -> Path:
-        """Run folder of a control set, made by the same flow."""
+        """Returns the run folder of a control set, which the same flow makes."""
         return self.root / "work" / "controls" / name
 
     def controls(self) -> "list[RunFolder]":
-        """Lists the run folders of control sets that are there."""
+        """Returns the run folders of the control sets that exist, sorted by name."""
         return [RunFolder(path) for path in sorted(self.control("any").parent.glob("*")) if path.is_dir()]
 
     def student(self, unit: str) -> Path:
@@ -137,16 +137,16 @@ def _owner_of(root: Path) -> RunFolder | None:
 
 
 def evaluation_folder(dataset: DatasetFolder) -> RunFolder:
-    """Returns where the results of a dataset without a run folder go: beside it."""
+    """Returns the folder for results of a dataset without a run folder: next to the dataset."""
     root = dataset.root.resolve()
     return RunFolder(root.with_name(f"{root.name}-evaluation"))
 
 
 def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
-    """Finds the distilled dataset at `path` (a run folder, or the dataset itself) and its run folder, if it has one.
+    """Returns the dataset at `path` (a run folder, or the dataset itself) and its run folder, or None if it has none.
 
     Raises:
-        InputError: no finished dataset there.
+        InputError: there is no finished dataset at `path`.
     """
     root = Path(path)
     for candidate, run_root in ((root / "dataset", root), (root, root.resolve().parent)):
@@ -155,6 +155,6 @@ def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
             run = RunFolder(run_root)
             return folder, run if run.run_json.is_file() or run.run_json_copy.is_file() else None
     unfinished = (
-        " (its run has not finished; run rded distill again to go on)" if RunFolder(root).run_json.is_file() else ""
+        " (its run has not finished; rerun rded distill to resume it)" if RunFolder(root).run_json.is_file() else ""
     )
-    raise InputError(f"no distilled dataset at {path}{unfinished}; give the --out folder of rded distill")
+    raise InputError(f"no distilled dataset at {path}{unfinished}; pass the --out folder of rded distill")

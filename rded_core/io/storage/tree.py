@@ -45,7 +45,7 @@ class FileTree:
                     yield f"{folder}/{name}" if folder else name
 
     def empty_folders(self, prefix: str) -> tuple[str, ...]:
-        """Returns the folders directly below `prefix` (empty, or ending in a slash) without a file at any depth, sorted."""
+        """Returns the folders directly below `prefix` (empty, or ending in a slash) that hold no file at any depth."""
         below = [folder.removeprefix(prefix) for folder in self.folders if folder and folder.startswith(prefix)]
         filled = {name.split("/", 1)[0] for name in below if prefix + name not in self.bare}
         return tuple(sorted({name for name in below if name and "/" not in name} - filled))

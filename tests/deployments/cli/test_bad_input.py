@@ -191,7 +191,7 @@ def test_missing_config_file(expect_error: Expect, tmp_path: Path) -> None:
 
 def test_evaluate_what_is_no_dataset(expect_error: Expect, shared_source: Path) -> None:
     given = ("evaluate", shared_source, "--val", shared_source, "--student", "convnet3")
-    expect_error("no distilled dataset at .*give the --out folder of rded distill", *given)
+    expect_error("no distilled dataset at .*pass the --out folder of rded distill", *given)
 
 
 def test_evaluate_damaged_labels(expect_error: Expect, finished_run: Path, shared_source: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of this room: a place to put files, local or remote; mutated files, and a process to read them in."""
+"""Fixtures for `rded_core.io`: files at local or remote paths, mutated files, and a process to read them in."""
 
 import multiprocessing
 import os
@@ -29,10 +29,10 @@ Put = Callable[[str, bytes], str]
 
 
 @pytest.fixture(autouse=True)
-def forked_processes_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DataLoader's workers are forked off this process, where tests of flows have run before.
+def no_exit_hooks_in_forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes exit hooks, as DataLoader's workers are forked off this process, in which tests of flows may have run.
 
-    At its end, such a copy would call what Prefect has registered for the end of this one, which fails there.
+    At its end, a fork would call the hooks that Prefect has registered for this process, which fail there.
     """
     monkeypatch.setattr(threading, "_threading_atexits", [])
 
@@ -65,16 +65,16 @@ def distilled_folder(
 
 @pytest.fixture(scope="session")
 def real_photographs() -> list[bytes]:
-    """Some stored photographs, from the folder in RDED_REAL_IMAGES or ../shared/data: files, or tars of them."""
+    """Some real photographs, from the folder in RDED_REAL_IMAGES or ../shared/data: files, or tars of them."""
     folder = Path(os.environ.get("RDED_REAL_IMAGES", ROOT.parent / "shared" / "data"))
-    found = [path.read_bytes() for path in islice(sorted(folder.rglob("*.[jJ][pP]*[gG]")), 4)]
+    photographs = [path.read_bytes() for path in islice(sorted(folder.rglob("*.[jJ][pP]*[gG]")), 4)]
     for path in sorted(folder.glob("*.tar.gz")):
         with tarfile.open(path) as archive:
             pictures = (member for member in archive if member.name.lower().endswith((".jpg", ".jpeg", ".png")))
-            found += [archive.extractfile(member).read() for member in islice(pictures, 4)]  # type: ignore[union-attr]
-    if not found:
+            photographs += [archive.extractfile(member).read() for member in islice(pictures, 4)]  # type: ignore[union-attr]
+    if not photographs:
         pytest.skip(f"no photographs in {folder.name}; name a folder of them in RDED_REAL_IMAGES")
-    return found
+    return photographs
 
 
 EXTREMES = [
@@ -87,7 +87,7 @@ EXTREMES = [
     *(struct.pack(f"{order}{width}", number) for order in "<>" for width, number in (("H", 9000), ("I", 9000))),
     *(b"77777777777\0", b"00000000000\0", b"\xff" * 12, b"\x80" + b"\0" * 6 + b"\x02" + b"\0" * 4, b"-1", b"9" * 19),
 ]
-"""Sizes and counts that no file has, in the forms that headers hold them (tars in octal or base 256)."""
+"""Sizes and counts that no file has, as headers encode them (tars in octal or base 256)."""
 
 EDITS: dict[str, Callable[[bytes, int, int, bytes], bytes]] = {
     "flip": lambda data, at, length, _: (
@@ -104,7 +104,7 @@ EDITS: dict[str, Callable[[bytes, int, int, bytes], bytes]] = {
 
 @st.composite
 def mutated_files(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
-    """Draws a stored file with one to five edits, its checksums put right in half of the draws."""
+    """Draws a stored file with one to five edits, its checksums corrected in half of the draws."""
     data = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(1, 5))):
         at = draw(_places(len(data)))
@@ -121,7 +121,7 @@ def mutated_files(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
 
 
 def _places(length: int) -> st.SearchStrategy[int]:
-    """Positions in a file: anywhere, but more often in its header or footer."""
+    """Returns a strategy for positions in a file: anywhere, but more often in its header or footer."""
     anywhere = st.integers(0, length)
     return st.one_of(
         anywhere,
@@ -132,7 +132,7 @@ def _places(length: int) -> st.SearchStrategy[int]:
 
 
 def with_checksums(data: bytes) -> bytes:
-    """Makes right the checksums of a PNG's chunks or a tar's headers, so that readers believe the rest."""
+    """Returns the data with correct checksums of PNG chunks or tar headers, so that readers trust the rest."""
     out = bytearray(data)
     if data.startswith(b"\x89PNG"):
         at = 8
@@ -148,12 +148,12 @@ def with_checksums(data: bytes) -> bytes:
 
 
 Read = Callable[[bytes], str]
-"""Reads a file from its bytes and names the outcome; raises where the outcome is none of those it may be."""
+"""Reads a file from its bytes and returns the name of the outcome; raises if that outcome is not allowed."""
 
 
 @dataclass
 class Examined:
-    """What came of many files: how often each outcome, and the most memory that a child took beyond its start."""
+    """Results of many files: the count of each outcome, and the most memory that a child took beyond its start."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     peak_bytes: int = 0
@@ -161,7 +161,7 @@ class Examined:
 
 @pytest.fixture(scope="session")
 def examine() -> Callable[..., Examined]:
-    """Reads `count` mutations of the seeds: the same ones each time here, or fresh ones each in a child process."""
+    """Reads `count` mutations of the seeds: the same ones every time here, or new ones in a child process."""
 
     def run(read: Read, seeds: Sequence[bytes], *, count: int, in_child: bool = False) -> Examined:
         examined = Examined()
@@ -192,7 +192,7 @@ def examine() -> Callable[..., Examined]:
 
 
 class Child:
-    """A process that reads files with a limit on its memory and on the time of each: what ends it is an error here."""
+    """A process that reads files with limits on memory and on time per file; if it ends, that is an error here."""
 
     LIMIT_S = 20.0
     LIMIT_BYTES = 4 << 30
@@ -213,8 +213,8 @@ class Child:
             self._start()
         self._ours.send_bytes(data)
         try:
-            answered = self._ours.poll(self.LIMIT_S)
-            outcome, taken, fault = self._ours.recv() if answered else ("", 0, f"no end after {self.LIMIT_S} s")
+            has_answer = self._ours.poll(self.LIMIT_S)
+            outcome, taken, fault = self._ours.recv() if has_answer else ("", 0, f"not done after {self.LIMIT_S} s")
         except EOFError:
             self._process.join()
             outcome, taken, fault = "", 0, f"the process died with exit code {self._process.exitcode}"

@@ -40,20 +40,20 @@ def test_an_exception_is_raised_at_its_items_place() -> None:
         next(results)
 
 
-def test_after_an_exception_no_new_work_begins() -> None:
-    begun: list[int] = []
+def test_no_new_work_starts_after_an_exception() -> None:
+    started: list[int] = []
 
     def fails_at_once(item: int) -> None:
-        begun.append(item)
+        started.append(item)
         time.sleep(0.01)
         raise ValueError("at once")
 
     with pytest.raises(ValueError, match="at once"):
         list(map_ordered(fails_at_once, range(1000), workers=2))
-    assert len(begun) <= 5
+    assert len(started) <= 5
 
 
-def test_an_exception_of_the_items_comes_through() -> None:
+def test_an_exception_of_the_iterable_is_raised() -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise OSError("no more items")
@@ -63,7 +63,7 @@ def test_an_exception_of_the_items_comes_through() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_at_most_two_items_a_worker_are_taken_ahead(workers: int) -> None:
+def test_at_most_two_items_per_worker_are_taken_ahead(workers: int) -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -78,15 +78,15 @@ def test_at_most_two_items_a_worker_are_taken_ahead(workers: int) -> None:
 
 
 def test_a_reader_that_stops_early_ends_the_work() -> None:
-    begun: list[int] = []
+    started: list[int] = []
 
     def slow(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         time.sleep(0.005)
         return item
 
     results = map_ordered(slow, range(1000), workers=2)
     assert next(iter(results)) == 0
     results.close()  # type: ignore[attr-defined]
-    assert len(begun) <= 5
+    assert len(started) <= 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("rded")]

@@ -65,7 +65,7 @@ def test_dataset_inside_its_run_finds_the_run(run: Path, shared_source: Path) ->
 def test_unfinished_run_is_an_error(run: Path, shared_source: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(copied / "dataset")
-    with pytest.raises(InputError, match=r"no distilled dataset .*run rded distill again to go on"):
+    with pytest.raises(InputError, match=r"no distilled dataset .*rerun rded distill to resume it"):
         prepare_evaluation.fn(_config(copied, shared_source))
 
 

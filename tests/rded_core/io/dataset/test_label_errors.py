@@ -91,17 +91,17 @@ def test_a_missing_column(copied: DatasetFolder, name: str) -> None:
 
 def test_a_newer_schema_version(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: say(table, schema_version=99))
-    expect(copied, rf"{TABLE} has schema version 99, and this program reads \d+; use a newer rded")
+    expect(copied, rf"{TABLE} has schema version 99, but this rded reads \d+; upgrade rded")
 
 
 def test_a_table_that_says_nothing_of_itself(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: table.replace_schema_metadata(None))
-    expect(copied, rf"{TABLE} does not say what it holds \(Parquet metadata 'rded'\): [^;]+; {END}")
+    expect(copied, rf"{TABLE} has no Parquet metadata 'rded': it was not written by rded, [^;]+; {END}")
 
 
 def test_another_codec_than_the_recipe_names(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_codec="int8")
-    expect(copied, rf"{TABLE} holds labels as float16, recipe.json says int8; fetch both from one dataset")
+    expect(copied, rf"{TABLE} stores labels as float16, but recipe.json says int8; fetch both from the same dataset")
 
 
 def test_a_codec_that_nobody_knows(copied: DatasetFolder) -> None:
@@ -121,7 +121,7 @@ def test_labels_of_other_images_of_the_same_names(copied: DatasetFolder) -> None
     write_shard(tar, [(key, {**files, "png": inverted}), *rest])
     expect(copied, rf"{tar.name} is not what SHA256SUMS says; {END}")
     copied.sums.unlink()
-    expect(copied, rf"{TABLE} holds labels of other images of the same names; fetch both from one dataset")
+    expect(copied, rf"{TABLE} holds labels of different images with the same names; fetch both from the same dataset")
 
 
 def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
@@ -129,7 +129,10 @@ def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
     (_, files), *rest = read_shard(tar)
     write_shard(tar, [("c00000_i00009", files), *rest])
     copied.sums.unlink()
-    expect(copied, rf"{TABLE} does not belong to these images: it names 'c00000_i00000'; fetch both from one dataset")
+    message = (
+        "does not belong to these images: 'c00000_i00000' is not one of their keys; fetch both from the same dataset"
+    )
+    expect(copied, rf"{TABLE} {message}")
 
 
 def test_views_that_are_missing(copied: DatasetFolder) -> None:
@@ -183,9 +186,7 @@ def test_values_that_no_view_and_no_label_has(copied: DatasetFolder, name: str, 
 
 def test_a_class_that_classes_json_does_not_name(copied: DatasetFolder) -> None:
     copied.classes.write_text(json.dumps(json.loads(copied.classes.read_text())[:2]))
-    expect(
-        copied, rf"{TABLE} holds logits as fixed_size_list.*\[3\], not .*\[2\] as 2 classes ask for; fetch both from"
-    )
+    expect(copied, rf"{TABLE} stores logits as fixed_size_list.*\[3\], but 2 classes need .*\[2\]; fetch both from")
 
 
 @pytest.mark.parametrize(

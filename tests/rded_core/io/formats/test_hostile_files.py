@@ -1,4 +1,4 @@
-"""Files made to claim what they do not hold: each is refused in little time and memory."""
+"""Files that claim more than they hold: each is refused in little time and memory."""
 
 import io
 import json
@@ -19,6 +19,7 @@ from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.formats import tables
 from rded_core.io.formats.images import RejectedImage, decode_image
+from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.networks.weights import read_weights
@@ -31,7 +32,7 @@ DEEP = "[" * 100_000
 
 @pytest.fixture(autouse=True)
 def little_memory() -> Iterator[None]:
-    """Refuses this process more than 2 GB beyond what it has."""
+    """Limits this process to 2 GB more than it has."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (2 << 30), before[1]))
@@ -40,7 +41,7 @@ def little_memory() -> Iterator[None]:
 
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """Makes a tar header of any size, in base 256 where octal has no room for it, with its checksum."""
+    """Returns a tar header with any size, in base 256 if octal has no room for it, and a valid checksum."""
     info = tarfile.TarInfo(name)
     info.type = kind
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT)[:512])
@@ -57,7 +58,7 @@ def sound(name: str, data: bytes) -> bytes:
 
 
 def sparse(name: str, size: int) -> bytes:
-    """Makes a GNU sparse member that is one hole of `size` bytes."""
+    """Returns a GNU sparse member that is one hole of `size` bytes."""
     block = bytearray(header(name, 0, tarfile.GNUTYPE_SPARSE))
     block[483:495] = size.to_bytes(12, "big")
     block[483] = 0x80
@@ -67,7 +68,7 @@ def sparse(name: str, size: int) -> bytes:
 
 
 def pax(**fields: str) -> bytes:
-    """Makes an extended header for the member after it."""
+    """Returns an extended header for the member after it."""
     lines = [f" {name.replace('__', '.')}={value}\n".encode() for name, value in fields.items()]
     data = b"".join(b"%d%b" % (len(line) + len(str(len(line) + 2)), line) for line in lines)
     return header("pax", len(data), tarfile.XHDTYPE) + data + bytes(-len(data) % 512)
@@ -85,7 +86,7 @@ TARS = {
     "a size below zero by pax": BEFORE + pax(size="-1024") + sound("c.json", b"1") + END,
     "a hole of 8 GB": BEFORE + sparse("c.json", HUGE) + END,
     "a hole of 8 GB by pax": BEFORE + pax(GNU__sparse__map="0,0", GNU__sparse__size=str(HUGE)) + sound("c.json", b"1"),
-    "a map that is no number": BEFORE + pax(GNU__sparse__map="x,y") + sound("c.json", b"1") + END,
+    "a map that is not a number": BEFORE + pax(GNU__sparse__map="x,y") + sound("c.json", b"1") + END,
     "a long name of 8 GB": BEFORE + header("././@LongLink", HUGE, tarfile.GNUTYPE_LONGNAME) + END,
     "a long name below zero": BEFORE + header("././@LongLink", -512, tarfile.GNUTYPE_LONGNAME) + END,
     "an extended header of 8 GB": BEFORE + header("pax", HUGE, tarfile.XHDTYPE) + END,
@@ -106,7 +107,7 @@ def test_a_tar_that_claims_too_much_is_damaged(tmp_path: Path, data: bytes) -> N
 @pytest.mark.parametrize("num_bytes", [512, 1023])
 def test_a_tar_shorter_than_its_end_is_damaged(tmp_path: Path, num_bytes: int) -> None:
     (tmp_path / "a.tar").write_bytes((header("a.cls", 0) + bytes(1024))[:num_bytes])
-    with pytest.raises(tarfile.TarError, match="its end is missing"):
+    with pytest.raises(tarfile.TarError, match="the end-of-archive marker is missing"):
         list(read_shard(tmp_path / "a.tar"))
 
 
@@ -116,7 +117,7 @@ def test_labels_of_odd_digits_are_names(tmp_path: Path, label: str) -> None:
     assert label in [found.folder for found in open_source(str(tmp_path)).classes]
 
 
-def test_deep_json_is_no_label(tmp_path: Path) -> None:
+def test_deeply_nested_json_is_not_a_label(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(BEFORE + sound("c.jpg", b"x") + sound("c.json", DEEP.encode()) + END)
     (tmp_path / "classes.json").write_text(DEEP)
     source = open_source(str(tmp_path))
@@ -125,7 +126,7 @@ def test_deep_json_is_no_label(tmp_path: Path) -> None:
 
 
 def claim_rows(data: bytes, held: int, claimed: int, *, only_last: bool = False) -> bytes:
-    """Writes another count where a Parquet footer holds `held` as a 64-bit number; the last is the row group's."""
+    """Replaces the 64-bit row counts `held` in a Parquet footer; the last one is the row group's."""
     (length,) = struct.unpack("<I", data[-8:-4])
     body, footer = data[: -8 - length], data[-8 - length : -8]
     old = b"\x16" + varint(held)
@@ -165,13 +166,13 @@ def test_a_table_that_claims_too_many_rows_is_damaged(tmp_path: Path, claimed: i
 @pytest.mark.parametrize("only_last", [True, False])
 @pytest.mark.parametrize("claimed", [10**6, HUGE, 2**62])
 def test_rows_of_ours_that_claim_too_many_are_damaged(tmp_path: Path, claimed: int, only_last: bool) -> None:
-    row = dict.fromkeys(tables.CANDIDATES.names, "t") | dict.fromkeys(("offset", "num_bytes", "position"), 1)
-    tables.write_rows(tmp_path / "a.parquet", [row | {"in_tar": True}] * 37, tables.CANDIDATES)
+    row = dict.fromkeys(CANDIDATES.names, "t") | dict.fromkeys(("offset", "num_bytes", "position"), 1)
+    tables.write_rows(tmp_path / "a.parquet", [row | {"in_tar": True}] * 37, CANDIDATES)
     (tmp_path / "a.parquet").write_bytes(
         claim_rows((tmp_path / "a.parquet").read_bytes(), 37, claimed, only_last=only_last)
     )
     with pytest.raises(InputError, match="cannot be read"):
-        tables.read_rows(tmp_path / "a.parquet", tables.CANDIDATES)
+        tables.read_rows(tmp_path / "a.parquet", CANDIDATES)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_rows_of_ours_that_claim_too_many_are_damaged(tmp_path: Path, claimed: i
         ({"label": [0, -2] * 18 + [0]}, "label -2 is not one of the 2 classes"),
     ],
 )
-def test_labels_of_no_use_are_errors(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:
+def test_unusable_labels_are_errors(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:
     hub_table(tmp_path / "a.parquet", **columns)
     features = {"label": {"names": ["cat", "dog"]}}
     table = pq.read_table(tmp_path / "a.parquet")
@@ -202,7 +203,7 @@ def test_labels_of_two_types_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["no json", "[]", '{"info": []}', '{"info": {"features": {"label": {"names": [1]}}}}', DEEP]
 )
-def test_hub_metadata_of_another_form_names_no_classes(tmp_path: Path, text: str) -> None:
+def test_hub_metadata_of_unknown_form_gives_no_class_names(tmp_path: Path, text: str) -> None:
     hub_table(tmp_path / "a.parquet")
     table = pq.read_table(tmp_path / "a.parquet").replace_schema_metadata({"huggingface": text})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -258,7 +259,7 @@ def test_a_dataset_of_other_json_is_damaged(tmp_path: Path, recipe: str, classes
 
 
 def claimed_sides(image_format: str, side: int) -> bytes:
-    """Stores a tiny picture, then claims another size in its header."""
+    """Returns a tiny picture whose header claims a different size."""
     buffer = io.BytesIO()
     Image.new("RGB", (7, 5), (9, 99, 199)).save(buffer, format=image_format)
     data = buffer.getvalue()
@@ -272,7 +273,7 @@ def claimed_sides(image_format: str, side: int) -> bytes:
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF", "BMP"])
-def test_an_image_that_claims_pixels_it_has_not_is_truncated(image_format: str) -> None:
+def test_an_image_that_claims_missing_pixels_is_truncated(image_format: str) -> None:
     with pytest.raises(RejectedImage) as caught:
         decode_image(claimed_sides(image_format, 9000))
     assert caught.value.reason == "truncated"

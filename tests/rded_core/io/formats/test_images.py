@@ -47,7 +47,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_of(width: int, height: int, *, bits: int, colour_type: int, rows: bytes) -> bytes:
-    """Makes a PNG of raw scanlines (each with its filter byte), with right checksums."""
+    """Returns a PNG of raw scanlines (each with its filter byte), with valid checksums."""
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -123,7 +123,7 @@ def test_sixteen_bit_colour_is_scaled(colour_type: int) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_float_pixels_that_are_no_numbers_are_rejected(value: float) -> None:
+def test_float_pixels_that_are_not_finite_are_rejected(value: float) -> None:
     pixels_stored = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     assert decode_image(stored(Image.fromarray(pixels_stored), "TIFF")).shape == (3, 3, 4)
     pixels_stored[1, 2] = value
@@ -157,8 +157,8 @@ def test_no_bytes_are_rejected_as_empty() -> None:
     assert reason_of(b"") == "empty"
 
 
-@pytest.mark.parametrize("data", [b"a text that somebody named photo.jpg\n", b"\x00" * 64, b"<svg/>", b"%PDF-1.4"])
-def test_what_is_no_image_is_rejected(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"a text file called photo.jpg\n", b"\x00" * 64, b"<svg/>", b"%PDF-1.4"])
+def test_data_that_is_not_an_image_is_rejected(data: bytes) -> None:
     assert reason_of(data) == "not_an_image"
 
 
@@ -170,7 +170,7 @@ def test_a_huge_header_is_rejected_before_its_pixels(side: int) -> None:
         read_header(data)
 
 
-def test_the_limit_of_pixels_is_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pixel_limit_is_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     data = stored(picture(20, 30), "PNG")
     monkeypatch.setattr(images, "MAX_IMAGE_PIXELS", 600)
     assert decode_image(data).shape == (3, 20, 30)
@@ -224,7 +224,7 @@ def test_encoding_is_deterministic_and_close(image_format: str) -> None:
     assert (decoded.float() - image.float()).abs().mean() <= (0 if image_format == "png" else 6)
 
 
-def test_png_is_exact_and_passes_over_quality() -> None:
+def test_png_is_exact_and_ignores_quality() -> None:
     noise = torch.randint(0, 256, (3, 17, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     data = encode_image(noise, "png", 1)
     assert data == encode_image(noise, "png", 100)
@@ -232,14 +232,14 @@ def test_png_is_exact_and_passes_over_quality() -> None:
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "webp"])
-def test_quality_counts_in_lossy_formats(image_format: str) -> None:
+def test_quality_matters_in_lossy_formats(image_format: str) -> None:
     image = pixels(picture(24, 24))
     assert len(encode_image(image, image_format, 10)) < len(encode_image(image, image_format, 95))
 
 
 @pytest.fixture
 def as_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Tensor | str]:
-    """Decodes by Pillow alone: the pixels, or the reason of the rejection."""
+    """Decodes with Pillow alone: the pixels, or the reason for the rejection."""
 
     def decode(data: bytes) -> Tensor | str:
         with monkeypatch.context() as patched:
@@ -265,7 +265,7 @@ def same(first: Tensor | str, second: Tensor | str) -> bool:
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (101, 53)])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_sound_jpegs_have_pillows_pixels(
+def test_intact_jpegs_have_pillows_pixels(
     as_pillow_decodes: Callable[[bytes], Tensor | str], mode: str, size: tuple[int, int], subsampling: int
 ) -> None:
     source = picture(60, 110).resize(size).convert(mode)
@@ -275,7 +275,7 @@ def test_sound_jpegs_have_pillows_pixels(
             assert same(outcome_of(data), as_pillow_decodes(data))
 
 
-def test_damaged_jpegs_come_out_as_pillow_has_them(as_pillow_decodes: Callable[[bytes], Tensor | str]) -> None:
+def test_damaged_jpegs_decode_as_in_pillow(as_pillow_decodes: Callable[[bytes], Tensor | str]) -> None:
     sound, draw = stored(picture(64, 80), "JPEG", quality=85), random.Random(0)
     for _ in range(300):
         data = bytearray(sound[: draw.randrange(2, len(sound))] if draw.random() < 0.3 else sound)

@@ -1,4 +1,4 @@
-"""Mutated tars, tables, weights and JSON: each reads as what it should be, or ends in the error that is documented."""
+"""Mutated tars, tables, weights and JSON: each is read correctly or raises the documented error."""
 
 import io
 import itertools
@@ -20,6 +20,7 @@ from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.formats import tables
 from rded_core.io.formats.images import RejectedImage
+from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.shards import read_shard, write_shard
 from rded_core.io.formats.soft_labels import LabelReader, split_batches, write_soft_labels
 from rded_core.io.layout.dataset import DatasetFolder
@@ -31,7 +32,7 @@ from rded_core.labels.codecs import HalfCodec
 from rded_core.labels.views import ViewRecipe, Views, draw_views
 
 KEYS = [f"c{number // 2:05d}_i{number % 2:05d}" for number in range(6)]
-ROW = dict.fromkeys(tables.CANDIDATES.names, "text") | {
+ROW = dict.fromkeys(CANDIDATES.names, "text") | {
     "offset": 7,
     "num_bytes": 9,
     "in_tar": True,
@@ -58,7 +59,7 @@ def make_shard(path: Path, pictures: list[bytes]) -> None:
 
 
 def make_foreign_tar(path: Path, pictures: list[bytes]) -> None:
-    """Writes a tar in pax format, with long names, as others make them."""
+    """Writes a tar in pax format, with long names, as other programs do."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for number, data in enumerate(pictures):
             for ending, content in (("jpg", data), ("cls", b"cat" if number % 2 else b"dog")):
@@ -90,7 +91,7 @@ def make_text_table(path: Path, pictures: list[bytes]) -> None:
 
 
 def make_rows(path: Path, _: list[bytes]) -> None:
-    tables.write_rows(path, [{**ROW, "position": position} for position in range(9)], tables.CANDIDATES)
+    tables.write_rows(path, [{**ROW, "position": position} for position in range(9)], CANDIDATES)
 
 
 def make_soft_labels(path: Path, _: list[bytes]) -> None:
@@ -114,7 +115,7 @@ def make_soft_labels(path: Path, _: list[bytes]) -> None:
 
 
 def make_state(path: Path, _: list[bytes]) -> None:
-    """Writes .safetensors, whatever the name, by the library's own writer."""
+    """Writes safetensors with the library's own writer, regardless of the file name."""
     from safetensors.torch import save
 
     state = {
@@ -157,7 +158,7 @@ def read_source(path: Path) -> None:
 
 
 def read_table(path: Path) -> None:
-    for row in tables.read_rows(path, tables.CANDIDATES):
+    for row in tables.read_rows(path, CANDIDATES):
         assert row.keys() == ROW.keys()
 
 
@@ -190,7 +191,7 @@ def read_dataset(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: its name, what makes it, what reads it, and the errors that this may raise."""
+    """A file format: its file name, its writers, its reader, and the errors that the reader may raise."""
 
     name: str
     make: tuple[Callable[[Path, list[bytes]], None], ...]
@@ -219,16 +220,16 @@ def stored(request: pytest.FixtureRequest) -> Format:
 
 @pytest.fixture
 def seeds(stored: Format, pictures: list[bytes], tmp_path: Path) -> list[bytes]:
-    made: list[bytes] = []
+    files: list[bytes] = []
     for make in stored.make:
         make(tmp_path / stored.name, pictures)
-        made.append((tmp_path / stored.name).read_bytes())
-    return made
+        files.append((tmp_path / stored.name).read_bytes())
+    return files
 
 
 @pytest.fixture
 def read(stored: Format, tmp_path: Path) -> Callable[[bytes], str]:
-    """Reads a file of the format from a folder of its own, since readers keep what they read by its path."""
+    """Reads a file of the format from a folder of its own, since readers cache by path."""
     numbers = itertools.count()
 
     def read_bytes(data: bytes) -> str:
@@ -250,11 +251,11 @@ def read(stored: Format, tmp_path: Path) -> Callable[[bytes], str]:
     return read_bytes
 
 
-def test_the_seeds_read(seeds: list[bytes], read: Callable[[bytes], str]) -> None:
+def test_unchanged_files_are_read(seeds: list[bytes], read: Callable[[bytes], str]) -> None:
     assert [read(data) for data in seeds] == ["read"] * len(seeds)
 
 
-def test_mutated_files_read_or_are_refused(
+def test_mutated_files_are_read_or_refused(
     examine: Callable[..., Any], seeds: list[bytes], read: Callable[[bytes], str]
 ) -> None:
     outcomes = examine(read, seeds, count=150).outcomes
@@ -265,7 +266,7 @@ def test_mutated_files_read_or_are_refused(
 def test_thousands_of_mutated_files_neither_crash_nor_hang(
     examine: Callable[..., Any], seeds: list[bytes], read: Callable[[bytes], str], stored: Format
 ) -> None:
-    found = examine(read, seeds, count=SOAK_EXAMPLES, in_child=True)
-    print(f"\n{stored.read.__name__}: {found.outcomes.total()} mutated files: {dict(found.outcomes)}, ", end="")
-    print(f"{found.peak_bytes >> 20} MB at most")
-    assert found.outcomes.total() >= SOAK_EXAMPLES
+    examined = examine(read, seeds, count=SOAK_EXAMPLES, in_child=True)
+    print(f"\n{stored.read.__name__}: {examined.outcomes.total()} mutated files: {dict(examined.outcomes)}, ", end="")
+    print(f"{examined.peak_bytes >> 20} MB at most")
+    assert examined.outcomes.total() >= SOAK_EXAMPLES

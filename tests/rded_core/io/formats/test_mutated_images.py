@@ -1,4 +1,4 @@
-"""Mutated images: each decodes to pixels or is rejected for a reason that is documented; nothing else happens."""
+"""Mutated images: each decodes to pixels or is rejected for a documented reason; nothing else happens."""
 
 import io
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def seeds(draw_photo: DrawPhoto) -> list[bytes]:
 
 
 def read_image(data: bytes) -> str:
-    """Decodes by all three doors, which may not contradict each other."""
+    """Reads with all three functions, which must not contradict each other."""
     try:
         read_header(data)
         header = "fine"
@@ -83,7 +83,7 @@ def read_image(data: bytes) -> str:
     return "decoded"
 
 
-def test_the_seeds_decode(seeds: list[bytes]) -> None:
+def test_unchanged_images_decode(seeds: list[bytes]) -> None:
     assert {read_image(data) for data in seeds} == {"decoded"}
 
 
@@ -100,17 +100,17 @@ def test_mutated_photographs_decode_or_are_rejected(examine: Callable[..., Any],
 
 @pytest.mark.soak
 def test_thousands_of_mutated_images_neither_crash_nor_hang(examine: Callable[..., Any], seeds: list[bytes]) -> None:
-    found = examine(read_image, seeds, count=SOAK_EXAMPLES, in_child=True)
-    print(f"\n{found.outcomes.total()} mutated images: {dict(found.outcomes)}, {found.peak_bytes >> 20} MB at most")
-    assert found.outcomes.total() >= SOAK_EXAMPLES
+    examined = examine(read_image, seeds, count=SOAK_EXAMPLES, in_child=True)
+    print(f"\n{examined.outcomes.total()} mutated images: {dict(examined.outcomes)}, ", end="")
+    print(f"{examined.peak_bytes >> 20} MB at most")
+    assert examined.outcomes.total() >= SOAK_EXAMPLES
 
 
 @pytest.mark.soak
 def test_thousands_of_mutated_photographs_neither_crash_nor_hang(
     examine: Callable[..., Any], real_photographs: list[bytes]
 ) -> None:
-    found = examine(read_image, real_photographs, count=3000, in_child=True)
-    print(
-        f"\n{found.outcomes.total()} mutated photographs: {dict(found.outcomes)}, {found.peak_bytes >> 20} MB at most"
-    )
-    assert found.outcomes.total() >= 3000
+    examined = examine(read_image, real_photographs, count=3000, in_child=True)
+    print(f"\n{examined.outcomes.total()} mutated photographs: {dict(examined.outcomes)}, ", end="")
+    print(f"{examined.peak_bytes >> 20} MB at most")
+    assert examined.outcomes.total() >= 3000

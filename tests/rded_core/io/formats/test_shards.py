@@ -52,7 +52,7 @@ def test_members_are_adjacent_and_sorted_inside_a_sample(tmp_path: Path) -> None
     assert names == [f"{key}.{extension}" for key, _ in SAMPLES for extension in ("cls", "jpg", "json")]
 
 
-def test_members_say_where_the_bytes_lie(tmp_path: Path) -> None:
+def test_members_give_the_byte_ranges(tmp_path: Path) -> None:
     members = write_shard(tmp_path / "a.tar", SAMPLES).members
     data = (tmp_path / "a.tar").read_bytes()
     with tarfile.open(tmp_path / "a.tar", "r:") as archive:
@@ -95,7 +95,7 @@ def test_a_shard_cut_anywhere_is_damaged(tmp_path: Path) -> None:
     assert silent == [], "cuts that went unnoticed and lost samples"
 
 
-def test_what_is_no_tar_is_damaged(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tar_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(b"no tar" * 1000)
     with pytest.raises(tarfile.TarError):

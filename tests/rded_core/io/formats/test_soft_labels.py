@@ -99,7 +99,7 @@ def test_metadata_names_codec_and_version(tmp_path: Path) -> None:
     assert described == {"codec": "float16", "schema_version": 1, "seed": 3}
 
 
-def test_epochs_are_written_while_later_ones_are_still_to_come(tmp_path: Path) -> None:
+def test_epochs_are_written_before_later_ones_are_made(tmp_path: Path) -> None:
     batch = drawn_epochs()[20][0]
     written: list[int] = []
 
@@ -112,7 +112,7 @@ def test_epochs_are_written_while_later_ones_are_still_to_come(tmp_path: Path) -
     assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 20
     per_epoch = written[-1] / 20
     assert written[-1] > 0
-    assert written[10] > 4 * per_epoch, "of eleven epochs at most a handful may be held"
+    assert written[10] > 4 * per_epoch, "at most a few of eleven epochs may be in memory"
 
 
 def test_labels_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_labels_that_fail_halfway_leave_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_columns_to_search_by_alone_have_statistics_and_logits_alone_no_dictionary(tmp_path: Path) -> None:
+def test_only_search_columns_have_statistics_and_only_logits_lack_a_dictionary(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     group = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
@@ -175,7 +175,7 @@ def test_damaged_tables_are_errors(tmp_path: Path, damage: str) -> None:
         read_epoch(path, 0)
 
 
-def test_an_epoch_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_epoch_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     with pytest.raises(InputError, match="cannot be read"):
         read_epoch(tmp_path / "t.parquet", 2)
@@ -184,11 +184,13 @@ def test_an_epoch_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_key_of_another_dataset_is_an_error_that_names_it(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     fewer = [key for key in KEYS if key != KEYS[3]]
-    with pytest.raises(InputError, match=f"does not belong to these images: it names '{KEYS[3]}'"):
+    with pytest.raises(
+        InputError, match=f"does not belong to these images: '{KEYS[3]}' is not one of their keys; fetch both from"
+    ):
         read_epoch(tmp_path / "t.parquet", 0, fewer)
 
 
-def test_another_kind_of_table_is_an_error(tmp_path: Path) -> None:
+def test_a_table_without_a_required_column_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet")
     table = pq.read_table(tmp_path / "t.parquet")
     for missing in ("key", "batch", "logits", "crop_top"):
@@ -197,7 +199,7 @@ def test_another_kind_of_table_is_an_error(tmp_path: Path) -> None:
             read_epoch(tmp_path / "other.parquet", 0)
 
 
-def test_flipped_bytes_give_labels_or_an_error_and_no_traceback(tmp_path: Path) -> None:
+def test_flipped_bytes_give_labels_or_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     write(path)
     whole = path.read_bytes()

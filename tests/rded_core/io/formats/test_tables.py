@@ -45,7 +45,7 @@ def columns(schema: pa.Schema) -> dict[str, str]:
 
 
 def row_of(schema: pa.Schema, number: int) -> dict[str, Any]:
-    """Makes one row that differs from the next in every column."""
+    """Returns one row that differs from the next in every column."""
     values: dict[str, Any] = {
         "string": f"text {number}",
         "bool": number % 2 == 0,
@@ -56,12 +56,12 @@ def row_of(schema: pa.Schema, number: int) -> dict[str, Any]:
     return {field.name: values.get(str(field.type), number) for field in schema}
 
 
-def test_lineage_columns_are_those_promised() -> None:
+def test_lineage_columns_are_as_documented() -> None:
     assert columns(LINEAGE) == LINEAGE_COLUMNS
     assert list(columns(LINEAGE)) == list(LINEAGE_COLUMNS)
 
 
-def test_soft_label_columns_are_those_promised() -> None:
+def test_soft_label_columns_are_as_documented() -> None:
     schema = soft_label_schema(codec_schema("float16", num_classes=7))
     assert columns(schema) == SOFT_LABEL_COLUMNS
     assert list(columns(schema)) == list(SOFT_LABEL_COLUMNS)
@@ -112,10 +112,10 @@ def test_tables_that_cannot_be_read_are_errors(tmp_path: Path, damage: str) -> N
     path.unlink()
     if damage in contents:
         path.write_bytes(contents[damage])
-    told = r"t\.parquet cannot be read: .*; delete it to have it made again"
+    message = r"t\.parquet cannot be read: .*; delete it to have it recreated"
     if damage == "missing":
-        told = r"cannot read .*t\.parquet: No such file or directory; .*run the same command again"
-    with pytest.raises(InputError, match=told):
+        message = r"cannot read .*t\.parquet: No such file or directory; .*run the same command again"
+    with pytest.raises(InputError, match=message):
         read_rows(path, LINEAGE)
 
 
@@ -140,7 +140,7 @@ def test_columns_give_the_bytes_of_the_same_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("together", [1, 2, 100])
-def test_rows_are_handed_out_in_order(tmp_path: Path, together: int) -> None:
+def test_rows_are_yielded_in_order(tmp_path: Path, together: int) -> None:
     rows = [row_of(INDEX, number) for number in range(11)]
     write_rows(tmp_path / "t.parquet", rows, INDEX)
     assert list(iterate_rows(tmp_path / "t.parquet", INDEX, together=together)) == rows

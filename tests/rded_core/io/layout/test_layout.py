@@ -28,7 +28,7 @@ def test_class_shards_cover_every_class_once(num_classes: int, per_shard: int) -
 @pytest.mark.parametrize(
     ("num_classes", "num_shards", "largest"), [(2, 1, 2), (10, 1, 10), (11, 2, 10), (320, 32, 10), (1000, 32, 32)]
 )
-def test_shards_by_default_are_few(num_classes: int, num_shards: int, largest: int) -> None:
+def test_default_shards_are_few(num_classes: int, num_shards: int, largest: int) -> None:
     shards = class_shards(num_classes)
     assert [index for shard in shards for index in range(shard.start, shard.stop)] == list(range(num_classes))
     assert len(shards) == num_shards
@@ -71,10 +71,10 @@ def test_a_dataset_moved_away_from_its_run_is_found_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize("missing", ["SHA256SUMS", "recipe.json"])
 def test_an_unfinished_dataset_is_an_error(tmp_path: Path, missing: str) -> None:
     (finish(tmp_path / "dataset") / missing).unlink()
-    with pytest.raises(InputError, match=r"no distilled dataset at .*; give the --out folder"):
+    with pytest.raises(InputError, match=r"no distilled dataset at .*; pass the --out folder"):
         find_dataset(str(tmp_path))
     write_text(RunFolder(tmp_path).run_json, "{}")
-    with pytest.raises(InputError, match="its run has not finished; run rded distill again"):
+    with pytest.raises(InputError, match="its run has not finished; rerun rded distill to resume it"):
         find_dataset(str(tmp_path))
 
 
@@ -101,7 +101,7 @@ def test_files_are_listed_by_path_without_the_sums(tmp_path: Path) -> None:
 
 
 def test_only_a_control_of_a_run_shares_its_stages(tmp_path: Path) -> None:
-    """A user's own folder may be called work/controls, too."""
+    """A user's own folder may also be called work/controls."""
     control = RunFolder(tmp_path / "work" / "controls" / "random")
     assert control.owner is None
     assert control.table("index", "x").is_relative_to(control.root)

@@ -16,8 +16,8 @@ from rded_core.io.run.lock import find_writer, only_writer
 HOLD = """
 import sys, time
 from pathlib import Path
-from rded_core.io.locks import only_writer
-from rded_core.io.paths import RunFolder
+from rded_core.io.layout.run import RunFolder
+from rded_core.io.run.lock import only_writer
 
 with only_writer(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)

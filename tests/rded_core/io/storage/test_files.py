@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.storage import files
+from rded_core.io.storage import swap
 from rded_core.io.storage.atomic import is_temporary, remove_abandoned, remove_temporaries, write_atomically, write_text
 from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy
 from rded_core.io.storage.host import HOST, host_name
@@ -21,7 +21,7 @@ from rded_core.io.storage.swap import restore_swapped, swap_folder
 CRASH = """
 import os, sys
 from pathlib import Path
-from rded_core.io.files import write_atomically
+from rded_core.io.storage.atomic import write_atomically
 
 def write_and_die(temporary):
     temporary.write_text("half")
@@ -146,7 +146,7 @@ def test_swapping_puts_the_new_folder_in_place(
     tmp_path: Path, before: dict[str, str], can_exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(files, "_exchange", no_exchange)
+        monkeypatch.setattr(swap, "_exchange", no_exchange)
     for name, text in before.items():
         write_text(tmp_path / "place" / name, text)
     write_text(tmp_path / "work" / "new" / "both.txt", "new")
@@ -186,7 +186,7 @@ def test_a_reader_always_finds_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_crash_between_two_renames_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_exchange", no_exchange)
+    monkeypatch.setattr(swap, "_exchange", no_exchange)
     write_text(tmp_path / "place" / "x.txt", "old")
     with pytest.raises(OSError, match="new"):
         swap_folder(tmp_path / "new", tmp_path / "place")

@@ -139,7 +139,7 @@ def test_whole_dataset_is_sound(dataset: DatasetFolder) -> None:
         (_table(LABELS, _with("key", 0, "c00009_i00009")), LABELS, "does not name every image exactly once"),
         (_table(LABELS, _with("class_index", 0, 9)), LABELS, "rows of another class"),
         (_table(LABELS, _with("mix_position", 0, 77)), LABELS, "a partner outside its batch"),
-        (_table(LABELS, _with("row_order", 0, [1, 1])), LABELS, "a row_order that is no permutation of 2 cells"),
+        (_table(LABELS, _with("row_order", 0, [1, 1])), LABELS, "a row_order that is not a permutation of 2 cells"),
         (_table(LABELS, _with("crop_top", 0, 32)), LABELS, "a crop box outside the image"),
         (_table(LABELS, _not_finite), LABELS, "labels that are not finite"),
         (_table(LABELS, _other_version), LABELS, "schema version 99, this program knows 1"),
