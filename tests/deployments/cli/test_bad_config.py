@@ -17,7 +17,7 @@ ACCEPTED = 99
 RUNNER = f"""
 import contextlib, io, json, sys, traceback, types
 import rded_core.io.preflight
-from deployments.cli import main
+from deployments.cli.main import main
 
 rded_core.io.preflight.look_before = lambda *_: None  # no path here exists
 

@@ -13,6 +13,7 @@ from rded_core.io.remote import lease as remote_locks
 from rded_core.io.remote.lease import LEASE_S, find_writer_at, held_token, only_writer_at, require_held
 from rded_core.io.remote.sync import Mirror
 from rded_core.io.storage import retries
+from rded_core.io.storage.host import HOST
 
 NO_PROCESS = 2**22 + 1
 
@@ -56,7 +57,7 @@ def test_a_lock_whose_writing_was_answered_too_late_is_ones_own(url: str, monkey
 
 
 def test_a_process_of_the_same_number_on_a_machine_of_the_same_name_is_another(url: str, hold_elsewhere: Hold) -> None:
-    hold_elsewhere(url, machine=remote_locks.HOST, pid=NO_PROCESS)
+    hold_elsewhere(url, machine=HOST, pid=NO_PROCESS)
     with pytest.raises(InputError, match="is being written by"):
         only_writer_at(url).__enter__()
 
