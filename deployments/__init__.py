@@ -1,1 +1,1 @@
-"""What people start: the command line and presets."""
+"""The application that users start: command line, server, task runners and presets."""

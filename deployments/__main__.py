@@ -1,4 +1,4 @@
-"""``python -m deployments`` is ``rded``, for places where the script is not on the path."""
+"""Runs ``rded`` as ``python -m deployments``, for when the script is not on the path."""
 
 from deployments.cli.main import run_as_script
 

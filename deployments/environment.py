@@ -1,4 +1,4 @@
-"""Prefect's settings for a run from the command line, set before Prefect is imported."""
+"""Prefect's settings for runs from the command line, set before Prefect is imported."""
 
 import logging
 import os
@@ -18,10 +18,10 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 def prepare_environment() -> None:
-    """Lets flows run without any set-up, and leaves everything that the user configured as it is.
+    """Sets defaults that let flows run without any set-up; everything that the user configured stays.
 
     A Prefect home that exists (or is named) is used, with its profile and server. Otherwise Prefect keeps its files in
-    the project folder, and starts its own local server with time enough for a first start.
+    the project folder and starts its own local server, with enough time for a first start.
     """
     if "PREFECT_HOME" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
         os.environ["PREFECT_HOME"] = str(PROJECT_ROOT / ".prefect")
@@ -32,11 +32,11 @@ def prepare_environment() -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
         "DASK_LOGGING__DISTRIBUTED": "warning",
-        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # of a killed worker's semaphores: they are removed
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # a killed worker's semaphores are removed
         "PREFECT_LOGGING_EXTRA_LOGGERS": "rded_core",
         "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": LOG_FORMAT,
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": LOG_FORMAT,
-        # Rows of finished task runs, batched so that none is lost when many finish at once.
+        # Records of finished task runs, batched so that none is lost when many finish at once.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "500",
     }
@@ -44,15 +44,15 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def tell_start() -> None:
-    """Says that something is about to happen: where no server is named, Prefect starts its own, which takes a while."""
+def announce_start() -> None:
+    """Prints that Prefect is starting its own server, which takes a while; nothing if a server is named."""
     if not os.environ.get("PREFECT_API_URL"):
-        print("starting Prefect with a local server (some seconds) ...", file=sys.stderr, flush=True)
+        print("starting Prefect with a local server (a few seconds) ...", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def server_for_workers(kind: str) -> Generator[None]:
-    """Names Prefect's temporary server to worker processes while a block runs: each would start one of its own."""
+    """Points worker processes to Prefect's temporary server while a block runs; else each would start its own."""
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -69,7 +69,7 @@ def stop_on_interrupt(message: str, exit_code: int) -> None:
     """Makes Ctrl-C and SIGTERM end the process at once, with one line and `exit_code` (143 for SIGTERM).
 
     In a terminal the signal also ends Prefect's temporary server, and Prefect would try for minutes to report to it.
-    Files are whole or not there, so nothing is lost.
+    Files are either complete or absent, so nothing is lost.
     """
 
     def stop(number: int, _frame: object) -> None:
@@ -86,7 +86,7 @@ def stop_on_interrupt(message: str, exit_code: int) -> None:
 
 
 def tidy_logs() -> None:
-    """Keeps from the terminal what says nothing there: completed states, and tracebacks of a user's mistake.
+    """Hides log lines that do not help in a terminal: completed states, and tracebacks of a user's mistake.
 
     The command line reports a mistake in one line of its own. State changes stay visible in Prefect's UI.
     """
@@ -100,5 +100,5 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if "aborted by a termination signal" in message:  # the command line says what to do about it
         return False
-    is_told = any(error.__name__ in message for error in (InputError, RunStopped))
-    return not is_told and not message.startswith(ENDED_WELL)
+    is_mistake = any(error.__name__ in message for error in (InputError, RunStopped))
+    return not is_mistake and not message.startswith(ENDED_WELL)

@@ -1,4 +1,4 @@
-"""Presets: functions that return full configs."""
+"""Presets: functions that return complete configs."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ DEMO_NETWORK = "convnet3"
 
 
 def demo_observer(source: Path, weights: Path) -> TrainObserverConfig:
-    """A ConvNet-3 that learns 28 px digits in about a minute on two cores; digits must not be mirrored."""
+    """Returns the config of a ConvNet-3 that learns 28 px digits in about a minute on two cores, without flips."""
     return TrainObserverConfig(
         source=str(source),
         val=str(source),
@@ -23,7 +23,7 @@ def demo_observer(source: Path, weights: Path) -> TrainObserverConfig:
 
 
 def demo_distill(source: Path, weights: Path, out: Path) -> DistillConfig:
-    """Ten images per digit: whole-image crops from 200 candidates a class, with 50 epochs of labels."""
+    """Returns the config of ten images per digit: whole-image crops of 200 candidates a class, 50 epochs of labels."""
     return DistillConfig(
         source=str(source),
         observer=f"rded:{DEMO_NETWORK}",
@@ -42,5 +42,5 @@ def demo_distill(source: Path, weights: Path, out: Path) -> DistillConfig:
 
 
 def demo_evaluate(source: Path, out: Path) -> EvaluateConfig:
-    """One student on the distilled digits and one on random ones."""
+    """Returns the config of one student on the distilled digits and one on random ones."""
     return EvaluateConfig(dataset=str(out), val=str(source), student=DEMO_NETWORK, seeds=1, looks=3)

@@ -1,4 +1,4 @@
-"""``rded demo``: the main job end to end on digits that come with a package."""
+"""``rded demo``: the whole pipeline on handwritten digits that ship with a package."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from rded_core.io.sources.demo_digits import write_digits
 
 
 def run_demo(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Trains an observer, distils ten digits a class, trains two students; returns both summaries."""
+    """Trains an observer, distils ten digits per class, trains two students; returns both summaries."""
     source = write_digits(out / "digits")
     weights = out / "observer.safetensors"
     if not weights.is_file():

@@ -1,4 +1,4 @@
-"""``rded labels``: what labels a dataset holds, and the same dataset with labels that take less room."""
+"""``rded labels``: describes a dataset's labels, or copies the dataset with smaller ones."""
 
 from pathlib import Path
 from shlex import quote
@@ -14,31 +14,35 @@ from rded_core.io.storage.files import require_new
 from rded_core.io.storage.urls import is_url
 from rded_core.text.summaries import describe_kept, format_size
 
-DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
+DIR = Annotated[
+    str, typer.Argument(metavar="DIR", help="A run folder or a dataset folder, or its URL.", show_default=False)
+]
 CODEC = Annotated[
     str | None,
     typer.Option(
         "--codec",
         metavar="float16|int8|int4|features|topk:N",
-        help="Store the labels like this (with --budget, try nothing else).",
+        help="Codec to store the labels with; with --budget, the only one tried.",
     ),
 ]
-EPOCHS = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Keep the first N epochs of labels alone.")]
+EPOCHS = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Keep only the first N epochs of labels.")]
 BUDGET = Annotated[
     str | None,
     typer.Option(
-        "--budget", metavar="SIZE", help="Most bytes of labels, such as 20MB: what loses least within it is taken."
+        "--budget",
+        metavar="SIZE",
+        help="Size limit for the labels, such as 20MB; picks the codec and epochs that lose least within it.",
     ),
 ]
 OUT = Annotated[
-    str | None, typer.Option("--out", "-o", metavar="NEW", help="Folder of the new dataset; DIR stays as it is.")
+    str | None, typer.Option("--out", "-o", metavar="NEW", help="Folder for the new dataset; DIR is not changed.")
 ]
 DESCRIBE = Annotated[
     bool,
-    typer.Option("--describe", help="Print bytes by column, entropy and agreement by class; nothing is written."),
+    typer.Option("--describe", help="Print bytes per column, and entropy and agreement per class; writes no dataset."),
 ]
 PICTURE = Annotated[
-    str | None, typer.Option("--picture", metavar="FILE", help="With --describe: a picture too, .png or .jpg.")
+    str | None, typer.Option("--picture", metavar="FILE", help="With --describe: also draw a picture, .png or .jpg.")
 ]
 
 
@@ -51,12 +55,12 @@ def labels(
     describe: DESCRIBE = False,
     picture: PICTURE = None,
 ) -> None:
-    """Describe the labels of a dataset, or write it anew with labels that take less room."""
-    asked = [codec, epochs, budget]
-    if describe and (out or any(value is not None for value in asked)):
-        raise InputError("--describe changes nothing; leave --codec, --epochs, --budget and --out out")
+    """Describe a dataset's labels, or copy the dataset with smaller labels."""
+    settings = [codec, epochs, budget]
+    if describe and (out or any(value is not None for value in settings)):
+        raise InputError("--describe changes nothing; drop --codec, --epochs, --budget and --out")
     if picture and not describe:
-        raise InputError("--picture goes with --describe")
+        raise InputError("--picture needs --describe; add it, or drop --picture")
     if describe:
         with folder_to_read(directory) as directory:
             find_dataset(directory)  # before torch is imported
@@ -64,14 +68,14 @@ def labels(
 
             print_labels(directory, picture)
         return
-    if all(value is None for value in asked):
-        raise InputError("give --codec, --epochs, --budget or --describe; see rded labels --help")
+    if all(value is None for value in settings):
+        raise InputError("nothing to do; give --codec, --epochs, --budget or --describe (see rded labels --help)")
     if budget is not None and epochs is not None:
-        raise InputError("--budget finds the number of epochs itself; leave --epochs out")
+        raise InputError("--budget chooses the number of epochs; drop --epochs")
     if out is None:
-        raise InputError(f"give --out NEW, the folder of the new dataset; {quote(directory)} stays as it is")
+        raise InputError(f"missing: --out; give --out NEW, a new folder ({quote(directory)} is not changed)")
     if is_url(out):
-        raise InputError(f"--out {out} is a URL; give a local folder, and copy it there when it is done")
+        raise InputError(f"--out {out} is a URL; give a local folder and upload it afterwards")
     _reencode(directory, Path(out), codec=codec, epochs=epochs, budget=budget)
 
 

@@ -1,57 +1,65 @@
-"""``rded trace`` and ``rded forget``: where distilled images come from, and how to be rid of a source image."""
+"""``rded trace`` and ``rded forget``: where distilled images come from, and how to remove a source image."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deployments.environment import tell_start
+from deployments.environment import announce_start
 from rded_core.errors import InputError
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.lineage.picture_formats import require_picture_ending
 from rded_core.io.remote.working_copy import folder_to_read, run_to_change
 
-DIR = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run, or a dataset.", show_default=False)]
+DIR = Annotated[
+    str, typer.Argument(metavar="DIR", help="A run folder or a dataset folder, or its URL.", show_default=False)
+]
 KEYS = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY]...", help="Distilled images, such as c00012_i00003.", show_default=False),
+    typer.Argument(metavar="[KEY]...", help="Keys of distilled images, such as c00012_i00003.", show_default=False),
 ]
 SOURCE = Annotated[
     list[str] | None,
     typer.Option(
-        "--source", metavar="IMAGE", help="A source image by its URI or SHA-256: list what shows it. Repeatable."
+        "--source",
+        metavar="IMAGE",
+        help="Source image, by URI or SHA-256: list the distilled images that show it. Repeatable.",
     ),
 ]
 PICTURE = Annotated[
     str | None,
     typer.Option(
-        "--picture", metavar="FILE", help="Picture to draw, .jpg or .png, or a folder (default ./KEY.jpg).",
+        "--picture", metavar="FILE", help="Picture to write, .jpg or .png, or a folder (default ./KEY.jpg).",
     ),
 ]  # fmt: skip
 IMAGES_FROM = Annotated[
     str | None,
     typer.Option(
-        "--images-from", metavar="SOURCE", help="Where the source images lie, if the run folder has them no more."
+        "--images-from", metavar="SOURCE", help="Where to read source images that the run folder no longer has."
     ),
 ]
 
-RUN = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a run (--out of rded distill).", show_default=False)]
+RUN = Annotated[
+    str, typer.Argument(metavar="DIR", help="A run folder (--out of rded distill), or its URL.", show_default=False)
+]
 FORGET = Annotated[
     list[str] | None,
     typer.Option(
         "--source",
         metavar="IMAGE",
-        help="Source image, by its URI or SHA-256. Repeatable; without it, what was begun and interrupted is ended.",
+        help="Source image to remove, by URI or SHA-256. Repeatable; without it, an interrupted forget is completed.",
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands about lineage."""
-    app.command("trace", help="Show which source images a distilled image was cut from, or what shows a source image.")(
-        _trace
-    )
-    app.command("forget", help="Remove every use of source images from a run, for good.")(_forget)
+    """Adds the lineage commands."""
+    app.command(
+        "trace",
+        short_help="Trace distilled images to source images, or back.",
+        help="Show the source images that a distilled image was cut from, or where a source image is shown.",
+    )(_trace)
+    app.command("forget", help="Permanently remove every use of source images from a run.")(_forget)
 
 
 def _trace(
@@ -62,7 +70,7 @@ def _trace(
     images_from: IMAGES_FROM = None,
 ) -> None:
     if bool(keys) == bool(source):
-        raise InputError("give the KEY of a distilled image, or --source IMAGE; see rded trace --help")
+        raise InputError("give either the KEY of a distilled image or --source IMAGE; see rded trace --help")
     if picture and not Path(picture).is_dir():
         require_picture_ending(Path(picture))
     with folder_to_read(directory) as directory:
@@ -95,7 +103,7 @@ def _forget_in(directory: str, source: list[str] | None) -> dict[str, Any]:
         raise InputError("missing: --source IMAGE; see rded forget --help")
     done: dict[str, Any] = {"already": forgotten_before(run, source or [])}
     if not done["already"]:
-        tell_start()
+        announce_start()
         from flows.forget import forget
 
         done = forget(directory, source or [])

@@ -1,4 +1,4 @@
-"""What the commands about lineage print."""
+"""The output of the lineage commands."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rded_core.io.lineage.trace import SourceTrace, Trace, describe_score
 from rded_core.text.wording import counted
 
 MAX_NAMES = 10
-"""Keys that one line names."""
+"""Keys listed at most on one line."""
 
 
 def print_traces(traces: list[Trace]) -> None:
@@ -27,7 +27,7 @@ def print_traces(traces: list[Trace]) -> None:
 
 
 def print_uses(traces: list[SourceTrace]) -> None:
-    """Prints, for each source image, the quadrants that show it."""
+    """Prints the quadrants that show each source image."""
     for trace in traces:
         typer.echo(f"source      {trace.name}")
         for use in trace.uses:
@@ -43,22 +43,23 @@ def print_uses(traces: list[SourceTrace]) -> None:
 
 
 def print_forgotten(done: dict[str, Any]) -> None:
-    """Prints what was forgotten, what showed it, what took its place, and who still knows it."""
+    """Prints the forgotten images, where they were shown, what replaced them, and what still reflects them."""
     for digest in done.get("already", ()):
-        typer.echo(f"forgotten   {digest}: already, nothing was changed")
+        typer.echo(f"forgotten   {digest}: already forgotten, nothing changed")
     if "already" in done:
         return
     for image in done["images"]:
-        known = ", ".join(image["uris"]) or "no image that this run has seen: noted, should it ever come"
         typer.echo(f"forgotten   {image['sha256']}")
-        typer.echo(f"            {known}")
         if image["uris"]:
-            classes = ", ".join(image["classes"]) or "none: noted, so that it never will be"
-            typer.echo(f"            candidate of class {classes}")
+            classes = ", ".join(image["classes"])
+            typer.echo(f"            {', '.join(image['uris'])}")
+            typer.echo(f"            {f'candidate of class {classes}' if classes else 'never a candidate from now on'}")
+        else:
+            typer.echo("            unknown to this run; excluded if it ever appears")
     _print_mended(done)
     for name in done["controls"]:
-        typer.echo(f"removed     the control {name}; rded evaluate makes it again")
-    typer.echo("remember    evaluations and networks of before, and published copies of the dataset, still know them")
+        typer.echo(f"removed     the control {name}; rded evaluate rebuilds it")
+    typer.echo("remember    earlier evaluations and networks, and published copies of the dataset, still reflect them")
 
 
 def _print_mended(done: dict[str, Any]) -> None:

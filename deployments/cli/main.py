@@ -1,4 +1,4 @@
-"""``rded``: distil, evaluate, train observers, from a terminal."""
+"""The ``rded`` command line: distil, evaluate and train observers from a terminal."""
 
 import json
 import sys
@@ -13,10 +13,10 @@ from deployments.cli.labels import labels
 from deployments.cli.maintenance import repair, verify
 from deployments.cli.options import coerce_fields, with_options
 from deployments.environment import (
+    announce_start,
     prepare_environment,
     server_for_workers,
     stop_on_interrupt,
-    tell_start,
     tidy_logs,
 )
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
@@ -25,11 +25,12 @@ from rded_core.errors import InputError, RunStopped
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-INTERRUPTED = "interrupted; the same command again goes on where it stopped"
+INTERRUPTED = "interrupted; rerun the same command to resume"
 
 app = typer.Typer(
     name="rded",
-    help="Dataset distillation on your own images: keep the most realistic crops, tile them, label once, train small.",
+    help="Distil your own image dataset: keep the most realistic crops, tile them into a few images per class, store "
+    "a teacher's soft labels once, and train on the small set.",
     epilog="Start with `rded demo`. Exit codes: 0 done, 1 failed or faults found, 2 bad input, 130 interrupted.",
     add_completion=False,
     rich_markup_mode=None,
@@ -52,10 +53,10 @@ def root(
 def _distill(given: dict[str, Any]) -> None:
     from deployments.cli.reports import print_distilled, print_next
 
-    asked = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
-    rerun = Rerun(**coerce_fields(Rerun, asked, origin="flags"))
-    if rerun.only_classes == ():  # an empty shell variable, as a rule: neither all nor none is meant
-        raise InputError("--only-classes names no class; name some, or leave the flag out to work on all")
+    fields = {name: given.pop(name) for name in ("only_classes", "redo") if name in given}
+    rerun = Rerun(**coerce_fields(Rerun, fields, origin="flags"))
+    if rerun.only_classes == ():  # usually an empty shell variable, which means neither all nor none
+        raise InputError("--only-classes is empty; name some classes, or drop the flag to process all of them")
     kind, num_processes = given.pop("runner", "thread"), given.pop("task_workers", None)
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"), rerun=rerun)
     from deployments.runners.choose import make_runner
@@ -91,7 +92,10 @@ def _train_observer(given: dict[str, Any]) -> None:
 CONFIG_OPTION = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="Take all fields from this run.json or JSON file; flags given here win."
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Read SOURCE and all options from this run.json or JSON file; flags override it.",
     ),
 ]
 RUNNER_OPTION = Annotated[
@@ -99,9 +103,9 @@ RUNNER_OPTION = Annotated[
     typer.Option(
         "--runner",
         metavar="thread|process|dask|ray|tcp://HOST:PORT|ray://HOST:PORT",
-        help="What tasks run on: thread (here, one after the other; the default), process (worker processes), dask "
-        "or ray (a cluster on this machine), or the address of a Dask scheduler or Ray cluster; changes nothing in the "
-        "result.",
+        help="Where tasks run: thread (in this process, one at a time; the default), process (worker processes), "
+        "dask or ray (a cluster on this machine), or the address of a Dask scheduler or Ray cluster. Does not change "
+        "the result.",
     ),
 ]
 
@@ -110,8 +114,8 @@ TASK_WORKERS_OPTION = Annotated[
     typer.Option(
         "--task-workers",
         metavar="N",
-        help="Worker processes of --runner process, dask or ray, which share the cores; by default one for every four, "
-        "and two at least.",
+        help="Worker processes for --runner process, dask or ray, which share the cores; by default one per four "
+        "cores, at least two.",
     ),
 ]
 
@@ -120,7 +124,7 @@ DISTILL_OPTIONS = {"config": CONFIG_OPTION, "runner": RUNNER_OPTION, "task_worke
 app.command("distill", help="Distil a source into images and soft labels.")(
     with_options(DistillConfig, positional="source", run=_distill, extra=DISTILL_OPTIONS, extra_fields=Rerun)
 )
-app.command("evaluate", help="Train and measure students of a distilled set.")(
+app.command("evaluate", help="Train students on a distilled dataset and measure their accuracy.")(
     with_options(EvaluateConfig, positional="dataset", run=_evaluate)
 )
 app.command("train-observer", help="Train an observer (or teacher) on your images.")(
@@ -130,19 +134,24 @@ lineage.register(app)
 operate.register(app)
 
 
-app.command("labels", short_help="Describe labels, or store them in less room.")(labels)
-app.command("verify", short_help="Check every file, and name each fault.")(verify)
-app.command("repair", short_help="Make again what is damaged or missing.")(repair)
+app.command("labels", short_help="Describe a dataset's labels, or make them smaller.")(labels)
+app.command("verify", short_help="Check every file, and report each fault.")(verify)
+app.command("repair", short_help="Rebuild what is damaged or missing in a run.")(repair)
 
 
-@app.command("automations")
+@app.command("automations", short_help="Restart crashed runs, report failed ones.")
 def automations(
     notify: Annotated[
         str | None,
-        typer.Option("--notify", metavar="TYPE/NAME", help="Tell this block of the server of runs that fail."),
+        typer.Option(
+            "--notify",
+            metavar="TYPE/NAME",
+            help="Also report failed runs through this notification block of the server, such as "
+            "slack-webhook/operators.",
+        ),
     ] = None,
 ) -> None:
-    """Let the server end silent runs, go on with crashed ones, and notify."""
+    """Install automations on the Prefect server: end silent runs, restart crashed ones, and send notifications."""
     from deployments.server.automations import apply_automations
 
     for line in apply_automations(notify):
@@ -153,26 +162,26 @@ def automations(
 def demo(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",
 ) -> None:
-    """Run it all on real digits, in a few minutes."""
+    """Run the whole pipeline on handwritten digits, in a few minutes."""
     from deployments.cli.demo import run_demo
     from deployments.cli.reports import print_demo
 
-    tell_start()
+    announce_start()
     print_demo(*run_demo(Path(out)))
 
 
 def _checked(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...], rerun: Rerun | None = None) -> Any:
-    """Builds the config and looks at its paths, so that a mistake is told before Prefect is started."""
+    """Returns the config once its paths are checked, so that mistakes are reported before Prefect starts."""
     from rded_core.io.preflight import look_before
 
     config = build_config(config_class, given, needed=needed)
     look_before(config, rerun)
-    tell_start()
+    announce_start()
     return config
 
 
 def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...]) -> Any:
-    """Merges a config file and flags into a checked config.
+    """Returns the checked config that a config file and flags describe.
 
     Raises:
         InputError: a field is missing, unknown or out of range, or the file cannot be read.
@@ -197,12 +206,12 @@ def _read_config(path: str) -> dict[str, Any]:
         ) from error
     fields = content.get("config", content) if isinstance(content, dict) else None
     if not isinstance(fields, dict):
-        raise InputError(f"{path} holds no JSON object of fields; give a run.json")
+        raise InputError(f"{path} is not a JSON object of fields; give a run.json")
     return fields
 
 
 def main() -> NoReturn:
-    """Runs the command line; a user's mistake ends in one line on stderr and exit code 2."""
+    """Runs the command line; a user's mistake ends with one line on stderr and exit code 2."""
     prepare_environment()
     tidy_logs()
     try:
@@ -221,7 +230,7 @@ def main() -> NoReturn:
 
 
 def run_as_script() -> NoReturn:
-    """The console script: `main`, with Ctrl-C ending at once."""
+    """Runs `main` as the console script, which Ctrl-C ends at once."""
     stop_on_interrupt(f"rded: error: {INTERRUPTED}", EXIT_INTERRUPTED)
     main()
 

@@ -1,4 +1,4 @@
-"""``rded verify`` and ``rded repair``: what is wrong with a run or a dataset, and what mends it."""
+"""``rded verify`` and ``rded repair``: find faults in a run or a dataset, and rebuild what is faulty."""
 
 import time
 from shlex import quote
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.environment import tell_start
+from deployments.environment import announce_start
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.remote.places import as_shown
 from rded_core.text.summaries import format_size
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 
 EXIT_FAULTS = 1
 
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="Run folder of rded distill, or a dataset alone.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run folder or a dataset folder, or its URL.")]
 
 
 def verify(
     folder: Folder,
     deep: Annotated[
         bool,
-        typer.Option(
-            "--deep", help="Also compute a sample of scores, labels and pixels again, on the CPU, and compare."
-        ),
+        typer.Option("--deep", help="Also recompute a sample of scores, labels and pixels on the CPU, and compare."),
     ] = False,
 ) -> None:
-    """Check every file of a run or a dataset; name each fault, and what to do about it."""
+    """Check every file of a run or a dataset; report each fault and its remedy."""
     from rded_core.io.remote.working_copy import folder_to_read
     from rded_core.io.verify.run import find_checked
     from tasks.maintenance.verify import check_files
@@ -49,7 +47,7 @@ def verify(
 
 
 def repair(folder: Folder) -> None:
-    """Make again what is damaged or missing in a run, and nothing else."""
+    """Rebuild what is damaged or missing in a run, and nothing else."""
     from rded_core.io.remote.working_copy import run_to_change
 
     started = time.monotonic()
@@ -68,14 +66,14 @@ def _repair(folder: str) -> "Findings":
 
     if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
         return check_files(find_checked(folder))
-    tell_start()
+    announce_start()
     from flows.repair import repair as repair_run
 
     return repair_run(find_run(folder), tell=lambda line: typer.echo(as_shown(line)))
 
 
 def _is_in_run(folder: str) -> bool:
-    """Tells whether a dataset lies in the run that made it."""
+    """Whether a dataset lies in the run that made it."""
     from rded_core.errors import InputError
     from rded_core.io.run.run_json import find_run
 
@@ -87,7 +85,7 @@ def _is_in_run(folder: str) -> bool:
 
 
 def print_findings(findings: "Findings") -> None:
-    """Prints a line for each fault, note and check that could not be made."""
+    """Prints a line for each fault, each note and each check that could not be made."""
     for fault in findings.faults:
         typer.echo(as_shown(f"{fault.kind:<13} {findings.where(fault.path)}: {fault.what}; {fault.remedy}"))
     for note in findings.notes:
@@ -98,10 +96,10 @@ def print_findings(findings: "Findings") -> None:
 
 def _sum_up(findings: "Findings", seconds: float) -> str:
     count = len(findings.faults)
-    told = counted(count, "fault") if count else "sound"
+    verdict = counted(count, "fault") if count else "sound"
     unchecked = f", {counted(len(findings.unchecked), 'check')} could not be made" if findings.unchecked else ""
     files = counted(len(findings.known), "file")
     return (
-        f"{quote(as_shown(findings.root))}: {files}, {format_size(findings.num_bytes)} whole, "
-        f"{told}{unchecked} ({seconds:.1f} s)"
+        f"{quote(as_shown(findings.root))}: {files}, {format_size(findings.num_bytes)} intact, "
+        f"{verdict}{unchecked} ({seconds:.1f} s)"
     )

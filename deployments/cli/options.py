@@ -1,4 +1,4 @@
-"""Command-line options made from a config class: one flag a field, its help the field's own docstring line."""
+"""Command-line options made from a config class: one flag per field, with the field's docstring line as its help."""
 
 import dataclasses
 import inspect
@@ -23,13 +23,13 @@ def with_options(
     extra: dict[str, Any] | None = None,
     extra_fields: type | None = None,
 ) -> Callable[..., None]:
-    """Builds the function that typer turns into a command.
+    """Returns the function that typer turns into a command.
 
     Args:
         config_class: the dataclass whose fields are the flags.
         positional: the field that is an argument instead.
         run: called with only the fields the user gave.
-        extra: further options that are no fields, name to annotation.
+        extra: further options that are not fields, name to annotation.
         extra_fields: a second dataclass whose fields are flags too.
     """
     parameters = [_argument(positional, field_help(config_class)[positional], required=not extra)]
@@ -47,13 +47,13 @@ def with_options(
 
 
 def coerce_fields(config_class: type, given: dict[str, Any], *, origin: str) -> dict[str, Any]:
-    """Brings values from flags or a JSON file to the types of their fields.
+    """Returns values from flags or a JSON file, converted to the types of their fields.
 
-    Comma-separated text becomes the tuple a field asks for (``none`` is the empty one
-    where names are a closed set); lists become tuples.
+    Comma-separated text becomes a tuple if the field is one (``none`` is the empty tuple
+    if the names are a closed set); lists become tuples.
 
     Raises:
-        InputError: a value is of another type than its field.
+        InputError: a value's type differs from its field's.
     """
     hints = typing.get_type_hints(config_class)
     return {name: _coerce(name, value, hints[name], origin=origin) for name, value in given.items()}
@@ -67,7 +67,7 @@ def _coerce(name: str, value: Any, hint: Any, *, origin: str) -> Any:
         return None
     kind = tuple if _is_tuple(hint) else _flag_type(hint)
     if kind is tuple and isinstance(value, str):
-        if value.strip() == "none" and typing.get_args(_element(hint)):  # of a closed set of names, none of them
+        if value.strip() == "none" and typing.get_args(_element(hint)):  # the names are a closed set
             return ()
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
@@ -80,7 +80,7 @@ def _coerce(name: str, value: Any, hint: Any, *, origin: str) -> Any:
 
 
 def _argument(name: str, text: str, *, required: bool) -> inspect.Parameter:
-    """Makes the positional argument; where a config file may give it instead, it is not required here."""
+    """Makes the positional argument, which is optional if a config file may give it instead."""
     option = typer.Argument(help=_sentence(text), metavar=name.upper(), show_default=False)
     if required:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, option])
@@ -106,7 +106,7 @@ def _parse_share(text: str) -> float:
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no number") from error
+        raise typer.BadParameter(f"{text!r} is not a number") from error
 
 
 def _default_note(field: "dataclasses.Field[Any]") -> str:
@@ -128,7 +128,7 @@ def _sentence(text: str) -> str:
 
 
 def _plain_type(hint: Any) -> Any:
-    """Strips ``| None`` off a type hint, however Python keeps it (``Literal[...] | None`` is a ``typing.Union``)."""
+    """Returns a type hint without ``| None``, in either form (``Literal[...] | None`` is a ``typing.Union``)."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return next(part for part in typing.get_args(hint) if part is not type(None))
     return hint

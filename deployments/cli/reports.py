@@ -1,4 +1,4 @@
-"""What the commands print when they are done."""
+"""The summaries that commands print when they are done."""
 
 from shlex import quote
 from typing import Any
@@ -12,7 +12,7 @@ from rded_core.text.summaries import describe_kept, describe_rejected, describe_
 from rded_core.text.wording import counted
 
 SMALL_IMAGE_PX = 64
-"""Up to here images are too small for a mosaic: the paper takes factor 1."""
+"""Images up to this size are too small for a mosaic; the paper uses factor 1 for them."""
 
 
 def print_observer(record: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ def print_observer(record: dict[str, Any]) -> None:
 
 
 def print_distilled(record: dict[str, Any]) -> None:
-    """Prints what a distillation made, how much smaller it is, and what of it was reused."""
+    """Prints the distilled dataset, its size, and the work that was reused."""
     if record["dataset"] is None:
         typer.echo(f"not done    nothing published: {record['why_missing']}; run without --only-classes")
         _print_work(record["work"])
@@ -45,17 +45,17 @@ def print_distilled(record: dict[str, Any]) -> None:
     for warning in record["warnings"]:
         typer.echo(f"warning     {warning}")
     if record["rejected"]:
-        typer.echo(f"rejected    {describe_rejected(record['rejected'])}: named in the report")
+        typer.echo(f"rejected    {describe_rejected(record['rejected'])}: listed in the report")
     typer.echo(f"report      {record['dataset']}/report/index.html")
     _print_work(record["work"])
 
 
 def _print_work(work: list[dict[str, Any]]) -> None:
-    """Prints what was reused, and of what was made again the reasons; nothing where all was new."""
+    """Prints the reused work, and why the rest was made again; nothing if all of it was new."""
     if all(entry["why"].keys() <= {NEW} and not entry["left_out"] for entry in work) and not _reused(work):
         return
     if not any(entry["made"] for entry in work):
-        typer.echo("reused      everything: nothing had changed (--redo STAGE makes a stage again)")
+        typer.echo("reused      everything: nothing has changed (--redo STAGE repeats a stage)")
         return
     for heading, entry in zip(["work", *[""] * len(work)], work, strict=False):
         typer.echo(f"{heading:<12}{entry['stage']:<9}{describe_stage(entry)}")
@@ -66,16 +66,18 @@ def _reused(work: list[dict[str, Any]]) -> int:
 
 
 def print_next(record: dict[str, Any]) -> None:
-    """Prints the command that evaluates what was distilled, after the one that ends what was interrupted."""
+    """Prints the command that evaluates the dataset, after the one that completes an interrupted forget."""
     if is_forgetting(run_at(record["out"])):
-        typer.echo(f"unfinished  rded forget {quote(record['out'])}: it was interrupted, and traces may be left")
+        typer.echo(
+            f"unfinished  rded forget was interrupted, traces may remain; run rded forget {quote(record['out'])}"
+        )
     if record["dataset"] is None:
         return
     typer.echo(f"next        rded evaluate {quote(record['out'])} --val VALIDATION_IMAGES --student NAME")
 
 
 def print_evaluation(table: dict[str, Any]) -> None:
-    """Prints last and best accuracy of every set, mean and deviation over seeds."""
+    """Prints the last and best accuracy of each set, mean and deviation over seeds."""
     typer.echo(
         f"{table['student']}, protocol {table['protocol']}, ipc {table['ipc']}, {table['num_classes']} classes, "
         f"{counted(table['epochs'], 'epoch')}, {counted(table['num_seeds'], 'seed')}"
@@ -85,22 +87,22 @@ def print_evaluation(table: dict[str, Any]) -> None:
         cells = "".join(f"{mean_std(summary[key]):>16}" for key in ("last_top1", "best_top1", "last_top5"))
         typer.echo(f"{name:<12}{cells}")
     if table["val_is_source"]:
-        typer.echo("warning     measured on the images the dataset was distilled from: no fair measure")
+        typer.echo("warning     measured on the images that the dataset was distilled from: not a fair measure")
     typer.echo(f"details     {table['path']}")
 
 
 def print_demo(distilled: dict[str, Any], table: dict[str, Any]) -> None:
-    """Prints both results of the demo and what to try next."""
+    """Prints both results of the demo, and commands to try next."""
     typer.echo("")
     print_distilled(distilled)
     typer.echo("")
     print_evaluation(table)
     typer.echo(f"""
-look at     {distilled["dataset"]}/report/mosaics.jpg    the distilled images, one class a row
+look at     {distilled["dataset"]}/report/mosaics.jpg    the distilled images, one class per row
             {distilled["dataset"]}/report/index.html     the report
             {distilled["dataset"]}/README.md             how to train on them without this program
 
-now your own data, a folder of class folders (PHOTOS/train/CLASS/*.jpg, PHOTOS/val/CLASS/*.jpg):
+with your own data, a folder of class folders (PHOTOS/train/CLASS/*.jpg, PHOTOS/val/CLASS/*.jpg):
   rded train-observer PHOTOS --arch resnet18 --val PHOTOS --out observer.safetensors
   rded distill PHOTOS --observer rded:resnet18 --weights observer.safetensors --ipc 10 --out photos-distilled
   rded evaluate photos-distilled --val PHOTOS --student resnet18""")

@@ -84,7 +84,7 @@ def test_interrupting_the_start_ends_it(
     assert "starting Prefect" in first
     assert started.returncode == 130, rest
     assert "Traceback" not in rest
-    assert rest.splitlines()[-1].startswith("rded: error: interrupted; the same command again")
+    assert rest.splitlines()[-1] == "rded: error: interrupted; rerun the same command to resume"
 
 
 def test_termination_says_how_to_go_on() -> None:

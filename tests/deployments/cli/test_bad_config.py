@@ -1,6 +1,6 @@
-"""Configs and command lines that cannot be meant: rejected before any flow starts.
+"""Invalid configs and command lines, which are rejected before any flow starts.
 
-All cases run in one process of their own: under pytest, jaxtyping would reject wrong types before the code does.
+All cases run in one separate process: under pytest, jaxtyping would reject wrong types before the code does.
 """
 
 import json
@@ -65,7 +65,7 @@ FLAGS: list[tuple[tuple[str, ...], str]] = [
     ((*DISTILL, "--factor", "5", "--size", "32"), "patches of at least 8 px, got 5 at size 32"),
     ((*DISTILL, "--size", "4"), "size must be >= 8"),
     ((*DISTILL, "--max-rejected", "101%"), r"max_rejected must lie in 0..1, got 1.01"),
-    ((*DISTILL, "--max-rejected", "few"), "'few' is no number"),
+    ((*DISTILL, "--max-rejected", "few"), "'few' is not a number"),
     ((*DISTILL, "--redo", "score,polish"), "redo must be one of draw, check, score, select, .*; got 'polish'"),
     ((*DISTILL, "--crop-scale-min", "0"), r"crop_scale_min must lie in \(0, 1\], got 0.0"),
     ((*DISTILL, "--crop-scale-min", "1.5"), "crop_scale_min must lie in"),
@@ -99,8 +99,8 @@ FLAGS: list[tuple[tuple[str, ...], str]] = [
 FILES: list[tuple[str, str]] = [
     ("{", "cannot read the config .*give a run.json or a JSON object of fields"),
     ("", "cannot read the config"),
-    ("[1]", "holds no JSON object of fields; give a run.json"),
-    ('{"config": 3}', "holds no JSON object of fields"),
+    ("[1]", "is not a JSON object of fields; give a run.json"),
+    ('{"config": 3}', "is not a JSON object of fields"),
     ('{"ipcs": 1}', "unknown field 'ipcs'; known: .*ipc"),
     ('{"num_crops": "two"}', "num_crops"),
     ('{"num_crops": 1.5}', "num_crops"),
@@ -154,14 +154,14 @@ def _check(outcome: tuple[int, str], pattern: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", ACCEPTED_LINES, ids=" ".join)
-def test_right_ones_reach_their_flow(outcomes: Outcomes, arguments: tuple[str, ...]) -> None:
+def test_valid_command_line_reaches_its_flow(outcomes: Outcomes, arguments: tuple[str, ...]) -> None:
     code, err = outcomes[arguments]
     assert code == ACCEPTED
     assert re.fullmatch(r"(starting Prefect .*\n)?", err)
 
 
 @pytest.mark.parametrize(("arguments", "pattern"), COMMAND_LINES)
-def test_wrong_command_line(outcomes: Outcomes, arguments: tuple[str, ...], pattern: str) -> None:
+def test_invalid_command_line(outcomes: Outcomes, arguments: tuple[str, ...], pattern: str) -> None:
     _check(outcomes[arguments], pattern)
 
 

@@ -1,4 +1,4 @@
-"""Rubbish in: one line on stderr that names the remedy, exit code 2, no traceback."""
+"""Bad input: one line on stderr with the remedy, exit code 2, no traceback."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("plain_flows")
 
 @pytest.fixture
 def expect_error(run_cli: RunCli) -> Callable[..., None]:
-    """Runs the command line and checks the one error line against a pattern."""
+    """Runs the command line and checks its one error line against a pattern."""
 
     def expect(pattern: str, *arguments: object) -> None:
         code, _, err = run_cli(*arguments)
@@ -32,7 +32,7 @@ Expect = Callable[..., None]
 
 @pytest.fixture
 def distil_with(expect_error: Expect, shared_source: Path, trained_weights: Path, tmp_path: Path) -> Expect:
-    """Distils with defaults that work but for what the test gives: ``distil_with(pattern, source=..., ipc=...)``."""
+    """Distils with working defaults, except for those that a test overrides: ``distil_with(pattern, ipc=...)``."""
 
     def expect(pattern: str, *flags: str, **changes: Any) -> None:
         given = {"source": shared_source, "observer": "rded:convnet3", "weights": trained_weights, "ipc": 1}
@@ -68,7 +68,7 @@ def test_source_of_one_class(distil_with: Expect, shared_source: Path, tmp_path:
     distil_with(r"holds one class \(10\).*at least two; give the folder above", source=tmp_path / "one")
 
 
-def test_class_that_holds_only_a_text_named_jpg(distil_with: Expect, image_folder: Path) -> None:
+def test_class_with_only_a_text_file_named_jpg(distil_with: Expect, image_folder: Path) -> None:
     shutil.rmtree(image_folder / "10")
     (image_folder / "10").mkdir()
     (image_folder / "10" / "fake.jpg").write_text("no picture")
@@ -76,7 +76,7 @@ def test_class_that_holds_only_a_text_named_jpg(distil_with: Expect, image_folde
     distil_with("class '10' has 0 usable images.*add images, leave the class out", source=image_folder, factor=1)
 
 
-def test_tar_that_is_none(distil_with: Expect, tmp_path: Path) -> None:
+def test_invalid_tar(distil_with: Expect, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("no tar at all" * 100)
     distil_with("a.tar is not a plain tar", source=tmp_path / "a.tar")
     distil_with("no such tar: .*check the pattern", source=tmp_path / "b-{0..3}.tar")
@@ -139,7 +139,7 @@ def test_observer_no_better_than_chance(
     same = ("--num-candidates", 10, "--label-epochs", 1, "--device", "cpu", "--out", tmp_path / "run")
     code, _, err = run_cli(*given, *same, "--force")
     assert code == 0, err
-    assert (tmp_path / "run" / "dataset" / "SHA256SUMS").is_file(), "the stopped run went on"
+    assert (tmp_path / "run" / "dataset" / "SHA256SUMS").is_file(), "the stopped run was resumed"
 
 
 def test_ipc_beyond_the_smallest_class(distil_with: Expect, image_folder: Path) -> None:
@@ -181,7 +181,7 @@ def test_out_of_other_images(expect_error: Expect, finished_run: Path, image_fol
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "gpu"])
-def test_device_that_is_not_there(distil_with: Expect, device: str) -> None:
+def test_unavailable_device(distil_with: Expect, device: str) -> None:
     distil_with(f"device '{device}' cannot be used here.*device auto or cpu", device=device)
 
 
@@ -189,7 +189,7 @@ def test_missing_config_file(expect_error: Expect, tmp_path: Path) -> None:
     expect_error("cannot read the config .*gone.json", "distill", "--config", tmp_path / "gone.json")
 
 
-def test_evaluate_what_is_no_dataset(expect_error: Expect, shared_source: Path) -> None:
+def test_evaluate_a_folder_without_a_dataset(expect_error: Expect, shared_source: Path) -> None:
     given = ("evaluate", shared_source, "--val", shared_source, "--student", "convnet3")
     expect_error("no distilled dataset at .*pass the --out folder of rded distill", *given)
 
@@ -216,6 +216,6 @@ def test_train_observer_unwritable_file(expect_error: Expect, shared_source: Pat
 
 
 @pytest.mark.parametrize("text", ["", " , "])
-def test_only_classes_that_name_none(distil_with: Expect, text: str) -> None:
-    """An empty shell variable: it must not mean all classes."""
-    distil_with("--only-classes names no class; name some, or leave the flag out", only_classes=text)
+def test_empty_only_classes(distil_with: Expect, text: str) -> None:
+    """An empty shell variable must not mean all classes."""
+    distil_with("--only-classes is empty; name some classes, or drop the flag", only_classes=text)

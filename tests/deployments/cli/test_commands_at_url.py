@@ -1,4 +1,4 @@
-"""Every command on a run at a URL, one after the other, as an operator would use them."""
+"""Every command on a run at a URL, one after another, as an operator would use them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def flip(url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("plain_flows")
-def test_a_run_at_a_url_lives_as_one_in_a_folder(
+def test_run_at_a_url_behaves_like_one_in_a_folder(
     make_config: Callable[..., DistillConfig],
     run_undecorated: Callable[[DistillConfig], Path],
     run_cli: RunCli,
@@ -45,11 +45,11 @@ def test_a_run_at_a_url_lives_as_one_in_a_folder(
     run_undecorated(config)
 
     def run(*arguments: str) -> str:
-        code, told, errors = run_cli(*arguments)
+        code, out, errors = run_cli(*arguments)
         assert code == 0, errors
-        assert str(copies()) not in told + errors, "paths of a copy say nothing to anybody"
+        assert str(copies()) not in out + errors, "users see the URL, not the path of the local copy"
         assert not storage.exists(f"{url}/.lock")
-        return told
+        return out
 
     assert f"{url}: " in run("verify", url)
     assert "entropy" in run("labels", url, "--describe")
@@ -62,10 +62,10 @@ def test_a_run_at_a_url_lives_as_one_in_a_folder(
 
     flip(next(path for path in storage.find(url) if path.endswith(".tar") and "squeeze/1-" in path))
     storage.rm(f"{url}/dataset/classes.json")
-    code, told, _ = run_cli("verify", url)
+    code, out, _ = run_cli("verify", url)
     assert code == 1
-    assert re.search(r"damaged +\S+squeeze/1-", told)
-    assert re.search(r"missing +dataset/classes.json", told)
+    assert re.search(r"damaged +\S+squeeze/1-", out)
+    assert re.search(r"missing +dataset/classes.json", out)
     assert "sound" in run("repair", url)
     assert "sound" in run("verify", url)
 
@@ -83,6 +83,6 @@ def test_a_run_at_a_url_lives_as_one_in_a_folder(
     monkeypatch.setenv("RDED_CACHE", str(tmp_path / "here"))
     with only_writer_at(url):
         pass
-    assert refresh(config)["changed"] is False, "the first machine takes up what the other has forgotten"
+    assert refresh(config)["changed"] is False, "the first machine takes over what the other has forgotten"
     shown = [path for path in copies().rglob("*.json") if uri[1] in path.read_text() and "forg" not in path.name]
     assert not shown

@@ -1,4 +1,4 @@
-"""``rded labels`` as a user meets it: what it prints, one line a mistake, exit codes, nothing of theirs changed."""
+"""``rded labels`` from a user's view: its output, one line per mistake, exit codes, no change to the user's files."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ def finished(
     return run
 
 
-def test_labels_are_stored_anew(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_labels_are_reencoded(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
     code, out, err = run_cli("labels", finished, "--codec", "int8", "--epochs", 3, "--out", tmp_path / "new")
     assert (code, err) == (0, "")
     lines = {line.split()[0]: line for line in out.splitlines()}
@@ -40,14 +40,14 @@ def test_labels_are_stored_anew(finished: Path, tmp_path: Path, run_cli: RunCli)
     assert run_cli("verify", finished)[0] == 0
 
 
-def test_nothing_is_won_by_a_codec_that_keeps_more(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_finer_codec_does_not_restore_lost_precision(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
     run_cli("labels", finished, "--codec", "int4", "--out", tmp_path / "small")
     code, out, _ = run_cli("labels", tmp_path / "small", "--codec", "float16", "--out", tmp_path / "plain")
     assert code == 0
-    assert "note        float16 keeps no more than the int4 labels that it was made of" in out
+    assert "note        float16 labels made from int4 labels do not regain the precision" in out
 
 
-def test_a_budget_prints_its_table(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_budget_prints_a_table_of_choices(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
     code, out, _ = run_cli("labels", finished, "--budget", "12kB", "--out", tmp_path / "new")
     assert code == 0
     assert out.count("<- taken") == 1
@@ -56,7 +56,9 @@ def test_a_budget_prints_its_table(finished: Path, tmp_path: Path, run_cli: RunC
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_students_learn_from_it(finished: Path, shared_source: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_students_train_on_reencoded_labels(
+    finished: Path, shared_source: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
     run_cli("labels", finished, "--codec", "topk:2", "--epochs", 2, "--out", tmp_path / "new")
     flags = ("--student", "convnet3", "--controls", "none", "--seeds", 1, "--device", "cpu", "--workers", 1)
     code, out, _ = run_cli("evaluate", tmp_path / "new", "--val", shared_source, *flags)
@@ -71,27 +73,28 @@ def test_labels_are_described_and_drawn(finished: Path, tmp_path: Path, run_cli:
         assert text in out
     with Image.open(tmp_path / "labels.png") as picture:
         assert min(picture.size) > 300
-    assert run_cli("labels", finished, "--describe", "--picture", tmp_path / "labels.png")[0] == 0, "ours is replaced"
+    code = run_cli("labels", finished, "--describe", "--picture", tmp_path / "labels.png")[0]
+    assert code == 0, "rded replaces its own picture"
     assert check_files(DatasetFolder(finished / "dataset")).faults == []
 
 
-def test_classes_that_the_teacher_never_takes_for_themselves_are_told(
+def test_classes_that_the_teacher_never_recognises_are_noted(
     make_config: Callable[..., DistillConfig], run_undecorated: Callable[[DistillConfig], Path], save_untrained: Any,
     tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """As where its class order is another; an untrained teacher takes everything for one class."""
+    """As with a different class order; an untrained teacher assigns everything to one class."""
     dataset = run_undecorated(make_config(tmp_path / "run", label_epochs=2, mix="none", teacher="rded:convnet3",
                                           teacher_weights=str(save_untrained()), force=True))  # fmt: skip
     code, out, _ = run_cli("labels", dataset, "--describe")
     assert code == 0
-    assert "class order" not in out, "of so few views, nothing is told"
+    assert "class order" not in out, "too few views for a note"
     monkeypatch.setattr("deployments.cli.label_reports.ENOUGH_VIEWS", 4)
     out = run_cli("labels", dataset, "--describe")[1]
-    assert "1 more classes for what it is: is its class order this one?" in out
+    assert " and 1 other class; check its class order" in out
 
 
 @pytest.mark.parametrize(
-    ("flags", "what"),
+    ("flags", "message"),
     [
         ([], "give --codec, --epochs, --budget or --describe"),
         (["--codec", "int8"], "give --out NEW"),
@@ -101,27 +104,27 @@ def test_classes_that_the_teacher_never_takes_for_themselves_are_told(
         (["--epochs", "5", "--out", "NEW"], "--epochs 5 is not among the 1 to 4"),
         (["--budget", "lots", "--out", "NEW"], "'lots' is not a size"),
         (["--budget", "10B", "--out", "NEW"], "no labels fit 10 bytes"),
-        (["--budget", "1MB", "--epochs", "2", "--out", "NEW"], "leave --epochs out"),
+        (["--budget", "1MB", "--epochs", "2", "--out", "NEW"], "drop --epochs"),
         (["--codec", "int8", "--out", "RUN/dataset"], "exists already"),
         (["--codec", "int8", "--out", "RUN/other"], "lies inside"),
         (["--describe", "--codec", "int8"], "--describe changes nothing"),
         (["--describe", "--picture", "labels.gif"], "must end in"),
         (["--describe", "--picture", "RUN/labels.png"], "whose files are all accounted for"),
-        (["--codec", "int8", "--picture", "labels.png", "--out", "NEW"], "--picture goes with --describe"),
+        (["--codec", "int8", "--picture", "labels.png", "--out", "NEW"], "--picture needs --describe"),
     ],
 )
-def test_mistakes_are_one_line(finished: Path, tmp_path: Path, run_cli: RunCli, flags: list[str], what: str) -> None:
+def test_mistakes_are_one_line(finished: Path, tmp_path: Path, run_cli: RunCli, flags: list[str], message: str) -> None:
     places = {"NEW": str(tmp_path / "new"), "RUN/dataset": f"{finished}/dataset", "RUN/other": f"{finished}/other"}
     places["RUN/labels.png"] = f"{finished}/labels.png"
     code, out, err = run_cli("labels", finished, *(places.get(flag, flag) for flag in flags))
     assert (code, out) == (2, "")
     assert err.startswith("rded: error: ")
     assert err.count("\n") == 1
-    assert what in err
+    assert message in err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_dataset_and_a_damaged_one_are_one_line(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_missing_and_damaged_datasets_give_one_line(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
     assert "no distilled dataset at" in run_cli("labels", tmp_path, "--describe")[2]
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     table = min((run / "dataset" / "soft_labels").iterdir())

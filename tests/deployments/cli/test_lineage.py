@@ -1,4 +1,4 @@
-"""``rded trace`` and ``rded forget`` as a user sees them."""
+"""``rded trace`` and ``rded forget`` from a user's view."""
 
 import hashlib
 import re
@@ -22,13 +22,13 @@ RunCli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(short_run: Path) -> Path:
-    """A finished run, which tests leave as it is."""
+    """A finished run, which tests do not change."""
     return short_run
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, where pictures go."""
+    """The current folder, which pictures are written to."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -45,7 +45,7 @@ def _row_text(row: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("place", ["", "dataset"])
-def test_trace_says_where_every_quadrant_comes_from(
+def test_trace_shows_the_source_of_every_quadrant(
     run_cli: RunCli, run: Path, shared_source: Path, elsewhere: Path, place: str
 ) -> None:
     key = "c00001_i00001"
@@ -63,7 +63,7 @@ def test_trace_says_where_every_quadrant_comes_from(
     assert "Prefect" not in err
 
 
-def test_several_keys_into_a_folder(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+def test_pictures_of_several_keys_go_to_a_folder(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
     code, out, _ = run_cli("trace", run, "c00000_i00000", "c00002_i00001", "--picture", tmp_path)
     assert code == 0
     assert out.count("quadrant") == 8
@@ -73,7 +73,7 @@ def test_several_keys_into_a_folder(run_cli: RunCli, run: Path, tmp_path: Path) 
     assert "is one file for 2 images" in err
 
 
-def test_unknown_key_names_the_nearest(run_cli: RunCli, run: Path) -> None:
+def test_unknown_key_suggests_the_nearest(run_cli: RunCli, run: Path) -> None:
     code, out, err = run_cli("trace", run, "c00001_i00007")
     assert (code, out) == (2, "")
     assert re.search(r"no image 'c00001_i00007' in .*dataset, which holds 6; the nearest: c00001_i0000", err)
@@ -98,7 +98,7 @@ def test_dataset_alone_has_lineage_but_no_picture(
     assert "missing     quadrant 2: source image changed" in out
 
 
-def test_picture_comes_from_the_source_where_candidates_are_gone(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+def test_picture_comes_from_the_source_without_candidates(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     shutil.rmtree(copy / "work" / "candidates")
     code, out, _ = run_cli("trace", copy, "c00000_i00000")
@@ -106,7 +106,7 @@ def test_picture_comes_from_the_source_where_candidates_are_gone(run_cli: RunCli
     assert out.endswith("picture     c00000_i00000.jpg\n")
 
 
-def test_no_picture_inside_the_run_nor_over_a_users_file(
+def test_picture_is_never_written_into_the_run_or_over_a_users_file(
     run_cli: RunCli, run: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = run_cli("trace", run, "c00000_i00000", "--picture", run / "dataset" / "x.jpg")
@@ -124,7 +124,7 @@ def test_no_picture_inside_the_run_nor_over_a_users_file(
     assert not list(run.glob("*.jpg"))
 
 
-def test_trace_a_source_image_to_what_shows_it(run_cli: RunCli, run: Path, shared_source: Path) -> None:
+def test_trace_of_a_source_image_lists_its_uses(run_cli: RunCli, run: Path, shared_source: Path) -> None:
     row = _lineage(run)[5]
     digest = row["source_sha256"]
     for name in (row["source_uri"], digest):
@@ -142,25 +142,25 @@ def test_trace_a_source_image_to_what_shows_it(run_cli: RunCli, run: Path, share
     assert re.search(r"no image '1/typo.jpg' is known here; .* such as 1/\d+.jpg", err)
 
 
-def test_trace_wants_one_question(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+def test_trace_needs_either_keys_or_a_source(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
     assert run_cli("trace", run)[0] == 2
     assert run_cli("trace", run, "c00000_i00000", "--source", "1/000.jpg")[0] == 2
     assert run_cli("trace", tmp_path, "c00000_i00000")[0] == 2
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_forget_says_what_it_did(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+def test_forget_reports_its_changes(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     row, other = _lineage(copy)[0], hashlib.sha256(b"never seen").hexdigest()
     code, out, err = run_cli("forget", copy, "--source", row["source_uri"], "--source", other)
     assert code == 0, err
-    told = f"forgotten   {row['source_sha256']}\n            {row['source_uri']}\n            candidate of class 1\n"
-    assert told in out
-    assert f"forgotten   {other}\n            no image that this run has seen: noted, should it ever come\n" in out
+    lines = f"forgotten   {row['source_sha256']}\n            {row['source_uri']}\n            candidate of class 1\n"
+    assert lines in out
+    assert f"forgotten   {other}\n            unknown to this run; excluded if it ever appears\n" in out
     assert f"shown in    1 distilled image: {row['key']}\n" in out
     assert re.search(r"^refilled    c00000_i0000\d quadrant \d with 1/\d+.jpg \(rank 7\)$", out, flags=re.MULTILINE)
     assert re.search(r"^labels      \d+ of 12 computed again$", out, flags=re.MULTILINE)
-    assert out.splitlines()[-1].startswith("remember    evaluations and networks")
+    assert out.splitlines()[-1].startswith("remember    earlier evaluations and networks")
     for name in (row["source_sha256"], row["source_uri"]):
         code, out, err = run_cli("trace", copy, "--source", name)
         assert out.endswith("shown in    no distilled image\nforgotten   no run here uses it\n")
@@ -168,7 +168,7 @@ def test_forget_says_what_it_did(run_cli: RunCli, run: Path, tmp_path: Path) -> 
     for name in (row["source_sha256"].upper(), row["source_uri"]):
         code, out, err = run_cli("forget", copy, "--source", name)
         assert (code, err) == (0, ""), "nothing is started"
-        assert out == f"forgotten   {row['source_sha256']}: already, nothing was changed\n"
+        assert out == f"forgotten   {row['source_sha256']}: already forgotten, nothing changed\n"
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()} == before
     code, _, err = run_cli("forget", copy)
     assert code == 2
@@ -176,7 +176,7 @@ def test_forget_says_what_it_did(run_cli: RunCli, run: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_forgetting_that_was_interrupted_is_told_and_ended(
+def test_interrupted_forget_is_reported_and_completed(
     run_cli: RunCli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
@@ -190,7 +190,7 @@ def test_forgetting_that_was_interrupted_is_told_and_ended(
     assert f"note          a forgetting was interrupted: rded forget {copy} ends it" in run_cli("verify", copy)[1]
     code, out, _ = run_cli("distill", "--config", copy / "run.json", "--out", copy)
     assert code == 0
-    assert f"unfinished  rded forget {copy}: it was interrupted, and traces may be left\n" in out
+    assert f"unfinished  rded forget was interrupted, traces may remain; run rded forget {copy}\n" in out
     code, out, err = run_cli("forget", copy)
     assert code == 0, err
     assert f"forgotten   {row['source_sha256']}\n            {row['source_uri']}\n" in out
@@ -201,11 +201,11 @@ def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_lineage_that_is_missing_is_told(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
+def test_missing_lineage_is_reported(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     shutil.rmtree(copy / "dataset" / "lineage")
-    for question in (["c00000_i00000"], ["--source", _lineage(run)[0]["source_uri"]]):
-        code, _, err = run_cli("trace", copy, *question)
+    for arguments in (["c00000_i00000"], ["--source", _lineage(run)[0]["source_uri"]]):
+        code, _, err = run_cli("trace", copy, *arguments)
         assert code == 2
         assert "lineage is missing in" in err
         assert "rded repair" in err
@@ -223,7 +223,7 @@ def test_forget_needs_a_run_folder(run_cli: RunCli, run: Path, tmp_path: Path) -
     assert "no image '1/typo.jpg'" in err
 
 
-def test_picture_of_another_format_is_told_at_once(run: Path) -> None:
+def test_unknown_picture_format_is_rejected_before_torch_starts(run: Path) -> None:
     code = (
         "import sys; from deployments.cli.main import app; from rded_core.errors import InputError\n"
         f"try: app(['trace', {str(run)!r}, 'c00000_i00000', '--picture', 'why.gif'], standalone_mode=False)\n"

@@ -1,4 +1,4 @@
-"""The command line when all is well, and its exit codes."""
+"""The command line on valid input, and its exit codes."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def test_help_names_every_field(run_cli: RunCli, command: str) -> None:
     assert max(map(len, plain.splitlines())) <= 80
 
 
-def test_no_arguments_show_the_help(run_cli: RunCli) -> None:
+def test_help_is_shown_without_arguments(run_cli: RunCli) -> None:
     code, out, err = run_cli()
     assert code in (0, 2)
     assert "distill" in out + err
@@ -67,8 +67,8 @@ def test_forced_run_warns_each_time(
     for _ in range(2):
         code, out, err = run_cli(*arguments)
         assert code == 0, err
-        told = r"^warning     the observer is right on .*% of 30 candidates, no better than chance"
-        assert re.search(told, out, flags=re.MULTILINE)
+        warning = r"^warning     the observer is right on .*% of 30 candidates, no better than chance"
+        assert re.search(warning, out, flags=re.MULTILINE)
     assert "no better than chance" in (tmp_path / "run" / "dataset" / "report" / "index.html").read_text()
 
 
@@ -83,7 +83,7 @@ def test_evaluate_prints_a_table(run_cli: RunCli, finished_run: Path, shared_sou
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_train_observer_prints_where_it_is(run_cli: RunCli, shared_source: Path, tmp_path: Path) -> None:
+def test_train_observer_prints_its_path(run_cli: RunCli, shared_source: Path, tmp_path: Path) -> None:
     flags = ("--arch", "convnet3", "--size", 32, "--epochs", 1, "--batch-size", 18, "--no-flip", "--device", "cpu")
     code, out, err = run_cli("train-observer", shared_source, *flags, "-o", tmp_path / "x.safetensors")
     assert code == 0, err
@@ -95,17 +95,17 @@ def test_train_observer_prints_where_it_is(run_cli: RunCli, shared_source: Path,
 ARGUMENTS = ("distill", "torchvision:CIFAR10", "--observer", "rded:convnet3", "--ipc", "1", "--out", "o")
 
 
-def test_interruption_says_how_to_go_on(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_says_how_to_resume(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: DistillConfig, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flows.distill.distill", interrupt)
     code, _, err = run_cli(*ARGUMENTS)
     assert code == 130
-    assert err.splitlines()[-1] == "rded: error: interrupted; the same command again goes on where it stopped"
+    assert err.splitlines()[-1] == "rded: error: interrupted; rerun the same command to resume"
 
 
-def test_defect_keeps_its_traceback(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_keeps_its_traceback(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: DistillConfig, **__: object) -> None:
         raise RuntimeError("a defect")
 
@@ -114,7 +114,7 @@ def test_defect_keeps_its_traceback(run_cli: RunCli, monkeypatch: pytest.MonkeyP
         run_cli(*ARGUMENTS)
 
 
-def test_flags_win_over_the_config_file(
+def test_flags_override_the_config_file(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, finished_run: Path, tmp_path: Path
 ) -> None:
     seen: list[DistillConfig] = []

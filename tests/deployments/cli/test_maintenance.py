@@ -1,4 +1,4 @@
-"""``rded verify`` and ``rded repair`` as a user meets them: one line a fault, exit codes, nothing of theirs deleted."""
+"""``rded verify`` and ``rded repair`` from a user's view: one line per fault, exit codes, no user's file deleted."""
 
 import re
 import shutil
@@ -33,10 +33,10 @@ def _first(run: Path, pattern: str) -> Path:
     return min(run.glob(pattern))
 
 
-def test_sound_run_in_one_line(run: Path, run_cli: RunCli) -> None:
+def test_sound_run_is_one_line(run: Path, run_cli: RunCli) -> None:
     code, out, _ = run_cli("verify", run)
     assert code == 0
-    assert re.fullmatch(rf"{run}: \d+ files, [\d.]+ kB whole, sound \([\d.]+ s\)\n", out)
+    assert re.fullmatch(rf"{run}: \d+ files, [\d.]+ kB intact, sound \([\d.]+ s\)\n", out)
 
 
 def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
@@ -50,7 +50,7 @@ def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_repair_mends_in_place_and_leaves_what_is_not_ours(run: Path, run_cli: RunCli) -> None:
+def test_repair_restores_files_in_place_and_keeps_the_users(run: Path, run_cli: RunCli) -> None:
     score = _first(run, "work/realism/*.parquet")
     _flip(score)
     (run / "work" / "run.json").unlink()
@@ -64,13 +64,13 @@ def test_repair_mends_in_place_and_leaves_what_is_not_ours(run: Path, run_cli: R
     (run / "dataset" / "recipe.json").unlink()
     code, out, _ = run_cli("verify", run)
     assert code == 1
-    told = {line.split()[1].removesuffix(":"): line.split()[0] for line in out.splitlines()[:-1]}
-    assert {told.pop(name) for name in list(told) if "notes" in name or "elsewhere" in name} == {"note"}
-    assert told[f"work/realism/{score.name}"] == "damaged"
-    assert told["dataset/recipe.json"] == told["work/run.json"] == "missing"
-    assert {told[name] for name in told if "tmp" in name or "work/dataset" in name} == {"unexpected"}
+    kinds = {line.split()[1].removesuffix(":"): line.split()[0] for line in out.splitlines()[:-1]}
+    assert {kinds.pop(name) for name in list(kinds) if "notes" in name or "elsewhere" in name} == {"note"}
+    assert kinds[f"work/realism/{score.name}"] == "damaged"
+    assert kinds["dataset/recipe.json"] == kinds["work/run.json"] == "missing"
+    assert {kinds[name] for name in kinds if "tmp" in name or "work/dataset" in name} == {"unexpected"}
     code, out, _ = run_cli("repair", run)
-    assert code == 0, "files that are not rded's stay, are named, and are no fault"
+    assert code == 0, "files that are not rded's stay, are noted, and do not count as faults"
     assert "note          dataset/notes.txt: not ours, and in no SHA256SUMS; it is left as it is\n" in out
     assert "note          notes.txt: not ours; it is left as it is\n" in out
     assert "elsewhere-1.tmp: another machine writes it, or did within the hour\n" in out
@@ -91,11 +91,11 @@ YOURS = (
     *("work/soft_labels/epochs-best.parquet", "work/publish/talk.json", "work/candidates/backup.tar"),
     *("evaluations/best.json", "work/evaluations/best.json", "evaluations/convnet3.json"),
 )
-"""Files that nobody's writer names so, though they lie in its folder and end as its files do."""
+"""Files with names that rded never writes, in its folders and with the endings of its files."""
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_files_of_yours_in_our_folders_are_notes_and_stay(run: Path, run_cli: RunCli) -> None:
+def test_users_files_in_rdeds_folders_are_noted_and_kept(run: Path, run_cli: RunCli) -> None:
     for name in YOURS:
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text("mine")
@@ -108,24 +108,24 @@ def test_files_of_yours_in_our_folders_are_notes_and_stay(run: Path, run_cli: Ru
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_damaged_note_of_a_forgetting_is_a_fault_that_no_work_mends(
+def test_damaged_forgetting_json_cannot_be_repaired(
     run: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin_forgetting(RunFolder(run), {"0" * 64: []}, [])
     _flip(run / "work" / "forgetting.json")
     monkeypatch.setattr("flows.repair.distill", None)
-    told = f"delete the file, then name them again: rded forget {run} --source IMAGE"
+    remedy = f"delete the file, then name them again: rded forget {run} --source IMAGE"
     for command in ("verify", "repair"):
         code, out, _ = run_cli(command, run)
         assert code == 1, out
         assert "damaged       work/forgetting.json: other bytes than were written; nothing else knows" in out
-        assert told in out
-    assert re.search(rf"cannot mend work/forgetting\.json: .*{told}", out)
+        assert remedy in out
+    assert re.search(rf"cannot mend work/forgetting\.json: .*{remedy}", out)
     assert (run / "work" / "forgetting.json").is_file()
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_repair_does_nothing_where_nothing_is_wrong(run: Path, run_cli: RunCli) -> None:
+def test_repair_does_not_touch_a_sound_run(run: Path, run_cli: RunCli) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     code, out, _ = run_cli("repair", run)
     assert (code, out.count("\n")) == (0, 1)
@@ -135,7 +135,7 @@ def test_repair_does_nothing_where_nothing_is_wrong(run: Path, run_cli: RunCli) 
 
 
 @pytest.mark.usefixtures("plain_flows")
-def test_changed_source_is_not_taken_up_by_a_repair(
+def test_repair_refuses_a_changed_source(
     make_config: Callable[..., DistillConfig], image_folder: Path, run_cli: RunCli, tmp_path: Path,
     run_undecorated: Callable[[DistillConfig], Path],
 ) -> None:  # fmt: skip
@@ -149,7 +149,7 @@ def test_changed_source_is_not_taken_up_by_a_repair(
     assert "rded distill --config" in err
 
 
-def test_dataset_alone_cannot_be_made_again(run: Path, run_cli: RunCli, tmp_path: Path) -> None:
+def test_dataset_without_its_run_cannot_be_repaired(run: Path, run_cli: RunCli, tmp_path: Path) -> None:
     published = Path(shutil.copytree(run / "dataset", tmp_path / "published"))
     assert run_cli("verify", published)[0] == 0
     _flip(published / "images" / "train-000000.tar")
@@ -160,7 +160,7 @@ def test_dataset_alone_cannot_be_made_again(run: Path, run_cli: RunCli, tmp_path
 
 
 @pytest.mark.parametrize("command", ["verify", "repair"])
-def test_what_is_no_run(command: str, run_cli: RunCli, tmp_path: Path) -> None:
+def test_folder_without_a_run(command: str, run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for path, message in (("nowhere", "no such folder"), ("file", "no such folder"), ("folder", "neither a run nor")):
@@ -169,15 +169,15 @@ def test_what_is_no_run(command: str, run_cli: RunCli, tmp_path: Path) -> None:
         assert message in err
 
 
-def test_a_lock_that_a_crash_left_says_so(run: Path, run_cli: RunCli) -> None:
+def test_lock_left_by_a_crash_is_noted(run: Path, run_cli: RunCli) -> None:
     (run / ".lock").write_text("process 1 on elsewhere since noon (rded distill)\n")
     code, out, _ = run_cli("verify", run)
     assert code == 0
     assert re.search(r"note +\.lock: process 1 on elsewhere .* crashed, and nobody writes here now\n", out)
 
 
-@pytest.mark.parametrize("what", ["", "dataset"])
-def test_verify_beside_a_running_distill_says_who_writes(run: Path, run_cli: RunCli, what: str) -> None:
+@pytest.mark.parametrize("folder", ["", "dataset"])
+def test_verify_during_a_distillation_names_the_writer(run: Path, run_cli: RunCli, folder: str) -> None:
     (run / ".lock").write_text("process 1 on elsewhere since noon (rded distill)\n")
     held = (
         f"import fcntl, sys; s = open({str(run / '.lock')!r}, 'r+'); fcntl.flock(s, fcntl.LOCK_EX); print(flush=True)"
@@ -187,16 +187,18 @@ def test_verify_beside_a_running_distill_says_who_writes(run: Path, run_cli: Run
     ) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        code, out, err = run_cli("verify", run / what)
+        code, out, err = run_cli("verify", run / folder)
         holder.communicate()
     assert (code, out) == (2, "")
     assert "is being written by process 1 on elsewhere since noon (rded distill); verify when it is done" in err
     assert len(err.splitlines()) == 1
-    assert run_cli("verify", run / what)[0] == 0
+    assert run_cli("verify", run / folder)[0] == 0
 
 
-def test_file_that_goes_away_meanwhile_is_laid_to_who_writes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the writer comes after the first look."""
+def test_file_that_vanishes_during_the_check_is_attributed_to_the_writer(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer starts after the first look at the lock."""
     writers = iter(["", "process 1"])
     monkeypatch.setattr("tasks.maintenance.verify.find_writer", lambda _: next(writers))
     monkeypatch.setattr("tasks.maintenance.verify.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
@@ -204,7 +206,7 @@ def test_file_that_goes_away_meanwhile_is_laid_to_who_writes(run: Path, monkeypa
         check_files(RunFolder(run))
 
 
-def test_unfinished_run_is_no_fault(run: Path, run_cli: RunCli) -> None:
+def test_unfinished_run_is_not_a_fault(run: Path, run_cli: RunCli) -> None:
     shutil.rmtree(run / "dataset")
     shutil.rmtree(run / "work" / "publish")
     code, out, _ = run_cli("verify", run)
@@ -212,7 +214,7 @@ def test_unfinished_run_is_no_fault(run: Path, run_cli: RunCli) -> None:
     assert "is not finished: rded distill --config" in out
 
 
-def test_run_without_its_description_is_told_from_a_stranger(run: Path, run_cli: RunCli) -> None:
+def test_run_without_run_json_is_recognised(run: Path, run_cli: RunCli) -> None:
     for path in (run / "run.json", run / "work" / "run.json"):
         path.unlink()
     code, _, err = run_cli("verify", run)
@@ -220,20 +222,18 @@ def test_run_without_its_description_is_told_from_a_stranger(run: Path, run_cli:
     assert "has lost run.json and its copy" in err
 
 
-def test_missing_record_of_the_check_is_missed(run: Path, run_cli: RunCli) -> None:
+def test_missing_record_of_the_observer_check_is_a_fault(run: Path, run_cli: RunCli) -> None:
     (run / "work" / "observe" / "observer.json").unlink()
     code, out, _ = run_cli("verify", run)
     assert code == 1
     assert "missing       work/observe/observer.json: a finished run has it" in out
 
 
-def test_deep_check_says_what_it_cannot_check(
-    run: Path, run_cli: RunCli, trained_weights: Path, tmp_path: Path
-) -> None:
+def test_deep_check_lists_skipped_checks(run: Path, run_cli: RunCli, trained_weights: Path, tmp_path: Path) -> None:
     code, out, _ = run_cli("verify", run, "--deep")
     assert code == 0, out
-    for what in ("source images", "scores", "selections", "pixels", "labels"):
-        assert re.search(rf"note +{what} of {run}: a part of \d files computed again and compared", out)
+    for name in ("source images", "scores", "selections", "pixels", "labels"):
+        assert re.search(rf"note +{name} of {run}: a part of \d files computed again and compared", out)
     hidden = tmp_path / "hidden.safetensors"
     shutil.move(trained_weights, hidden)
     try:
@@ -245,12 +245,12 @@ def test_deep_check_says_what_it_cannot_check(
     assert "2 checks could not be made" in out
 
 
-@pytest.mark.parametrize("what", ["", "dataset"])
+@pytest.mark.parametrize("folder", ["", "dataset"])
 @pytest.mark.parametrize("written", ["work/publish/dataset.json", "work/realism/new.parquet", "run.json"])
-def test_writer_that_comes_and_goes_meanwhile_is_told(
-    run: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli, what: str, written: str
+def test_write_during_the_check_is_detected(
+    run: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli, folder: str, written: str
 ) -> None:
-    """Between the two looks at the lock: what was found is of two states."""
+    """The writer starts and ends between the two looks at the lock, so the result would be inconsistent."""
 
     def write(_: object) -> None:
         path = run / written
@@ -259,6 +259,6 @@ def test_writer_that_comes_and_goes_meanwhile_is_told(
 
     for name in ("run_checks", "dataset_checks"):
         monkeypatch.setattr(f"tasks.maintenance.verify.{name}", lambda _: [write])
-    code, out, err = run_cli("verify", run / what)
+    code, out, err = run_cli("verify", run / folder)
     assert (code, out) == (2, "")
     assert re.search(rf"somebody wrote to {run} while .*; verify again", err.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Flags made of config fields."""
+"""Flags made from config fields."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from rded_core.config.fields import field_help
 
 
 @pytest.mark.parametrize("config_class", [DistillConfig, EvaluateConfig, TrainObserverConfig])
-def test_every_field_has_its_help_and_no_help_is_left_over(config_class: type) -> None:
+def test_every_field_has_help_and_every_help_a_field(config_class: type) -> None:
     helps = field_help(config_class)
     assert set(helps) == {field.name for field in dataclasses.fields(config_class)}
     assert all(len(text) > 10 and not text.endswith((",", " or", " and")) for text in helps.values()), helps
@@ -45,11 +45,11 @@ def test_lists_are_split_at_commas(given: object, expected: tuple[str, ...]) -> 
     assert coerce_fields(EvaluateConfig, {"controls": given}, origin="config") == {"controls": expected}
 
 
-def test_none_is_a_class_like_any_other() -> None:
+def test_none_may_be_a_class_name() -> None:
     for text, expected in (("none,dog", ("none", "dog")), ("none", ("none",))):
         assert coerce_fields(DistillConfig, {"classes": text}, origin="config") == {"classes": expected}
 
 
-def test_other_text_keeps_its_commas() -> None:
+def test_text_fields_keep_their_commas() -> None:
     assert coerce_fields(DistillConfig, {"source": "a,b", "ipc": 1}, origin="config") == {"source": "a,b", "ipc": 1}
     assert coerce_fields(DistillConfig, {"classes": None}, origin="config") == {"classes": None}
