@@ -1,1 +1,1 @@
-"""Where task runs execute: threads, processes, Dask or Ray."""
+"""Task runners: threads, processes, Dask or Ray."""

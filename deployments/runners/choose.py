@@ -1,4 +1,4 @@
-"""What tasks run on: this process one after the other, worker processes of its own, or a Dask or Ray cluster."""
+"""Choice of the task runner: this process, worker processes, or a Dask or Ray cluster."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores
 
 CORES_PER_PROCESS = 4
-"""Beyond so many threads of one process the interpreter's lock binds."""
+"""With more threads than this in one process, the interpreter's lock is the limit."""
 
 MIN_PROCESSES = 2
 
@@ -24,19 +24,20 @@ KINDS = (
 
 
 def make_runner(kind: str, num_processes: int | None = None) -> TaskRunner[Any]:
-    """Returns the Prefect task runner of a name.
+    """Returns the Prefect task runner of a kind.
 
     Args:
         kind: ``thread``, ``process``, ``dask`` or ``ray`` (a cluster on this machine), or a cluster's address.
-        num_processes: worker processes; by default one for every four cores, and two at least.
+        num_processes: worker processes; by default one per four cores, at least two.
+
     Raises:
-        InputError: no such runner, or it is not installed, or there is no cluster at the address.
+        InputError: the runner is unknown or not installed, or no cluster answers at the address.
     """
     is_address = kind.startswith(("tcp://", "tls://", "ray://"))
     if kind not in ("thread", "process", "dask", "ray") and not is_address:
         raise InputError(f"runner must be one of {KINDS}; got {kind!r}")
     if num_processes is not None and (num_processes < 1 or kind == "thread" or is_address):
-        raise InputError("task_workers must be >= 1, and goes with --runner process, dask or ray")
+        raise InputError("task_workers must be >= 1, and needs --runner process, dask or ray")
     if kind == "thread":
         return ThreadPoolTaskRunner()
     num_processes = num_processes or max(num_available_cores() // CORES_PER_PROCESS, MIN_PROCESSES)
@@ -51,8 +52,8 @@ def make_runner(kind: str, num_processes: int | None = None) -> TaskRunner[Any]:
             from deployments.runners.dask_workers import DaskWorkers as Workers
             from deployments.runners.dask_workers import require_cluster
     except ImportError as error:
-        extra = f"rded's extra {engine!r} (pip install -e '.[{engine}]')"
-        raise InputError(f"--runner {kind} needs {extra}: {error}") from error
+        install = f"install it with: pip install -e '.[{engine}]'"
+        raise InputError(f"--runner {kind} needs rded's extra {engine!r} ({error}); {install}") from error
     if is_address:
         require_cluster(kind)
     return Workers.at(kind) if is_address else Workers.here(num_processes)
@@ -62,9 +63,9 @@ class WorkerProcesses(ProcessPoolTaskRunner):
     """Worker processes on this machine, each with its own interpreter and its own copy of the networks.
 
     Attributes:
-        num_processes: how many share this machine's cores.
-        lost: what a task's future raises when a worker process has ended.
-        attempts: how often tasks that were lost so are begun.
+        num_processes: worker processes that share this machine's cores.
+        lost: exceptions that a task's future raises if a worker process has ended.
+        attempts: how often a task that fails with one of them is started.
     """
 
     lost = (BrokenProcessPool,)
@@ -75,28 +76,28 @@ class WorkerProcesses(ProcessPoolTaskRunner):
         self.num_processes = max_workers
 
     def duplicate(self) -> Self:
-        """Returns another one like this: Prefect starts one for each run of a flow."""
+        """Returns a copy: Prefect starts one for each flow run."""
         return type(self)(self.num_processes)
 
     def __enter__(self) -> Self:
         super().__enter__()
-        # A worker that is killed while it sends a log line never gives the queue's lock back: at exit, wait for nobody.
+        # A worker killed while sending a log line never releases the queue's lock, so do not wait for it at exit.
         if self._subprocess_message_queue is not None:
             self._subprocess_message_queue.cancel_join_thread()
         return self
 
     def wait(self, future: Any, timeout_s: float) -> bool:
-        """Waits for a task, and tells whether it has ended."""
+        """Waits for a task; returns True if it has ended."""
         future.wait(timeout_s)
         return future.wrapped_future.done()
 
     def check(self) -> None:
-        """Raises BrokenProcessPool where a worker has ended: a task submitted at that very moment is never heard of."""
+        """Raises BrokenProcessPool if a worker has ended: a task submitted at that very moment would never return."""
         if getattr(self._executor, "_broken", False):
             raise BrokenProcessPool("a worker process ended")
 
     def renew(self) -> None:
-        """Starts anew with other worker processes."""
+        """Replaces all worker processes."""
         for process in multiprocessing.active_children():
             process.kill()
         self.__exit__(None, None, None)
@@ -104,7 +105,7 @@ class WorkerProcesses(ProcessPoolTaskRunner):
 
 
 def _begin_worker() -> None:
-    """Makes a worker end with the process that started it, however that ends, and leave Ctrl-C to it."""
+    """Makes a worker end with its parent process, no matter how that ends, and leaves Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     tidy_logs()

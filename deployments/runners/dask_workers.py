@@ -1,4 +1,4 @@
-"""Dask workers: a cluster on this machine, or one that is there already. Needs the extra ``dask``."""
+"""Dask workers: a cluster on this machine, or an existing one. Needs the extra ``dask``."""
 
 import logging
 from importlib import import_module
@@ -17,11 +17,11 @@ CONNECT_S = 20.0
 
 
 class DaskWorkers(ClusterWorkers, DaskTaskRunner):
-    """Dask workers, which Dask itself replaces, and whose tasks it begins again, when they end.
+    """Dask workers; when one ends, Dask itself replaces it and restarts its tasks.
 
     Attributes:
-        lost: what a task's future raises when several workers have ended over it, or the scheduler is gone.
-        attempts: how often tasks that were lost so are begun.
+        lost: exceptions that a task's future raises if several workers have ended over it, or the scheduler is gone.
+        attempts: how often a task that fails with one of them is started.
     """
 
     lost = (KilledWorker, FutureCancelledError)
@@ -31,7 +31,7 @@ class DaskWorkers(ClusterWorkers, DaskTaskRunner):
     @classmethod
     def here(cls, num_processes: int) -> Self:
         """Returns a cluster on this machine, which ends with the flow."""
-        # One thread a process (each task takes several itself); memory is left to the operating system.
+        # One thread per process (each task starts several itself); memory is left to the operating system.
         size = {"n_workers": num_processes, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
         runner = cls(cluster_kwargs={**size, "dashboard_address": "127.0.0.1:0"})
         runner.num_processes = num_processes
@@ -43,12 +43,14 @@ class DaskWorkers(ClusterWorkers, DaskTaskRunner):
         return cls(address=address)
 
     def __exit__(self, *raised: Any) -> None:
-        logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # it kills workers that end slowly
+        logging.getLogger("distributed.nanny").setLevel(
+            logging.ERROR
+        )  # else it warns when it kills workers that end slowly
         super().__exit__(*raised)
 
     @property
     def client(self) -> PrefectDaskClient:
-        """The client, connected when it is first asked for."""
+        """The client, which connects on first access."""
         is_new = self._client is None
         client = super().client
         if is_new:
@@ -56,18 +58,18 @@ class DaskWorkers(ClusterWorkers, DaskTaskRunner):
         return client
 
     def wait(self, future: Any, timeout_s: float) -> bool:
-        """Waits for a task, and tells whether it has ended."""
+        """Waits for a task; returns True if it has ended."""
         future.wait(timeout_s)
         return future.wrapped_future.done()
 
     def num_workers(self) -> int:
-        """Counts the workers that are connected to the scheduler now."""
+        """Returns the number of workers that are connected to the scheduler now."""
         threads: Any = self.client.nthreads()
         return len(threads)
 
 
 class _TidyLogs(WorkerPlugin):
-    """Keeps from the terminal what says nothing there, in every worker, also in those that come later."""
+    """Applies `tidy_logs` in every worker, including those that join later."""
 
     def setup(self, worker: Worker) -> None:
         del worker
@@ -75,7 +77,7 @@ class _TidyLogs(WorkerPlugin):
 
 
 def require_cluster(address: str) -> None:
-    """Raises InputError where no Dask scheduler is at an address, or its workers cannot run this project's tasks."""
+    """Raises InputError if no Dask scheduler answers at an address, or its workers cannot run this project's tasks."""
     try:
         with Client(address, timeout=CONNECT_S, set_as_default=False) as client:
             threads: Any = client.nthreads()
@@ -92,6 +94,6 @@ def require_cluster(address: str) -> None:
         raise InputError(f"no worker is connected to the Dask scheduler at {address}; start some with: {start}")
     if set(threads.values()) != {1}:
         raise InputError(
-            f"the Dask scheduler at {address} needs workers of one thread each, since tasks take threads themselves; "
-            f"start them with: {start}"
+            f"the Dask scheduler at {address} needs workers with one thread each, since tasks start threads "
+            f"themselves; start them with: {start}"
         )

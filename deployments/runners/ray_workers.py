@@ -1,4 +1,4 @@
-"""Ray workers: a cluster on this machine, or one that is there already. Needs the extra ``ray``."""
+"""Ray workers: a cluster on this machine, or an existing one. Needs the extra ``ray``."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks that ask for no GPU see those of the machine
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks that request no GPU see the machine's
 
 import ray
 from prefect_ray.context import remote_options
@@ -22,21 +22,21 @@ from tasks.runtime.stage_task import takes_gpu
 CONNECT_S = 20.0
 
 STORE_BYTES = 128 * 2**20
-"""Of shared memory on this machine: tasks exchange paths and small records."""
+"""Size of Ray's shared-memory store on this machine: tasks exchange only paths and small records."""
 
 QUIET: dict[str, Any] = {
     "logging_level": logging.ERROR,
     "runtime_env": {"worker_process_setup_hook": "deployments.environment.tidy_logs"},
 }
-"""Keeps from the terminal what says nothing there."""
+"""Settings that hide log lines which do not help in a terminal."""
 
 
 class RayWorkers(ClusterWorkers, RayTaskRunner[Any]):
-    """Ray workers, which Ray itself replaces when they end, and whose tasks it begins again three times.
+    """Ray workers; when one ends, Ray itself replaces it and restarts its tasks, three times at most.
 
     Attributes:
-        lost: what a task's future raises when workers have ended over it again and again.
-        attempts: how often tasks that were lost so are begun.
+        lost: exceptions that a task's future raises if workers keep ending over it.
+        attempts: how often a task that fails with one of them is started.
     """
 
     lost = (WorkerCrashedError, NodeDiedError, OwnerDiedError, ObjectLostError, OutOfMemoryError)
@@ -60,28 +60,28 @@ class RayWorkers(ClusterWorkers, RayTaskRunner[Any]):
         try:
             return super().__enter__()
         except (ConnectionError, OSError) as error:
-            where = f"the Ray cluster at {self.address}" if self.address else "a Ray cluster on this machine"
-            token = "; a cluster that asks for a token wants RAY_AUTH_MODE=token here" if self.address else ""
-            raise RunStopped(f"cannot start on {where}: {first_line(error)}{token}") from error
+            cluster = f"the Ray cluster at {self.address}" if self.address else "a Ray cluster on this machine"
+            token = "; set RAY_AUTH_MODE=token if the cluster requires a token" if self.address else ""
+            raise RunStopped(f"cannot start on {cluster}: {first_line(error)}{token}") from error
 
     def submit(self, task: Any, parameters: dict[str, Any], *rest: Any, **named: Any) -> PrefectRayFuture[Any]:
-        """Hands a task to Ray: to a worker with a GPU of its own, where the task uses one and the cluster has some."""
+        """Submits a task to Ray; it gets a GPU of its own if it uses one and the cluster has any."""
         takes_one = takes_gpu(task) and parameters["plan"].config.device != "cpu"
         with remote_options(**({"num_gpus": 1} if takes_one and ray.cluster_resources().get("GPU") else {})):
             return super().submit(task, parameters, *rest, **named)
 
     def wait(self, future: PrefectRayFuture[Any], timeout_s: float) -> bool:
-        """Waits for a task, and tells whether it has ended; what Ray raises is left for its result."""
+        """Waits for a task; returns True if it has ended. Ray's exceptions are raised by its result."""
         done, _ = ray.wait([future.wrapped_future], timeout=timeout_s)
         return bool(done)
 
     def num_workers(self) -> int:
-        """Counts the tasks that the cluster has room for now: one takes one CPU."""
+        """Returns the number of tasks that the cluster has room for now: each takes one CPU."""
         return int(ray.cluster_resources().get("CPU", 0))
 
 
 def require_cluster(address: str) -> None:
-    """Raises InputError where nothing listens at the address of a Ray cluster."""
+    """Raises InputError if nothing listens at the address of a Ray cluster."""
     place = urlsplit(address)
     try:
         with socket.create_connection((place.hostname or "", place.port or 10001), timeout=CONNECT_S):

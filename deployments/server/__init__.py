@@ -1,1 +1,1 @@
-"""The local stack of `rded up`: server, worker, schedules and automations."""
+"""The Prefect server and worker of `rded up`, deployments, schedules and automations."""

@@ -1,4 +1,4 @@
-"""Automations: what Prefect's server does by itself about runs, applied from ``automations.yaml``."""
+"""Automations: Prefect's automatic reactions to events of runs, applied from ``automations.yaml``."""
 
 from pathlib import Path
 from typing import Any
@@ -15,29 +15,29 @@ DEFINITIONS = Path(__file__).with_name("automations.yaml")
 
 
 def read_automations(notification_block: str | None = None) -> list[AutomationCore]:
-    """Reads the definitions: those that need nothing, and with the id of a notification block those that notify."""
+    """Returns the defined automations; those that notify only if the id of a notification block is given."""
     content: dict[str, Any] = yaml.safe_load(DEFINITIONS.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = content["automations"]
+    definitions: list[dict[str, Any]] = content["automations"]
     for definition in content["notifications"] if notification_block else ():
         actions = [{**action, "block_document_id": notification_block} for action in definition["actions"]]
-        found = [*found, {**definition, "actions": actions}]
-    return [AutomationCore.model_validate(definition) for definition in found]
+        definitions = [*definitions, {**definition, "actions": actions}]
+    return [AutomationCore.model_validate(definition) for definition in definitions]
 
 
 def apply_automations(notify: str | None = None) -> list[str]:
-    """Brings the server's automations of these names to what is written here, and leaves all others.
+    """Creates or updates the defined automations on the server, by name; all others stay.
 
     Args:
-        notify: a notification block of the server, as ``TYPE/NAME``; without it nobody is notified.
+        notify: a notification block of the server, as ``TYPE/NAME``; without it no notifications are sent.
 
     Returns:
-        A line for each automation: what was done with it.
+        A line for each automation: whether it was created or is up to date.
 
     Raises:
-        InputError: no server is named, or it knows no such block.
+        InputError: no server is named, or it does not have the block.
     """
     if not PREFECT_API_URL.value():
-        raise InputError("automations live on a server; name it: export PREFECT_API_URL=http://HOST:PORT/api")
+        raise InputError("automations need a Prefect server; name one: export PREFECT_API_URL=http://HOST:PORT/api")
     with get_client(sync_client=True) as client:
         block = _find_block(client, notify) if notify else None
         return [f"{_apply(client, automation)}: {automation.name}" for automation in read_automations(block)]
@@ -49,7 +49,7 @@ def _apply(client: SyncPrefectClient, automation: AutomationCore) -> str:
         client.create_automation(automation)
         return "created"
     client.update_automation(known[0].id, automation)
-    for twin in known[1:]:  # of a `prefect automation create`, which looks for no name
+    for twin in known[1:]:  # from `prefect automation create`, which does not check names
         client.delete_automation(twin.id)
     return "up to date"
 
@@ -60,6 +60,6 @@ def _find_block(client: SyncPrefectClient, notify: str) -> str:
         return str(client.read_block_document_by_name(name, kind, include_secrets=False).id)
     except ObjectNotFound as error:
         raise InputError(
-            f"the server has no block {notify!r}; make one in its UI (Blocks), and name it as TYPE/NAME, such as "
+            f"the server has no block {notify!r}; create one in its UI (Blocks) and give it as TYPE/NAME, such as "
             "slack-webhook/operators"
         ) from error

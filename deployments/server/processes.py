@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them: found again by id and start time, and stopped for certain."""
+"""Background processes that outlive the command: recognised by id and start time, and reliably stopped."""
 
 import os
 import subprocess
@@ -11,29 +11,29 @@ from pathlib import Path
 import psutil
 
 MARK = "RDED_STACK"
-"""Environment variable that all processes of a stack have, those that they start included."""
+"""Environment variable that all processes of a stack carry, including those that they start."""
 
 POLL_S = 0.1
 KILL_S = 10.0
 
 SAME_START_S = 2.0
-"""Start times of one process differ by less, as the system's clock is set."""
+"""Readings of one process's start time differ by less than this when the system's clock is adjusted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process as it was started.
+    """A process at the time of its start.
 
     Attributes:
-        pid: its id, which may be another process's by now.
-        since: when it began, in seconds since the epoch.
+        pid: its id, which another process may have by now.
+        since: its start time, in seconds since the epoch.
     """
 
     pid: int
     since: float
 
     def find(self) -> psutil.Process | None:
-        """Returns the process; None where it has ended, whoever has its id now."""
+        """Returns the process; None if it has ended, even if another process has its id now."""
         try:
             process = psutil.Process(self.pid)
             is_same = abs(process.create_time() - self.since) < SAME_START_S
@@ -43,7 +43,7 @@ class Started:
 
 
 def start(module: str, *arguments: str, log: Path, environment: Mapping[str, str]) -> Started:
-    """Starts ``python -m MODULE ARGUMENTS`` in a session of its own, with all that it prints at the end of a file."""
+    """Starts ``python -m MODULE ARGUMENTS`` in a session of its own, with its output appended to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -58,9 +58,9 @@ def start(module: str, *arguments: str, log: Path, environment: Mapping[str, str
 
 
 def find_marked(mark: str) -> list[psutil.Process]:
-    """Returns this user's processes that bear a stack's mark, but for this one."""
-    found = (process for process in psutil.process_iter() if process.pid != os.getpid())
-    return [process for process in found if _mark_of(process) == mark]
+    """Returns this user's processes that carry a stack's mark, except this one."""
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return [process for process in others if _mark_of(process) == mark]
 
 
 def _mark_of(process: psutil.Process) -> str | None:
@@ -71,10 +71,10 @@ def _mark_of(process: psutil.Process) -> str | None:
 
 
 def stop(root: psutil.Process, *, grace_s: float) -> None:
-    """Ends a process and all below it: asks the process, then those left below it, then kills what is still there."""
+    """Ends a process and its descendants: terminates the process, then the descendants, then kills the rest."""
     below = _below(root)
-    for asked in ([root], below):
-        for process in asked:
+    for group in ([root], below):
+        for process in group:
             _signal(process, "terminate")
         if _are_gone([root, *below], within_s=grace_s):
             return
@@ -90,7 +90,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def _are_gone(processes: list[psutil.Process], *, within_s: float) -> bool:
-    """Waits until processes have ended; tells whether they have."""
+    """Waits until processes have ended; returns True if all have within the time."""
     deadline = time.monotonic() + within_s
     while any(_is_there(process) for process in processes):
         if time.monotonic() > deadline:
@@ -100,7 +100,7 @@ def _are_gone(processes: list[psutil.Process], *, within_s: float) -> bool:
 
 
 def _is_there(process: psutil.Process) -> bool:
-    """Tells whether a process runs; one that has ended and that nobody has asked about yet does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -115,7 +115,7 @@ def _below(root: psutil.Process) -> list[psutil.Process]:
 
 
 def _signal(process: psutil.Process, how: str) -> None:
-    """Sends a signal; psutil sees to it that the process is still the one that was found."""
+    """Sends a signal; psutil makes sure that the process id has not been reused."""
     try:
         getattr(process, how)()
     except psutil.NoSuchProcess:

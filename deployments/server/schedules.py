@@ -1,4 +1,4 @@
-"""``rded schedule``: when a run folder is brought up to date by itself."""
+"""``rded schedule``: refreshes of a run folder on a schedule."""
 
 import hashlib
 import json
@@ -19,36 +19,36 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def schedule_of(every: str | None, cron: str | None) -> Any:
-    """Returns Prefect's schedule of ``--every 1d`` or ``--cron '0 3 * * *'``.
+    """Returns Prefect's schedule for ``--every 1d`` or ``--cron '0 3 * * *'``.
 
     Raises:
-        InputError: neither or both are given, or one is not to be read.
+        InputError: neither or both are given, or the value cannot be parsed.
     """
     from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
     from pydantic import ValidationError
 
     if bool(every) == bool(cron):
-        raise InputError("give one of --every 1d and --cron '0 3 * * *', or --off")
+        raise InputError("give one of --every 1d, --cron '0 3 * * *' and --off")
     if every:
-        found = re.fullmatch(r"(\d+)([smhd])", every)
-        if not found or int(found[1]) == 0:
-            raise InputError(f"--every must be a number with s, m, h or d, such as 12h; got {every!r}")
-        return IntervalSchedule(interval=timedelta(**{UNITS[found[2]]: int(found[1])}))
+        match = re.fullmatch(r"(\d+)([smhd])", every)
+        if not match or int(match[1]) == 0:
+            raise InputError(f"--every must be a number followed by s, m, h or d, such as 12h; got {every!r}")
+        return IntervalSchedule(interval=timedelta(**{UNITS[match[2]]: int(match[1])}))
     try:
         return CronSchedule(cron=cron or "")
     except ValidationError as error:
-        raise InputError(f"--cron must be five fields, such as '0 3 * * *' (UTC); got {cron!r}") from error
+        raise InputError(f"--cron must have five fields, such as '0 3 * * *' (UTC); got {cron!r}") from error
 
 
 def set_schedule(out: str, schedule: Any) -> str:
-    """Makes a run folder's schedule this one, with the config that its run.json names; returns the folder.
+    """Sets a run folder's schedule, with the config in its run.json; returns the folder.
 
     Args:
         out: the run folder.
-        schedule: Prefect's schedule; None to have none.
+        schedule: Prefect's schedule; None to remove it.
 
     Raises:
-        InputError: there is no run in the folder, nothing to end, no server, or no access to it.
+        InputError: the folder holds no run, it has no schedule to remove, or there is no server or no access to it.
         RunStopped: the server does not answer.
     """
     out = out.rstrip("/") if is_url(out) else str(Path(out).resolve())
@@ -59,7 +59,7 @@ def set_schedule(out: str, schedule: Any) -> str:
         own = [each for each in client.read_deployment_schedules(deployment.id) if each.slug == slug]
         if schedule is None and not own:
             raise InputError(
-                f"{out} has no schedule; prefect deployment schedule ls {DEPLOYMENT} lists those there are"
+                f"{out} has no schedule; prefect deployment schedule ls {DEPLOYMENT} lists the existing ones"
             )
         for before in own:
             client.delete_deployment_schedule(deployment.id, before.id)
@@ -69,7 +69,7 @@ def set_schedule(out: str, schedule: Any) -> str:
 
 
 def _parameters_of(out: str) -> dict[str, Any]:
-    """Returns the parameters that bring a run up to date: what it was last asked to do."""
+    """Returns the parameters that bring a run up to date: the config of its last distillation."""
     if is_url(out):
         with run_as_asked(out) as folder:
             config = replace(config_of(find_run(folder)), out=out)
@@ -84,4 +84,4 @@ def _find_deployment(client: Any) -> Any:
     try:
         return client.read_deployment_by_name(DEPLOYMENT)
     except ObjectNotFound as error:
-        raise InputError(f"the server has no deployment {DEPLOYMENT}; rded up applies those of prefect.yaml") from error
+        raise InputError(f"the server has no deployment {DEPLOYMENT}; create it with rded deploy") from error

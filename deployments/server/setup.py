@@ -1,4 +1,4 @@
-"""What `rded up` and `rded deploy` set up on a server: a work pool, the limit on GPUs, prefect.yaml's deployments."""
+"""Set-up of a server by `rded up` and `rded deploy`: a work pool, the GPU limit and the deployments of prefect.yaml."""
 
 import base64
 import os
@@ -22,14 +22,14 @@ POOL_TEMPLATE: dict[str, Any] = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}},
 }
-"""A process pool whose runs cannot choose a command, an environment or a folder: parameters are all that they give."""
+"""A process pool whose runs can set only parameters, not a command, an environment or a folder."""
 
 PROBE_S = 5.0
 REFUSED = (401, 403)
 
 
 def is_healthy(api_url: str, auth: str | None) -> bool:
-    """Tells whether a server answers at an address."""
+    """Whether a server answers at an address."""
     request = urllib.request.Request(f"{api_url}/health")
     if auth:
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
@@ -42,7 +42,7 @@ def is_healthy(api_url: str, auth: str | None) -> bool:
 
 @contextmanager
 def client_of(api_url: str, auth: str | None) -> Generator[Any]:
-    """Yields Prefect's client of a server."""
+    """Yields Prefect's client for a server."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
@@ -55,10 +55,10 @@ def client_of(api_url: str, auth: str | None) -> Generator[Any]:
 
 @contextmanager
 def current_server() -> Generator[Any]:
-    """Yields a client of the server that the environment names, or else of the one that `rded up` started.
+    """Yields a client for the server named in the environment, else for the one that `rded up` started.
 
     Raises:
-        InputError: there is none, or it refuses the password.
+        InputError: there is no server, or it refuses the password.
         RunStopped: it does not answer.
     """
     stack = read_stack()
@@ -69,19 +69,19 @@ def current_server() -> Generator[Any]:
         with client_of(url, os.environ.get("PREFECT_API_AUTH_STRING") or server_auth(os.environ)) as client:
             yield client
     except httpx.TransportError as error:
-        raise RunStopped(f"no server answers at {url} ({error}); rded up starts one") from error
+        raise RunStopped(f"no server answers at {url} ({error}); start one with rded up") from error
     except httpx.HTTPStatusError as error:
         if error.response.status_code not in REFUSED:
             raise
-        raise InputError(f"the server at {url} asks for PREFECT_API_AUTH_STRING=USER:PASSWORD; set it") from error
+        raise InputError(f"the server at {url} denies access; set PREFECT_API_AUTH_STRING=USER:PASSWORD") from error
 
 
 def deploy(pool: str, folder: Path) -> list[str]:
-    """Sets up the server that is there: work pool, limit on GPUs, deployments; returns the deployments' names.
+    """Creates work pool, GPU limit and deployments on the current server; returns the deployments' names.
 
     Args:
         pool: name of the work pool.
-        folder: where relative paths in parameters start from, on the workers' machines.
+        folder: folder on the workers' machines that relative paths in parameters start from.
 
     Raises:
         InputError: there is no server, or no access to it.
@@ -97,9 +97,9 @@ def deploy(pool: str, folder: Path) -> list[str]:
 
 
 def create_pool(client: Any, name: str) -> None:
-    """Creates a work pool of processes, unless there is one of that name, and the limit on GPUs.
+    """Creates a work pool of processes and the GPU limit, unless they exist.
 
-    What the operator changed of them stays.
+    The operator's changes to them stay.
     """
     from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -113,11 +113,11 @@ def create_pool(client: Any, name: str) -> None:
 
 
 def apply_deployments(environment: Mapping[str, str], log: Path | None = None) -> None:
-    """Applies prefect.yaml; schedules that are there stay.
+    """Applies prefect.yaml; existing schedules stay.
 
     Args:
         environment: names the server, the work pool and the folder.
-        log: file that what Prefect says is added to; by default it is printed.
+        log: file that Prefect's output is appended to; by default it is printed.
 
     Raises:
         RunStopped: Prefect refuses it.
@@ -129,20 +129,20 @@ def apply_deployments(environment: Mapping[str, str], log: Path | None = None) -
             stderr=subprocess.STDOUT if log else None, check=False,
         )  # fmt: skip
     if done.returncode:
-        raise RunStopped(f"the deployments of prefect.yaml could not be applied (exit {done.returncode})")
+        raise RunStopped(f"prefect deploy failed with exit code {done.returncode}; its output says why")
 
 
 def deployment_names(client: Any, pool: str) -> list[str]:
-    """Returns the deployments of a work pool, each as ``prefect deployment run`` names it."""
+    """Returns the names of a work pool's deployments, as ``prefect deployment run`` takes them."""
     from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 
-    found = client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])))
-    flows = {each.flow_id: client.read_flow(each.flow_id).name for each in found}
-    return sorted(f"{flows[each.flow_id]}/{each.name}" for each in found)
+    deployments = client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])))
+    flows = {each.flow_id: client.read_flow(each.flow_id).name for each in deployments}
+    return sorted(f"{flows[each.flow_id]}/{each.name}" for each in deployments)
 
 
 def is_online(client: Any, pool: str, worker: str) -> bool:
-    """Tells whether a worker of that name asks a work pool for runs."""
+    """Whether a worker of that name polls a work pool for runs."""
     from prefect.client.schemas.objects import WorkerStatus
 
     workers = client.read_workers_for_work_pool(pool)
@@ -153,7 +153,7 @@ WORKER_LABEL = "prefect.worker.name"
 
 
 def runs_under_way(client: Any, worker: str) -> list[Any]:
-    """Returns the runs that a worker has begun and that have not ended, with the runs inside them."""
+    """Returns a worker's unfinished runs, with the runs inside them."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterParentFlowRunId,
@@ -174,14 +174,14 @@ def runs_under_way(client: Any, worker: str) -> list[Any]:
 
 
 def end_runs(client: Any, worker: str, *, by_hand: bool) -> int:
-    """Has the server know that runs have ended with the worker that had begun them, and returns how many.
+    """Marks the runs of a worker that has ended as ended on the server, and returns how many there are.
 
-    Nobody else would, and they would hold their places under the deployments' limits.
+    Nothing else would do so, and they would keep their slots under the deployments' limits.
 
     Args:
-        client: of the server.
-        worker: name of the worker, which is no more, nor are the processes of its runs.
-        by_hand: somebody stopped them, and they are cancelled; else they have crashed, and may begin again.
+        client: client of the server.
+        worker: name of the worker, which has ended, as have the processes of its runs.
+        by_hand: the user stopped the runs, so they are Cancelled; else they are Crashed, and may be restarted.
     """
     from prefect.states import Cancelled, Crashed
 

@@ -1,4 +1,4 @@
-"""What `rded up` has started: where it is noted, where it is reached, and the environment of its processes."""
+"""State of `rded up`: its state file, its URLs, and the environment of its processes."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from rded_core.io.storage.atomic import write_text
 
 SERVER_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
-"""Addresses that a server listens on, to those under which this machine reaches it."""
+"""Maps addresses that a server listens on to those under which this machine reaches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Stack:
     """A server and a worker.
 
     Attributes:
-        mark: what all their processes bear in their environment.
+        mark: value of `MARK` in the environment of all their processes.
         host: address that the server listens on.
-        port: the server's.
+        port: the server's port.
         pool: the work pool of the worker.
-        server: its process; None before it is started.
-        worker: its process, likewise.
+        server: the server's process; None before it is started.
+        worker: the worker's process, likewise.
     """
 
     mark: str
@@ -38,45 +38,45 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the server's pages are, seen from this machine."""
+        """URL of the server's UI, as seen from this machine."""
         host = EVERY_ADDRESS.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def api_url(self) -> str:
-        """Where the server's API is."""
+        """URL of the server's API."""
         return f"{self.url}/api"
 
     @property
     def worker_name(self) -> str:
-        """The worker's name on the server: new for each stack, so that one of before is not taken for it."""
+        """The worker's name on the server: new for each stack, so that an earlier worker is not mistaken for it."""
         return f"rded-{self.mark[:8]}"
 
 
 def stack_folder() -> Path:
-    """Returns where the state file and the logs lie: in Prefect's home."""
+    """Returns the folder of the state file and the logs, in Prefect's home."""
     return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser() / "rded"
 
 
 def state_file() -> Path:
-    """Returns the file that says what was started."""
+    """Returns the path of the state file."""
     return stack_folder() / "stack.json"
 
 
 def log_of(part: str) -> Path:
-    """Returns the file that holds what the ``server``, the ``worker`` or ``deploy`` print."""
+    """Returns the path of the log of the ``server``, the ``worker`` or ``deploy``."""
     return stack_folder() / f"{part}.log"
 
 
 def write_stack(stack: Stack) -> Stack:
-    """Notes what was started."""
+    """Writes the state file, and returns `stack`."""
     state_file().parent.mkdir(parents=True, exist_ok=True)
     write_text(state_file(), json.dumps(asdict(stack), indent=1) + "\n")
     return stack
 
 
 def read_stack() -> Stack | None:
-    """Returns what was started and not stopped; None where nothing was.
+    """Returns the stack that was started and not stopped; None if there is none.
 
     Raises:
         InputError: the state file is damaged.
@@ -95,11 +95,11 @@ def read_stack() -> Stack | None:
 
 
 def environment_of(stack: Stack, database: str | None = None) -> dict[str, str]:
-    """Returns the environment of a stack's processes: this one's, with where the server is.
+    """Returns the environment of a stack's processes: this process's, with the server's addresses.
 
     Args:
-        stack: what is started.
-        database: URL of the server's database, where it is not the default; noted nowhere: it may hold a password.
+        stack: the stack to start.
+        database: URL of the server's database, if not the default; never stored, since it may contain a password.
     """
     seen_at = f"http://{os.uname().nodename}:{stack.port}" if stack.host in ("0.0.0.0", "::") else stack.url
     environment = {
@@ -119,12 +119,12 @@ def environment_of(stack: Stack, database: str | None = None) -> dict[str, str]:
 
 
 def server_auth(environment: Mapping[str, str]) -> str | None:
-    """Returns ``USER:PASSWORD`` of the server, where it asks for one."""
+    """Returns ``USER:PASSWORD`` of the server; None if it has no password."""
     return environment.get(SERVER_AUTH) or None
 
 
 def with_driver(database: str) -> str:
-    """Returns a database's URL with the driver that Prefect needs: ``postgresql://`` is ``postgresql+asyncpg://``."""
+    """Returns a database's URL with the driver that Prefect needs: ``postgresql+asyncpg://`` for ``postgresql://``."""
     scheme, colon, rest = database.partition("://")
     drivers = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
     return f"{drivers.get(scheme, scheme)}{colon}{rest}"

@@ -1,4 +1,4 @@
-"""compose.yaml, its settings and its Dockerfile: what can be said of them without Docker."""
+"""compose.yaml, its settings and its Dockerfile: checks that need no Docker."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def _variables(text: str) -> set[str]:
     return set(re.findall(r"\$\{(\w+)", text))
 
 
-def test_what_runs_where() -> None:
+def test_services_and_profiles() -> None:
     assert set(SERVICES) == {"database", "server", "setup", "store", "bucket", "worker-cpu", "worker-gpu"}
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
     assert profiles == {"worker-cpu": ["cpu"], "worker-gpu": ["gpu"]}
@@ -42,7 +42,7 @@ def test_what_runs_where() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_commands_are_commands_of_what_is_installed(name: str) -> None:
+def test_commands_exist_in_the_image(name: str) -> None:
     program, *arguments = SERVICES[name]["command"]
     match program:
         case "prefect":
@@ -55,13 +55,13 @@ def test_commands_are_commands_of_what_is_installed(name: str) -> None:
             compile(arguments[1], name, "exec")
 
 
-def test_others_images_are_pinned_and_ours_is_not_pulled() -> None:
+def test_other_images_are_pinned_and_ours_is_built() -> None:
     images = {service["image"] for name, service in SERVICES.items() if name not in OURS}
     assert all(re.search(r":v?\d", image) for image in images), images
     assert all("build" in SERVICES[name] for name in OURS)
 
 
-def test_no_password_is_written_down() -> None:
+def test_files_contain_no_password() -> None:
     values = [
         pair for service in SERVICES.values() for pair in service["environment"].items() if SECRET.search(pair[0])
     ]
@@ -73,7 +73,7 @@ def test_no_password_is_written_down() -> None:
         assert not (setting[0] in NEEDED and setting[2]), line
 
 
-def test_containers_are_reached_from_this_machine_alone() -> None:
+def test_only_this_machine_reaches_the_containers() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert ports == ["127.0.0.1:${RDED_PORT:-4200}:4200"]
     assert not any("network_mode" in service or service.get("privileged") for service in SERVICES.values())
@@ -88,7 +88,7 @@ def test_every_setting_is_described() -> None:
     assert {name for name in used if re.search(rf"\${{{name}:\?", TEXT)} == set(NEEDED)
 
 
-def test_settings_are_those_that_prefect_knows_and_rded_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_known_to_prefect_and_match_rdeds(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {k: v for name in OURS for k, v in SERVICES[name]["environment"].items() if k.startswith("PREFECT_")}
     of_image = re.findall(r"\b(PREFECT_\w+)=", DOCKERFILE)
     assert of_image == ["PREFECT_HOME", "PREFECT_UI_STATIC_DIRECTORY"]
@@ -101,13 +101,13 @@ def test_settings_are_those_that_prefect_knows_and_rded_sets(monkeypatch: pytest
     assert len(of_rded) == 5, of_rded
 
 
-def test_health_is_asked_for_wherever_it_is_waited_for() -> None:
+def test_services_that_others_wait_for_have_a_healthcheck() -> None:
     for name, service in SERVICES.items():
         for other, how in service.get("depends_on", {}).items():
             if how["condition"] == "service_healthy":
                 assert "healthcheck" in SERVICES[other], (name, other)
             else:
-                assert "restart" not in SERVICES[other], f"{other} is to end"
+                assert "restart" not in SERVICES[other], f"{other} must end"
 
 
 def test_volumes_are_named_and_used() -> None:
@@ -116,7 +116,7 @@ def test_volumes_are_named_and_used() -> None:
     assert set(CONTENT["volumes"]) == {"database", "store", "data"}
 
 
-def test_dockerfile_copies_what_is_there_and_is_let_through() -> None:
+def test_dockerfile_copies_existing_files_that_are_not_ignored() -> None:
     sources = {source for name, *arguments in INSTRUCTIONS if name == "COPY" for source in arguments[:-1]}
     ignored = (PROJECT_ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {"pyproject.toml", "prefect.yaml", "rded_core", "tasks", "flows", "deployments"} <= sources
@@ -127,7 +127,7 @@ def test_dockerfile_copies_what_is_there_and_is_let_through() -> None:
     assert ignored.index("deployments/.env") > ignored.index("!deployments")
 
 
-def test_image_is_not_run_as_root_and_names_no_index() -> None:
+def test_image_runs_without_root_and_names_no_package_index() -> None:
     users = [arguments[0] for name, *arguments in INSTRUCTIONS if name == "USER"]
     assert users == ["10001:10001"]
     assert SERVICES["worker-cpu"]["user"] == "${RDED_USER:-10001:10001}"
@@ -135,5 +135,5 @@ def test_image_is_not_run_as_root_and_names_no_index() -> None:
     assert not re.search(r"https?://|index-url|INDEX_URL", DOCKERFILE)
 
 
-def test_settings_of_an_installation_are_left_out_of_git() -> None:
+def test_git_ignores_the_settings_of_an_installation() -> None:
     assert "deployments/.env" in (PROJECT_ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""What is set before Prefect starts, and that a user's own settings stay."""
+"""Settings made before Prefect starts, without overriding the user's own."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ def test_prefect_keeps_its_files_in_the_project_by_default(home: Path) -> None:
     assert not list(home.iterdir())
 
 
-def test_settings_of_the_user_stay(home: Path) -> None:
+def test_users_settings_stay(home: Path) -> None:
     given = {
         "PREFECT_HOME": str(home / "mine"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "true",
@@ -44,7 +44,7 @@ def test_settings_of_the_user_stay(home: Path) -> None:
     assert {name: os.environ[name] for name in given} == given
 
 
-def test_profile_of_the_user_is_used(home: Path) -> None:
+def test_users_profile_is_used(home: Path) -> None:
     (home / ".prefect").mkdir()
     (home / ".prefect" / "profiles.toml").touch()
     prepare_environment()
@@ -52,7 +52,7 @@ def test_profile_of_the_user_is_used(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs", "prefect.engine"])
-def test_only_users_mistakes_are_quiet(name: str) -> None:
+def test_only_users_mistakes_are_hidden(name: str) -> None:
     def is_logged(message: str, error: Exception | None = None) -> bool:
         info = (type(error), error, None) if error else None
         return bool(logger.filter(logging.LogRecord(name, logging.ERROR, "", 0, message, (), info)))
@@ -68,10 +68,10 @@ def test_only_users_mistakes_are_quiet(name: str) -> None:
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 1.0, 2.5])
-def test_interrupting_the_start_ends_it(
+def test_ctrl_c_during_the_start_ends_it(
     shared_source: Path, trained_weights: Path, tmp_path: Path, wait_s: float
 ) -> None:
-    """Ctrl-C comes as soon as something takes long, which is while Prefect is imported and its server started."""
+    """Users press Ctrl-C as soon as something takes long: while Prefect is imported and its server started."""
     flags = ["--observer", "rded:convnet3", "--weights", trained_weights, "--ipc", "1", "--size", "32"]
     command = [sys.executable, "-m", "deployments", "distill", shared_source, *flags, "--out", tmp_path / "run"]
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
@@ -87,8 +87,8 @@ def test_interrupting_the_start_ends_it(
     assert rest.splitlines()[-1] == "rded: error: interrupted; rerun the same command to resume"
 
 
-def test_termination_says_how_to_go_on() -> None:
-    """What Slurm, Docker and systemd send."""
+def test_sigterm_prints_the_message() -> None:
+    """Slurm, Docker and systemd send SIGTERM."""
     code = "import os, signal; from deployments.environment import stop_on_interrupt; stop_on_interrupt('bye', 130); "
     done = subprocess.run(
         [sys.executable, "-c", code + "os.kill(os.getpid(), signal.SIGTERM)"], capture_output=True, cwd=PROJECT_ROOT,

@@ -1,4 +1,4 @@
-"""A user's mistake inside a Prefect run: still one line, although Prefect would log a traceback for each level."""
+"""A user's mistake inside a Prefect run is one line, although Prefect would log a traceback for each level."""
 
 import shutil
 from collections.abc import Callable
@@ -33,15 +33,15 @@ def test_mistake_found_in_the_middle(
     flags = ("--weights", save_untrained(), "--ipc", 1, "--size", 32, "--num-candidates", 10, "--device", "cpu")
     result = run_cli("distill", shared_source, "--observer", "rded:convnet3", *flags, "--out", tmp_path / "run")
     _check(result, "no better than chance")
-    assert "36 images, 3 classes" in result[2], "what Prefect logs is looked at"
+    assert "36 images, 3 classes" in result[2], "stderr contains Prefect's log"
     assert not (tmp_path / "run" / "dataset").exists()
 
 
-def test_mistake_found_in_a_flow_below(
+def test_mistake_found_in_a_subflow(
     run_cli: RunCli, image_folder: Path, shared_source: Path, tmp_path: Path, make_config: Callable[..., DistillConfig],
     run_undecorated: Callable[[DistillConfig], Path],
 ) -> None:  # fmt: skip
-    """The control's flow, inside evaluate's, finds that the source is gone."""
+    """The control's flow, inside evaluate's, finds that the source is missing."""
     run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
     shutil.rmtree(image_folder)
     result = run_cli("evaluate", tmp_path / "run", "--val", shared_source, "--student", "convnet3", "--seeds", 1)

@@ -1,4 +1,4 @@
-"""What tasks run on changes nothing in the result."""
+"""Every task runner gives the same result."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from deployments.runners.choose import WorkerProcesses, make_runner
 from flows.distill import distill
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
-from tasks.run import prepare as prepare_module
+from tasks.run import plan as plan_module
 from tasks.run.prepare import prepare
 
 MakeConfig = Callable[..., DistillConfig]
@@ -20,7 +20,7 @@ MakeConfig = Callable[..., DistillConfig]
 
 @pytest.fixture(scope="module")
 def small_config(make_config: MakeConfig, save_untrained: Callable[..., Path]) -> MakeConfig:
-    """Makes the config of a run with a network that torch.fx can trace also where tests check shapes."""
+    """Makes the config of a run with a network that torch.fx can trace even while tests check shapes."""
     weights = str(save_untrained(arch="resnet18"))
     changes = {"observer": "rded:resnet18", "weights": weights, "force": True, "classes_per_shard": 1}
     return partial(make_config, workers=None, ipc=1, num_candidates=4, label_epochs=1, **changes)
@@ -39,7 +39,7 @@ def sums_in_one_process(
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_harness")
 @pytest.mark.parametrize("kind", ["process", "dask", "ray"])
-def test_workers_give_the_same_bytes_and_the_next_run_finds_them(
+def test_workers_give_the_same_bytes_and_the_next_run_reuses_them(
     small_config: MakeConfig, sums_in_one_process: str, tmp_path: Path, kind: str
 ) -> None:
     config = small_config(tmp_path / "run")
@@ -55,29 +55,29 @@ def test_workers_give_the_same_bytes_and_the_next_run_finds_them(
     [
         ("spark", None, "runner must be one of thread, process, dask, ray, or the address of a Dask scheduler"),
         ("process", 0, "task_workers must be >= 1"),
-        ("thread", 2, "task_workers .* goes with --runner process, dask or ray"),
-        ("tcp://127.0.0.1:1", 2, "task_workers .* goes with --runner process, dask or ray"),
+        ("thread", 2, "task_workers .* needs --runner process, dask or ray"),
+        ("tcp://127.0.0.1:1", 2, "task_workers .* needs --runner process, dask or ray"),
     ],
 )
-def test_what_cannot_run_is_told(kind: str, num_processes: int | None, message: str) -> None:
+def test_invalid_runner_is_rejected(kind: str, num_processes: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_runner(kind, num_processes)
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "deployments.runners.dask_workers", raising=False)
-    with pytest.raises(InputError, match="--runner dask needs rded's extra 'dask'"):
+    with pytest.raises(InputError, match=r"--runner dask needs rded's extra 'dask' \(.*pip install -e '\.\[dask\]'"):
         make_runner("dask")
 
 
-def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dask_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.runners.dask_workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match=r"no Dask scheduler at tcp://127.0.0.1:1 "):
         make_runner("tcp://127.0.0.1:1")
 
 
-def test_a_ray_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.runners.ray_workers.CONNECT_S", 0.5)
     for address in ("ray://127.0.0.1:1", "ray://127.0.0.1:x"):
         with pytest.raises(
@@ -88,9 +88,9 @@ def test_a_ray_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("num_workers", "message"),
-    [(0, r"no worker is connected to .*--nthreads 1"), (1, r"needs workers of one thread each.*--nthreads 1")],
+    [(0, r"no worker is connected to .*--nthreads 1"), (1, r"needs workers with one thread each.*--nthreads 1")],
 )
-def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int, message: str) -> None:
+def test_cluster_needs_workers_with_one_thread(num_workers: int, message: str) -> None:
     size = {"n_workers": num_workers, "threads_per_worker": 2, "processes": False}
     with (
         LocalCluster(**size, protocol="tcp://", dashboard_address="127.0.0.1:0") as cluster,
@@ -99,7 +99,7 @@ def test_a_cluster_without_workers_of_one_thread_is_told(num_workers: int, messa
         make_runner(cluster.scheduler_address)
 
 
-def test_prefects_copy_of_a_runner_is_like_it() -> None:
+def test_duplicate_of_a_runner_keeps_its_settings() -> None:
     runner = make_runner("process", 3)
     assert isinstance(runner, WorkerProcesses)
     assert runner.duplicate().num_processes == 3
@@ -110,7 +110,7 @@ def test_prefects_copy_of_a_runner_is_like_it() -> None:
 def test_worker_processes_share_the_cores_unless_threads_are_given(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_module, "num_available_cores", lambda: 9)
+    monkeypatch.setattr(plan_module, "num_available_cores", lambda: 9)
     plan = prepare.fn(make_config(tmp_path / "a", workers=None))
     shares = [plan.sharing_cores(num_processes).config.workers for num_processes in (1, 2, 4, 64)]
     assert shares == [None, 4, 2, 1]
@@ -118,9 +118,7 @@ def test_worker_processes_share_the_cores_unless_threads_are_given(
     assert plan.config.workers is None
 
 
-def test_workers_find_out_from_whatever_folder_they_were_started_in(
-    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_get_an_absolute_out(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan = prepare.fn(make_config(Path("run")))
     assert plan.config.out == "run"

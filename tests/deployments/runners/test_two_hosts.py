@@ -1,4 +1,4 @@
-"""One run on two machines: network namespaces with addresses of their own, and nothing shared but an object store."""
+"""One run on two machines: network namespaces with separate addresses that share only an object store."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def ip(*arguments: str) -> None:
 
 @pytest.fixture
 def hosts() -> Iterator[list[str]]:
-    """The names of two network namespaces, which see each other and `HERE` through a bridge, and nothing else."""
+    """The names of two network namespaces, which reach only each other and `HERE`, through a bridge."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and the command ip, to make network namespaces")
     with ExitStack() as stack:
@@ -62,14 +62,14 @@ def _add_host(stack: ExitStack, number: int) -> str:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a module of Python, on a host or here, and ends it after the test."""
+    """Starts a Python module, on a host or here, and ends it after the test."""
     with ExitStack() as stack:
 
         def begin(*arguments: str, host: str | None = None, **environment: str) -> subprocess.Popen[bytes]:
-            where = ["ip", "netns", "exec", host] if host else []
+            prefix = ["ip", "netns", "exec", host] if host else []
             log = stack.enter_context((tmp_path / f"{arguments[0]}-{host}.log").open("wb"))
             process = subprocess.Popen(
-                [*where, sys.executable, "-m", *arguments],
+                [*prefix, sys.executable, "-m", *arguments],
                 env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
                 cwd=tmp_path,
                 stdout=log,
@@ -90,14 +90,14 @@ def free_port() -> int:
 def wait_for(is_ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not is_ready():
-        assert process.poll() is None, "it ended"
-        assert time.monotonic() < deadline, "it did not get ready"
+        assert process.poll() is None, "the process ended"
+        assert time.monotonic() < deadline, "the process did not become ready"
         time.sleep(0.2)
 
 
 def answers(port: int) -> bool:
-    with closing(socket.socket()) as tried:
-        return tried.connect_ex((HERE, port)) == 0
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex((HERE, port)) == 0
 
 
 def is_healthy(url: str) -> bool:
@@ -115,7 +115,7 @@ def upload(source: Path, weights: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_on_two_hosts_give_the_bytes_of_one(
+def test_workers_on_two_hosts_give_the_same_bytes_as_one(
     hosts: list[str],
     start: Start,
     tmp_path: Path,
@@ -143,7 +143,7 @@ def test_workers_on_two_hosts_give_the_bytes_of_one(
     started = start("distributed.cli.dask_scheduler", "--host", HERE, "--port", str(scheduler), "--no-dashboard")
     wait_for(lambda: answers(store), stores)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    # A network that torch.fx can trace also in this process, where shapes are checked: elsewhere last digits differ.
+    # A network that torch.fx can trace even in this process, which checks shapes; with others the last digits differ.
     upload(shared_source, save_untrained(arch="resnet18"))
     wait_for(lambda: answers(scheduler), started)
     address = f"tcp://{HERE}:{scheduler}"
@@ -163,5 +163,5 @@ def test_workers_on_two_hosts_give_the_bytes_of_one(
     sums = storage.cat_file("s3://rded-test/together/dataset/SHA256SUMS").decode()
     assert sums == (alone / "SHA256SUMS").read_text()
     made = [{path.parent.name for path in (tmp_path / host / "cache").rglob("*.parquet")} for host in hosts]
-    assert all("soft_labels" in stages for stages in made), "each host had a share of the work"
+    assert all("soft_labels" in stages for stages in made), "each host did a share of the work"
     assert not storage.exists("s3://rded-test/together/.lock")

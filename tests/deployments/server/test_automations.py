@@ -1,4 +1,4 @@
-"""Automations: they are what the installed Prefect takes, and are applied by name, again and again."""
+"""Automations: the installed Prefect accepts them, and applying them repeatedly updates them by name."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,14 +20,14 @@ def _by_name(block: str | None = None) -> dict[str, Any]:
     return {automation.name: automation for automation in read_automations(block)}
 
 
-def test_the_server_takes_every_definition() -> None:
+def test_server_accepts_every_definition() -> None:
     for automation in read_automations(str(uuid4())):
         ServerAutomation.model_validate(automation.model_dump(mode="json"))
     content = yaml.safe_load(DEFINITIONS.read_text())
-    assert set(content) == {"automations", "notifications"}, "`prefect automation create` reads the first alone"
+    assert set(content) == {"automations", "notifications"}, "`prefect automation create` reads only the first"
 
 
-def test_a_silent_run_is_crashed_only_after_three_heartbeats() -> None:
+def test_run_is_crashed_only_after_three_missed_heartbeats() -> None:
     silent = _by_name()["rded: no heartbeat, so crashed"]
     assert isinstance(silent.trigger, EventTrigger)
     assert silent.trigger.posture == Posture.Proactive
@@ -40,7 +40,7 @@ def test_a_silent_run_is_crashed_only_after_three_heartbeats() -> None:
     assert action.state.name == "CRASHED"
 
 
-def test_whoever_is_notified_is_named() -> None:
+def test_notifications_name_their_block() -> None:
     assert len(_by_name()) == 2
     block = str(uuid4())
     (action,) = _by_name(block)["rded: a run failed"].actions
@@ -48,7 +48,7 @@ def test_whoever_is_notified_is_named() -> None:
     assert str(action.block_document_id) == block
 
 
-def test_automations_live_on_a_server() -> None:
+def test_automations_need_a_server() -> None:
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(InputError, match="export PREFECT_API_URL"),
@@ -57,12 +57,12 @@ def test_automations_live_on_a_server() -> None:
 
 
 @pytest.mark.usefixtures("prefect_harness")
-def test_applied_twice_there_is_one_of_each() -> None:
+def test_applying_twice_creates_one_of_each() -> None:
     names = list(_by_name())
     assert apply_automations() == [f"created: {name}" for name in names]
     with get_client(sync_client=True) as client:
         client.create_automation(read_automations()[0])  # a twin
         assert apply_automations() == [f"up to date: {name}" for name in names]
         assert [len(client.read_automations_by_name(name)) for name in names] == [1, 1]
-    with pytest.raises(InputError, match=r"no block 'slack-webhook/nobody'; make one"):
-        apply_automations("slack-webhook/nobody")
+    with pytest.raises(InputError, match=r"no block 'slack-webhook/missing'; create one"):
+        apply_automations("slack-webhook/missing")

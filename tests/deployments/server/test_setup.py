@@ -1,4 +1,4 @@
-"""``rded deploy``: a server that is there already is set up, and what an operator changed of it stays."""
+"""``rded deploy`` sets up an existing server, and keeps an operator's changes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ NAMES = ["distill/distill", "evaluate/evaluate", "refresh/refresh", "train-obser
 
 @pytest.fixture
 def api_url(prefect_harness: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:  # noqa: ARG001
-    """The test server's address, as an operator names it."""
+    """The test server's API address, set as an operator would."""
     url = str(PREFECT_API_URL.value())
     monkeypatch.setenv("PREFECT_API_URL", url)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
@@ -35,19 +35,19 @@ def test_pool_limit_and_deployments(api_url: str, run_cli: RunCli, tmp_path: Pat
         client.update_global_concurrency_limit("gpu", GlobalConcurrencyLimitUpdate(limit=3))
         assert run_cli(*deploy)[0] == 0
         assert (limit.limit, client.read_global_concurrency_limit_by_name("gpu").limit) == (1, 3)
-        found = client.read_deployment_by_name("distill/distill")
-    assert found.work_pool_name == "images"
-    assert found.pull_steps[0]["prefect.deployments.steps.set_working_directory"] == {"directory": str(tmp_path)}
+        deployment = client.read_deployment_by_name("distill/distill")
+    assert deployment.work_pool_name == "images"
+    assert deployment.pull_steps[0]["prefect.deployments.steps.set_working_directory"] == {"directory": str(tmp_path)}
 
 
-def test_no_server_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unnamed_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with pytest.raises(InputError, match="no server is named; start one"), current_server():
         pass
 
 
-def test_no_server_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with pytest.raises(RunStopped, match=r"no server answers at http://127\.0\.0\.1:9/api"), current_server() as client:

@@ -1,4 +1,4 @@
-"""``rded up`` and ``rded down``: what is started is stopped, and nothing else."""
+"""``rded up`` and ``rded down``: all that was started is stopped, and nothing else."""
 
 import json
 import os
@@ -30,14 +30,15 @@ MakeConfig = Callable[..., DistillConfig]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Prefect's home, the test's own: its state file is there."""
+    """Prefect's home with the state file, separate for each test."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     return tmp_path / "home"
 
 
 @pytest.fixture
-def told() -> list[str]:
+def lines() -> list[str]:
+    """The lines that `up` or `down` shows."""
     return []
 
 
@@ -53,7 +54,7 @@ time.sleep(600)
 
 @pytest.fixture
 def stubborn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
-    """A process that outlives SIGTERM, with another below it in a session of its own, as workers and their runs do."""
+    """A process that outlives SIGTERM, with a child in a session of its own, as workers and their runs are."""
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     log = tmp_path / "log"
@@ -66,37 +67,37 @@ def stubborn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starte
         process.kill()
 
 
-def test_what_outlives_sigterm_is_killed(
-    stubborn: Started, told: list[str], monkeypatch: pytest.MonkeyPatch, home: Path
+def test_processes_that_outlive_sigterm_are_killed(
+    stubborn: Started, lines: list[str], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.setattr(stack, "STOP_S", 0.5)
     write_stack(Stack("mark", "127.0.0.1", 1, "pool", worker=stubborn))
     assert len(find_marked("mark")) == 2
-    stack.down(told.append)
+    stack.down(lines.append)
     assert find_marked("mark") == []
-    assert told == ["worker stopped"]
+    assert lines == ["worker stopped"]
     assert not (home / "rded" / "stack.json").exists()
 
 
-def test_a_busy_server_is_waited_for(stubborn: Started, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_waits_for_a_busy_server(stubborn: Started, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter((False, False, True))
     monkeypatch.setattr(stack, "is_healthy", lambda *_: next(answers))
     monkeypatch.setattr(stack, "POLL_S", 0.01)
     write_stack(Stack("mark", "127.0.0.1", 1, "pool", server=stubborn, worker=stubborn))
-    assert stack.up(stack.Wanted(), told.append).worker == stubborn
-    assert told == ["runs already at http://127.0.0.1:1; rded down stops it"]
+    assert stack.up(stack.Wanted(), lines.append).worker == stubborn
+    assert lines == ["already running at http://127.0.0.1:1; stop it with rded down"]
     assert stubborn.find()
 
 
-def test_runs_stopped_by_hand_are_killed_before_they_can_say_that_they_crashed(
-    stubborn: Started, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_runs_stopped_by_hand_are_killed_before_they_can_report_a_crash(
+    stubborn: Started, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack, "STOP_S", 600.0)
     monkeypatch.setattr(stack, "_ask", lambda *_: 1)
     write_stack(Stack("mark", "127.0.0.1", 1, "pool", worker=stubborn))
-    stack.down(told.append)
+    stack.down(lines.append)
     assert find_marked("mark") == []
-    assert told == ["worker stopped", "1 run under way stopped with it; run again, they go on where they were"]
+    assert lines == ["worker stopped", "1 active run stopped with it; rerun it to resume"]
 
 
 @pytest.mark.usefixtures("prefect_harness")
@@ -104,7 +105,7 @@ def test_runs_stopped_by_hand_are_killed_before_they_can_say_that_they_crashed(
     ("by_hand", "state"),
     [(True, ("Cancelled", "stopped by rded down")), (False, ("Crashed", "its worker has ended"))],
 )
-def test_runs_that_were_stopped_are_cancelled_and_lost_ones_have_crashed(by_hand: bool, state: tuple[str, str]) -> None:
+def test_stopped_runs_are_cancelled_and_lost_runs_crashed(by_hand: bool, state: tuple[str, str]) -> None:
     pool = f"pool-{by_hand}"
     with get_client(sync_client=True) as client:
         create_pool(client, pool)
@@ -122,44 +123,44 @@ def test_runs_that_were_stopped_are_cancelled_and_lost_ones_have_crashed(by_hand
         assert end_runs(client, "ours", by_hand=by_hand) == 0
 
 
-def test_what_lost_its_parent_is_killed(stubborn: Started, told: list[str]) -> None:
+def test_orphaned_processes_are_killed(stubborn: Started, lines: list[str]) -> None:
     os.kill(stubborn.pid, signal.SIGKILL)
     write_stack(Stack("mark", "127.0.0.1", 1, "pool", worker=stubborn))
     while stubborn.find():
         time.sleep(0.1)
-    stack.down(told.append)
+    stack.down(lines.append)
     assert find_marked("mark") == []
-    assert told == ["worker had ended", "1 process that they had left behind: killed"]
+    assert lines == ["worker had already ended", "1 orphaned process killed"]
 
 
-def test_another_process_of_the_same_id_is_left_alone(stubborn: Started, told: list[str]) -> None:
+def test_another_process_with_the_same_id_is_left_alone(stubborn: Started, lines: list[str]) -> None:
     write_stack(Stack("other", "127.0.0.1", 1, "pool", server=Started(stubborn.pid, stubborn.since - 60)))
-    stack.down(told.append)
-    assert told == ["server had ended"]
+    stack.down(lines.append)
+    assert lines == ["server had already ended"]
     assert psutil.Process(stubborn.pid).is_running()
 
 
-def test_nothing_to_stop(told: list[str]) -> None:
-    stack.down(told.append)
-    assert len(told) == 1
-    assert told[0].startswith("nothing to stop: ")
+def test_nothing_to_stop(lines: list[str]) -> None:
+    stack.down(lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("nothing to stop: ")
 
 
-def test_two_at_once(told: list[str]) -> None:
-    with stack._alone(), pytest.raises(InputError, match="another rded up or rded down is at work"):
-        stack.down(told.append)
+def test_two_commands_at_once(lines: list[str]) -> None:
+    with stack._alone(), pytest.raises(InputError, match="another rded up or rded down is running"):
+        stack.down(lines.append)
 
 
-def test_other_machines_only_with_a_password(monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+def test_other_machines_need_a_password(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
     monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
-    with pytest.raises(InputError, match=r"--host 0\.0\.0\.0 would let anybody .* set PREFECT_SERVER_API_AUTH_STRING="):
-        stack.up(stack.Wanted(host="0.0.0.0"), told.append)
+    with pytest.raises(InputError, match=r"--host 0\.0\.0\.0 would let anyone .* set PREFECT_SERVER_API_AUTH_STRING="):
+        stack.up(stack.Wanted(host="0.0.0.0"), lines.append)
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:secret")
     stack.require_safe("0.0.0.0")
     assert environment_of(Stack("m", "0.0.0.0", 1, "pool"))["PREFECT_API_AUTH_STRING"] == "me:secret"
 
 
-def test_port_that_is_free() -> None:
+def test_free_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -195,32 +196,32 @@ def test_state_file(home: Path) -> None:
     [
         (None, None, "give one of --every"),
         ("1d", "0 3 * * *", "give one of --every"),
-        ("1 day", None, "must be a number with s, m, h or d, such as 12h; got '1 day'"),
-        ("0h", None, "must be a number with s, m, h or d"),
-        (None, "at three", "must be five fields"),
+        ("1 day", None, "must be a number followed by s, m, h or d, such as 12h; got '1 day'"),
+        ("0h", None, "must be a number followed by s, m, h or d"),
+        (None, "at three", "must have five fields"),
     ],
 )
-def test_times_that_are_none(every: str | None, cron: str | None, message: str) -> None:
+def test_invalid_schedules(every: str | None, cron: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         schedule_of(every, cron)
 
 
-def test_times() -> None:
+def test_valid_schedules() -> None:
     assert schedule_of("90s", None).interval.total_seconds() == 90
     assert schedule_of("2d", None).interval.total_seconds() == 172800
     assert schedule_of(None, "0 3 * * *").cron == "0 3 * * *"
 
 
 @pytest.mark.slow
-def test_server_that_does_not_start(told: list[str], home: Path) -> None:
-    with pytest.raises(RunStopped, match="the server ended while it was starting; its log is "):
-        stack.up(stack.Wanted(database="nonsense://nowhere"), told.append)
-    assert any(line.startswith("  ") and "nonsense" in line for line in told), told
+def test_server_that_does_not_start(lines: list[str], home: Path) -> None:
+    with pytest.raises(RunStopped, match="the server ended during startup; see its log "):
+        stack.up(stack.Wanted(database="nonsense://nowhere"), lines.append)
+    assert any(line.startswith("  ") and "nonsense" in line for line in lines), lines
     assert not (home / "rded" / "stack.json").exists()
 
 
 class Rded:
-    """``rded`` and ``prefect`` as an operator runs them, in a folder of their own."""
+    """``rded`` and ``prefect`` as an operator runs them, in a separate folder."""
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
@@ -243,7 +244,7 @@ def rded(tmp_path: Path, home: Path) -> Iterator[Rded]:
 
 
 def _fired(api_url: str) -> list[str]:
-    """Returns the messages of scheduled refreshes that have completed."""
+    """Returns the messages of completed scheduled refreshes."""
     with client_of(api_url, None) as client:
         runs = client.read_flow_runs()
     return [str(run.state.message) for run in runs if run.auto_scheduled and run.state.is_completed()]
@@ -251,7 +252,7 @@ def _fired(api_url: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_from_nothing_to_a_scheduled_refresh_and_back(rded: Rded, make_config: MakeConfig, tmp_path: Path) -> None:
+def test_up_schedule_refresh_and_down(rded: Rded, make_config: MakeConfig, tmp_path: Path) -> None:
     from dataclasses import asdict
 
     out = rded("up")
@@ -259,14 +260,16 @@ def test_from_nothing_to_a_scheduled_refresh_and_back(rded: Rded, make_config: M
     assert started is not None
     assert f"ready: {started.url}" in out
     assert is_healthy(started.api_url, None)
-    assert f"runs already at {started.url}" in rded("up")
+    assert f"already running at {started.url}" in rded("up")
     assert read_stack() == started
 
     rded.environment["PREFECT_API_URL"] = started.api_url
     fields = {**asdict(make_config(Path("run"), label_epochs=2)), "out": "run"}
     run = ("deployment", "run", "distill/distill", "--watch", "-p")
     assert "'Completed'" in rded(*run, f"config={json.dumps(fields)}", module="prefect")
-    assert (tmp_path / "run" / "dataset" / "SHA256SUMS").is_file(), "relative paths start where rded up was called"
+    assert (tmp_path / "run" / "dataset" / "SHA256SUMS").is_file(), (
+        "relative paths start in the folder that rded up was called in"
+    )
 
     assert "refreshed every 15s" in rded("schedule", "run", "--every", "15s")
     deadline = time.monotonic() + 400
@@ -274,7 +277,7 @@ def test_from_nothing_to_a_scheduled_refresh_and_back(rded: Rded, make_config: M
         time.sleep(2)
     assert _fired(started.api_url)[0] == "nothing changed"
     shutil.rmtree(tmp_path / "run")
-    assert "not refreshed by itself any more" in rded("schedule", "run", "--off"), "whose run folder is gone"
+    assert "schedule removed" in rded("schedule", "run", "--off"), "also without its run folder"
     with pytest.raises(AssertionError, match=r"rded: error: .*/run has no schedule; prefect deployment schedule ls"):
         rded("schedule", "run", "--off")
 
