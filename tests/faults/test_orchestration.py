@@ -108,7 +108,7 @@ def test_worker_and_run_are_killed(trials: Trials) -> None:
     run = trials.begin("worker")
     trials.await_records("worker", "realism", 30)
     trials.lab.kill_worker()
-    assert "starting anew" in trials.lab.rded("up", "--port", str(PORT))
+    assert "restarting all of it" in trials.lab.rded("up", "--port", str(PORT))
     assert trials.lab.state(run) == "Crashed"
     rows = trials.check("worker", trials.begin("worker"))
     assert rows["Cached"] > NUM_CLASSES + 25
@@ -120,7 +120,7 @@ def test_runs_stopped_by_hand_do_not_begin_again(trials: Trials) -> None:
     del trials.lab.environment["PREFECT_API_URL"]
     run = trials.begin("down")
     trials.await_records("down", "realism", 30)
-    assert "1 run under way stopped with it" in trials.lab.rded("down")
+    assert "1 active run stopped with it" in trials.lab.rded("down")
     trials.lab.rded("up", "--port", str(PORT))
     time.sleep(30.0)
     assert trials.lab.history(run)[-1] == "Cancelled"
