@@ -7,9 +7,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
-from rded_core.config.fields import Bounds, Field, describe_fields
-
-NUMBERS = ("integer", "number")
+from rded_core.config.fields import Field, describe_bounds, describe_fields
 
 
 class Form:
@@ -34,23 +32,12 @@ class Form:
 
 
 def _describe(schema: dict[str, Any], field: Field) -> None:
-    """Adds a field's line to its schema, and its bounds to the branch of it that is a number.
-
-    The form itself shows no bounds: the line does.
-    """
+    """Adds a field's line to its schema, with its bounds, which the form itself does not show."""
     text = field.text.replace(", comma-separated", "")  # as flags are; a form has a line for each
     text = re.sub(r"--([a-z-]+)", lambda flag: flag[1].replace("-", "_"), text)
-    if field.bounds and f"{field.bounds.low} to {field.bounds.high}" not in text:
-        text = f"{text}; must {field.bounds.describe()}"
+    if field.bounds and f"{field.bounds.ge} to {field.bounds.le}" not in text:
+        text = f"{text}; must {describe_bounds(field.bounds)}"
     schema["description"] = f"{text[:1].upper()}{text[1:]}"
-    for branch in schema.get("anyOf", [schema]):
-        if field.bounds and branch.get("type") in NUMBERS:
-            branch |= _limits(field.bounds)
-
-
-def _limits(bounds: Bounds) -> dict[str, int]:
-    limits = {"exclusiveMinimum" if bounds.above else "minimum": bounds.low, "maximum": bounds.high}
-    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 DistillForm = Annotated[DistillConfig, Form(DistillConfig)]

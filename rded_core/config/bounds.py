@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from rded_core.config.fields import Bounds
+from annotated_types import Ge, Gt, Interval
 
-ABOVE_ZERO = Bounds(0, above=True)
-Positive = Annotated[int, Bounds(1)]
-MaybePositive = Annotated[int | None, Bounds(1)]
-Seed = Annotated[int, Bounds(0)]
-Side = Annotated[int, Bounds(8)]
-AreaShare = Annotated[float, Bounds(0, 1, above=True)]
+Positive = Annotated[int, Ge(1)]
+MaybePositive = Annotated[int, Ge(1)] | None
+PositiveFloat = Annotated[float, Gt(0)]
+MaybePositiveFloat = Annotated[float, Gt(0)] | None
+Seed = Annotated[int, Ge(0)]
+Side = Annotated[int, Ge(8)]
+AreaShare = Annotated[float, Interval(gt=0, le=1)]

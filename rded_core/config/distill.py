@@ -6,7 +6,9 @@ The ``Attributes`` lines of each class are the help texts of its flags and of it
 from dataclasses import dataclass
 from typing import Annotated, get_args
 
-from rded_core.config.bounds import ABOVE_ZERO, AreaShare, MaybePositive, Positive, Seed, Side
+from annotated_types import Ge, Interval
+
+from rded_core.config.bounds import AreaShare, MaybePositive, MaybePositiveFloat, Positive, Seed, Side
 from rded_core.config.choices import (
     Decoder,
     ImageFormat,
@@ -20,7 +22,7 @@ from rded_core.config.choices import (
     one_of,
     require_codec,
 )
-from rded_core.config.fields import Bounds, check_fields
+from rded_core.config.fields import check_fields
 from rded_core.config.sizes import parse_size
 from rded_core.errors import InputError
 from rded_core.text.wording import ShortNamed
@@ -89,29 +91,29 @@ class DistillConfig(ShortNamed):
     teacher_classes: str | None = None
     num_candidates: Positive = 300
     num_crops: Positive = 5
-    factor: Annotated[int, Bounds(1, 16)] = 2
+    factor: Annotated[int, Interval(ge=1, le=16)] = 2
     size: Side = 224
     crop_scale_min: AreaShare = 0.08
     label_epochs: Positive = 300
     label_codec: str = "auto"
     label_budget: str | None = None
     protocol: LabelProtocolName = "paper"
-    label_batch_size: Annotated[int | None, Bounds(2)] = None
+    label_batch_size: Annotated[int, Ge(2)] | None = None
     mix: Mix = "cutmix"
-    temperature: Annotated[float | None, ABOVE_ZERO] = None
+    temperature: MaybePositiveFloat = None
     flip: bool = True
     seed: Seed = 0
     classes: tuple[str, ...] | None = None
     classes_per_shard: MaybePositive = None
     image_format: ImageFormat = "jpeg"
-    image_quality: Annotated[int, Bounds(1, 100)] = 90
+    image_quality: Annotated[int, Interval(ge=1, le=100)] = 90
     device: str = "auto"
     precision: Precision = "auto"
     decoder: Decoder = "cpu"
     workers: MaybePositive = None
     allow_fewer: bool = False
     force: bool = False
-    max_rejected: Annotated[float, Bounds(0, 1)] = 0.1
+    max_rejected: Annotated[float, Interval(ge=0, le=1)] = 0.1
     selection: Selection = "realism"
 
     def __post_init__(self) -> None:

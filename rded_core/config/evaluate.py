@@ -1,9 +1,8 @@
 """The config of `rded evaluate`: every number a user may change, checked on construction."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from rded_core.config.bounds import ABOVE_ZERO, MaybePositive, Positive
+from rded_core.config.bounds import MaybePositive, MaybePositiveFloat, Positive
 from rded_core.config.choices import Control, ProtocolName, StudentLoss, no_secret
 from rded_core.config.fields import check_fields
 from rded_core.errors import InputError
@@ -44,7 +43,7 @@ class EvaluateConfig(ShortNamed):
     controls: tuple[Control, ...] = ("random",)
     looks: Positive = 6
     loss: StudentLoss = "kl"
-    lr: Annotated[float | None, ABOVE_ZERO] = None
+    lr: MaybePositiveFloat = None
     extra_forward: bool = False
     compile: bool = False
     workers: MaybePositive = None

@@ -8,33 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Interval
+
 from rded_core.errors import InputError
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Range of a number; None leaves that side open.
-
-    Attributes:
-        low: smallest allowed value.
-        high: largest allowed value.
-        above: whether `low` itself is excluded.
-    """
-
-    low: int | None = None
-    high: int | None = None
-    above: bool = False
-
-    def holds(self, value: int | float) -> bool:
-        """Returns True if a number lies within the bounds; NaN does not."""
-        is_high = self.low is None or (value > self.low if self.above else value >= self.low)
-        return is_high and (self.high is None or value <= self.high)
-
-    def describe(self) -> str:
-        """Returns the bounds as words after "must": ``be >= 1``, ``be > 0``, ``lie in 1..100``, ``lie in (0, 1]``."""
-        if self.high is None:
-            return f"be {'>' if self.above else '>='} {self.low}"
-        return f"lie in ({self.low}, {self.high}]" if self.above else f"lie in {self.low}..{self.high}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +19,12 @@ class Field:
 
     Attributes:
         text: its line in the docstring.
-        bounds: range of the number, if its type names one.
+        bounds: range of the number, if its type names one (`annotated_types`).
         choices: allowed names, if they are a closed set.
     """
 
     text: str
-    bounds: Bounds | None
+    bounds: Interval | None
     choices: tuple[str, ...]
 
 
@@ -74,17 +50,39 @@ def check_fields(config: Any) -> None:
             continue
         if field.choices and value not in field.choices:
             raise InputError(f"{name} must be one of {', '.join(field.choices)}; got {value!r}")
-        if field.bounds and not field.bounds.holds(value):
-            raise InputError(f"{name} must {field.bounds.describe()}, got {value}")
+        if field.bounds and not lies_within(value, field.bounds):
+            raise InputError(f"{name} must {describe_bounds(field.bounds)}, got {value}")
 
 
-def _bounds(hint: Any) -> Bounds | None:
-    """Returns the bounds in ``Annotated[int, Bounds(1)]``; None for other types."""
-    notes = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
-    return next((note for note in notes if isinstance(note, Bounds)), None)
+def lies_within(value: Any, bounds: Interval) -> bool:
+    """Returns True if a number lies within the bounds; NaN does not."""
+    is_high = (bounds.gt is None or value > bounds.gt) and (bounds.ge is None or value >= bounds.ge)
+    return is_high and (bounds.le is None or value <= bounds.le)
+
+
+def describe_bounds(bounds: Interval) -> str:
+    """Returns the bounds as words after "must": ``be >= 1``, ``be > 0``, ``lie in 1..100``, ``lie in (0, 1]``."""
+    if bounds.le is None:
+        return f"be > {bounds.gt}" if bounds.ge is None else f"be >= {bounds.ge}"
+    return f"lie in {bounds.ge}..{bounds.le}" if bounds.gt is None else f"lie in ({bounds.gt}, {bounds.le}]"
+
+
+def _bounds(hint: Any) -> Interval | None:
+    """Returns the bounds of ``Annotated[int, Ge(1)]`` or ``Annotated[int, Ge(1)] | None``; None for other types."""
+    for part in _parts(hint):
+        for note in part.__metadata__ if typing.get_origin(part) is Annotated else ():
+            if isinstance(note, Interval):
+                return note
+            if isinstance(note, Ge | Gt):
+                return Interval(ge=note.ge) if isinstance(note, Ge) else Interval(gt=note.gt)
+    return None
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Returns the members of a union; any other type alone."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
     """Returns the names of ``Literal[...]`` or ``Literal[...] | None``; empty for lists of names."""
-    parts = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    return next((typing.get_args(part) for part in parts if typing.get_origin(part) is Literal), ())
+    return next((typing.get_args(part) for part in _parts(hint) if typing.get_origin(part) is Literal), ())

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from rded_core.config.bounds import ABOVE_ZERO, AreaShare, MaybePositive, Positive, Seed, Side
+from annotated_types import Ge
+
+from rded_core.config.bounds import AreaShare, MaybePositive, Positive, PositiveFloat, Seed, Side
 from rded_core.config.choices import no_secret
-from rded_core.config.fields import Bounds, check_fields
+from rded_core.config.fields import check_fields
 from rded_core.errors import InputError
 from rded_core.text.wording import ShortNamed
 
@@ -41,9 +43,9 @@ class TrainObserverConfig(ShortNamed):
     init: str | None = None
     epochs: Positive = 30
     size: Side = 224
-    batch_size: Annotated[int, Bounds(2)] = 128
-    lr: Annotated[float, ABOVE_ZERO] = 0.1
-    weight_decay: Annotated[float, Bounds(0)] = 5e-4
+    batch_size: Annotated[int, Ge(2)] = 128
+    lr: PositiveFloat = 0.1
+    weight_decay: Annotated[float, Ge(0)] = 5e-4
     crop_scale_min: AreaShare = 0.08
     flip: bool = True
     classes: tuple[str, ...] | None = None

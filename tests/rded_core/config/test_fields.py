@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pytest
+from annotated_types import Ge, Interval
 
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
-from rded_core.config.fields import Bounds, Field, check_fields, describe_fields
+from rded_core.config.fields import Field, check_fields, describe_fields
 from rded_core.errors import InputError
 
 
@@ -21,17 +22,17 @@ class Example:
             at most
     """
 
-    share: Annotated[float | None, Bounds(0, 1, above=True)] = None
+    share: Annotated[float, Interval(gt=0, le=1)] | None = None
     mode: Literal["a", "b"] | None = None
-    count: Annotated[int, Bounds(2)] = 2
+    count: Annotated[int, Ge(2)] = 2
     names: tuple[Literal["x"], ...] = ()
 
 
 def test_fields_are_described() -> None:
     assert describe_fields(Example) == {
-        "share": Field("how much", Bounds(0, 1, above=True), ()),
+        "share": Field("how much", Interval(gt=0, le=1), ()),
         "mode": Field("which", None, ("a", "b")),
-        "count": Field("how many, at most", Bounds(2), ()),
+        "count": Field("how many, at most", Interval(ge=2), ()),
         "names": Field("", None, ()),
     }
 
