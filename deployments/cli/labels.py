@@ -87,7 +87,7 @@ def _reencode(directory: str, out: Path, *, codec: str | None, epochs: int | Non
         from deployments.cli.label_reports import describe_new
         from rded_core.io.labels.reencode import reencode
 
-        record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, tell=typer.echo)
+        record = reencode(directory, out, codec=codec, epochs=epochs, budget=size, log=typer.echo)
     before = record["before"]
     typer.echo(f"dataset     {record['dataset']}")
     typer.echo(f"before      {before['epochs']} epochs, {before['codec']}, {format_size(before['bytes'])}")

@@ -74,4 +74,4 @@ def _work_on(index: int, results: Iterable[StageResult]) -> tuple[float, list[st
 def _picture(folder: DatasetFolder) -> str:
     """Returns the report's picture inside Markdown: Prefect's server cannot serve a file of the run."""
     data = base64.b64encode(shrink_jpeg(folder.mosaics.read_bytes(), MAX_PICTURE_BYTES)).decode()
-    return f"\n\n## Images\n\n![distilled images, one class a row](data:image/jpeg;base64,{data})\n"
+    return f"\n\n## Images\n\n![distilled images, one class per row](data:image/jpeg;base64,{data})\n"

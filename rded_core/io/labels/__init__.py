@@ -1,1 +1,1 @@
-"""The `rded labels` command's work: describe, choose and re-encode stored labels."""
+"""The work of `rded labels`: describe, choose and re-encode stored labels."""

@@ -1,4 +1,4 @@
-"""Choose how to store labels within so many bytes: each way is tried on a sample, and the table says what it loses."""
+"""Choice of how to store labels within a byte budget: each codec is tried on a sample, and its loss measured."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,13 +13,13 @@ from rded_core.labels.budget import CodecMeasure, best_choice, divergence, list_
 from rded_core.labels.codecs import Codec, Encoded
 
 SAMPLE_VIEWS = 2000
-"""Views to choose by: at least two of each image, so that what they differ by shows."""
+"""Views in a sample: at least two of each image, so that their spread can be measured."""
 
 TOPS = (5, 20, 100)
-"""Classes that ``topk`` is tried with."""
+"""Numbers of classes that ``topk`` is tried with."""
 
 MARGIN = 1.01
-"""By how much estimates are raised: epochs differ by some bytes."""
+"""Factor by which size estimates are raised, since epochs differ by a few bytes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +28,11 @@ class LabelSample:
 
     Attributes:
         batches: the recorded batches, one epoch after another.
-        logits: of all their views, by which losses are measured.
-        keys: of the dataset's images.
-        class_indices: of the dataset's images.
-        temperature: at which students compare.
-        source: what the views are, for people.
+        logits: logits of all their views, on which losses are measured.
+        keys: keys of the dataset's images.
+        class_indices: class indices of the dataset's images.
+        temperature: temperature of the students' loss.
+        source: what the views are, in words.
     """
 
     batches: list[LabelledBatch]
@@ -44,12 +44,12 @@ class LabelSample:
 
 
 def sample_epochs(num_images: int) -> int:
-    """Returns how many epochs a sample takes."""
+    """Returns the number of epochs in a sample."""
     return max(2, -(-SAMPLE_VIEWS // num_images))
 
 
 def list_codecs(num_classes: int, *, with_features: bool) -> list[str]:
-    """Lists the codecs to try, the most exact first."""
+    """Returns the codecs to try, the most exact first."""
     tops = [f"topk:{top}" for top in TOPS if top < num_classes]
     return ["float16", "int8", "int4", *(["features"] if with_features else []), *tops]
 
@@ -57,13 +57,13 @@ def list_codecs(num_classes: int, *, with_features: bool) -> list[str]:
 def choose_labels_within(
     budget: int, sample: LabelSample, encodings: Iterable[tuple[Codec, Encoded]], *, wanted: int
 ) -> dict[str, Any]:
-    """Returns ``codec`` and ``epochs`` of what loses least within `budget` bytes, and ``why``: all that was measured.
+    """Returns the ``codec`` and ``epochs`` that lose least within a budget, and ``why``: all measurements.
 
     Args:
-        budget: in bytes.
+        budget: size limit in bytes.
         sample: labelled views.
-        encodings: each codec to try, with what it stores of the sample.
-        wanted: most epochs to store.
+        encodings: each codec to try, with the sample encoded in it.
+        wanted: largest number of epochs to store.
 
     Raises:
         InputError: nothing fits.
@@ -87,17 +87,17 @@ def choose_labels_within(
 
 
 def describe_choices(why: dict[str, Any], codec: str, epochs: int) -> list[str]:
-    """Returns the table of what each way to store labels takes and loses, and what is taken."""
-    told = max(why["signal_nats"], 1e-30)  # a teacher that says nothing loses nothing either
+    """Returns the lines of a table: the size and the loss of each choice, with the chosen one marked."""
+    signal_nats = max(why["signal_nats"], 1e-30)  # a teacher that says nothing loses nothing either
     lines = [
-        f"{why['num_views']} {why['measured_on']}: at temperature {why['temperature']:g} a label says {told:.4g} nats, "
-        f"and those of one image differ by {why['spread_nats']:.4g}; what is lost, as a share of what labels say:",
-        f"{'codec':<10} {'epochs':>6} {'MB':>10} {'rounding':>9} {'reuse':>8} {'in all':>8}",
+        f"{why['num_views']} {why['measured_on']}: at temperature {why['temperature']:g} a label carries "
+        f"{signal_nats:.4g} nats, and labels of one image differ by {why['spread_nats']:.4g}; loss in % of the former:",
+        f"{'codec':<10} {'epochs':>6} {'MB':>10} {'rounding':>9} {'reuse':>8} {'total':>8}",
     ]
     for choice in why["choices"]:
-        shares = [100 * choice[name] / told for name in ("codec_loss", "reuse_loss", "loss")]
-        taken = (choice["codec"], choice["epochs"]) == (codec, epochs)
-        note = "  <- taken" if taken else "" if choice["fits"] else "  too large"
+        shares = [100 * choice[name] / signal_nats for name in ("codec_loss", "reuse_loss", "loss")]
+        chosen = (choice["codec"], choice["epochs"]) == (codec, epochs)
+        note = "  <- chosen" if chosen else "" if choice["fits"] else "  too large"
         lines.append(
             f"{choice['codec']:<10} {choice['epochs']:>6} {choice['num_bytes'] / 1e6:>10.3f} {shares[0]:>8.3f}% "
             f"{shares[1]:>7.3f}% {shares[2]:>7.3f}%{note}"
@@ -106,7 +106,7 @@ def describe_choices(why: dict[str, Any], codec: str, epochs: int) -> list[str]:
 
 
 def describe_excess(why: dict[str, Any] | None, num_bytes: int, option: str) -> list[str]:
-    """Says that labels took more than their budget, where they did: sizes are estimated from a sample."""
+    """Returns a note if the labels exceed their budget, which can happen because sizes are estimated from a sample."""
     if why is None or num_bytes <= why["budget_bytes"]:
         return []
     return [f"labels take {num_bytes} bytes, more than the {why['budget_bytes']} of {option}; give a smaller one"]
@@ -114,6 +114,6 @@ def describe_excess(why: dict[str, Any] | None, num_bytes: int, option: str) -> 
 
 def _measure_codec(codec: Codec, encoded: Encoded, sample: LabelSample) -> CodecMeasure:
     sizes = measure_bytes(sample.batches, encoded, codec=codec, keys=sample.keys, class_indices=sample.class_indices)
-    lost = divergence(sample.logits, codec.decode(encoded), temperature=sample.temperature)
+    loss = divergence(sample.logits, codec.decode(encoded), temperature=sample.temperature)
     per_epoch, per_file = MARGIN * sizes.epoch, MARGIN * sizes.file
-    return CodecMeasure(codec.name, sizes.fixed, per_epoch, float(lost.mean()), per_file, EPOCHS_PER_FILE)
+    return CodecMeasure(codec.name, sizes.fixed, per_epoch, float(loss.mean()), per_file, EPOCHS_PER_FILE)

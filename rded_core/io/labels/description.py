@@ -1,4 +1,4 @@
-"""What the labels of a dataset are: their bytes column by column, how sure they are, and what they agree with."""
+"""Description of a dataset's labels: bytes by column, entropy, and agreement with the classes shown."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from rded_core.labels.view_subsets import choose_views
 from rded_core.labels.views import apply_views, partner_share
 
 MOST_VIEWS = 50_000
-"""Views whose labels are looked at, in epochs spread evenly; where there are fewer, all are."""
+"""Most views whose labels are read, in evenly spread epochs."""
 
 NUM_SHOWN = 6
-"""Views of one image that the picture shows, each of another epoch."""
+"""Views of one image in the picture, each from a different epoch."""
 
 MIXED_SHARE = 0.05
-"""Share of a partner from which a view counts as mixed."""
+"""Share of the partner's pixels from which a view counts as mixed."""
 
 GROUPS = {
     "which image": ("epoch", "batch", "position", "key", "class_index"),
@@ -38,13 +38,13 @@ HEAD = "teacher_head.parquet"
 
 @dataclass(frozen=True, slots=True)
 class LabelDescription:
-    """What labels say.
+    """Statistics of a dataset's labels.
 
     Attributes:
-        sums: over the views looked at, by the class that fills most of each.
-        plain: likewise over views without a partner to speak of.
-        num_views: of all epochs.
-        columns: bytes by column, or group of columns, those of the labels first; all together are the files' bytes.
+        sums: sums over the views read, by the class that fills most of each.
+        plain: the same over unmixed views alone.
+        num_views: number of views in all epochs.
+        columns: bytes by column or group of columns, the labels' own first; they add up to the size of the files.
     """
 
     sums: ClassSums
@@ -55,7 +55,7 @@ class LabelDescription:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownView:
-    """One view as students see it, with its label: uint8 RGB pixels and logits."""
+    """One view as students see it (uint8 RGB pixels), its logits, and its partner's class and share."""
 
     epoch: int
     pixels: UInt8[Tensor, "3 s s"]
@@ -65,7 +65,7 @@ class ShownView:
 
 
 def describe(labels: StoredLabels) -> LabelDescription:
-    """Reads the labels of at most `MOST_VIEWS` views, in whole epochs, and the sizes of all tables.
+    """Returns statistics of the labels of about `MOST_VIEWS` views, in whole epochs, and the bytes of all tables.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -91,7 +91,7 @@ def _sum_epoch(labels: StoredLabels, epoch: EpochLabels) -> tuple[ClassSums, Cla
 
 
 def count_bytes(labels: StoredLabels) -> dict[str, int]:
-    """Counts compressed bytes by column; what is left of the files is the format's own."""
+    """Returns the compressed bytes of each column; the rest of the files is counted as Parquet's own."""
     tables, counts = labels.tables(), Counter[str]()
     labels.require_whole(tables)
     for path in tables:
@@ -108,7 +108,7 @@ def count_bytes(labels: StoredLabels) -> dict[str, int]:
 
 
 def show_views(labels: StoredLabels, key: str) -> list[ShownView]:
-    """Makes views of one image, each of another epoch, spread evenly."""
+    """Returns views of one image from evenly spread epochs."""
     count = min(NUM_SHOWN, labels.num_epochs)
     row = labels.keys.index(key)
     return [_show(labels, row, place * labels.num_epochs // count) for place in range(count)]
@@ -117,9 +117,9 @@ def show_views(labels: StoredLabels, key: str) -> list[ShownView]:
 def _show(labels: StoredLabels, row: int, number: int) -> ShownView:
     epoch, size = labels.read_epoch(number), int(labels.recipe["size"])
     place = (epoch.rows == row).nonzero().flatten()
-    needed, views, where = choose_views(epoch.views, place, size)
+    needed, views, indices = choose_views(epoch.views, place, size)
     images = _read_rows(labels, epoch.rows[needed].tolist())
-    shown = apply_views(images.images, views, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))[where[0]]
+    shown = apply_views(images.images, views, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))[indices[0]]
     share = float(partner_share(epoch.views, size)[place[0]])
     mixed = int(epoch.rows[epoch.views.mix_position[place[0]]])
     partner = int(labels.class_indices[mixed]) if share > 0 and mixed != row else None
@@ -129,8 +129,8 @@ def _show(labels: StoredLabels, row: int, number: int) -> ShownView:
 
 
 def _read_rows(labels: StoredLabels, rows: list[int]) -> StoredImages:
-    """Decodes some images, in the order of `rows`."""
+    """Returns the images of some rows, in the order of `rows`."""
     keys = [labels.keys[row] for row in rows]
     samples = read_samples(labels.folder.image_tars())
-    found = {key: (tar, key, *sample_image(tar, key, files)) for tar, key, files in samples if key in keys}
-    return stack_images(found[key] for key in keys)
+    by_key = {key: (tar, key, *sample_image(tar, key, files)) for tar, key, files in samples if key in keys}
+    return stack_images(by_key[key] for key in keys)

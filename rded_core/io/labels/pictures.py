@@ -1,4 +1,4 @@
-"""The picture of `rded labels --describe`: how sure labels are of each class, and views of one image with theirs."""
+"""The picture of `rded labels --describe`: entropy and agreement by class, and views of one image with their labels."""
 
 from collections.abc import Sequence
 from math import log
@@ -18,7 +18,7 @@ FONT_PX = 15
 PANELS = ("entropy at temperature 1 (nats)", "entropy at temperature {:g} (nats)", "agreement with the class shown")
 COLOURS = ("#4a7fb5", "#7fa8d1", "#5a9e6f")
 OTHER = "#c9b458"
-"""Of a label's classes that are neither the image's nor its partner's."""
+"""Bar colour of classes that are neither the image's nor its partner's."""
 
 
 def draw_labels(
@@ -30,15 +30,15 @@ def draw_labels(
     image: tuple[str, int],
     views: Sequence[ShownView],
 ) -> Image.Image:
-    """Draws bars of the first classes, and below them views of one image, each with its greatest labels.
+    """Returns a picture: bars of the first classes, and below them views of one image with their top classes.
 
     Args:
-        title: one line.
-        description: what the labels say.
-        names: of the classes.
-        temperature: at which students compare; the labels under the views are shown at 1.
+        title: one line of text.
+        description: statistics of the labels.
+        names: class names.
+        temperature: temperature of the students' loss; the labels under the views are shown at 1.
         image: key and class of the image whose views are shown.
-        views: of that image.
+        views: views of that image.
     """
     num_bars = min(len(names), MAX_CLASSES)
     bars_px = GAP_PX + 3 * LINE_PX + num_bars * LINE_PX
@@ -51,7 +51,7 @@ def draw_labels(
     _write(
         pen,
         (GAP_PX, bars_px + LINE_PX),
-        f"{key} ({names[own]}): views of it, and softmax of their labels at temperature 1",
+        f"{key} ({names[own]}): its views, and the softmax of their labels at temperature 1",
         width,
     )
     for number, view in enumerate(views):
@@ -96,14 +96,14 @@ def _draw_view(
     shares, classes = view.logits.softmax(dim=0).topk(min(TOP, len(names)))
     for place, (share, index) in enumerate(zip(shares.tolist(), classes.tolist(), strict=True)):
         colour = COLOURS[2] if index == own else COLOURS[0] if index == view.partner else OTHER
-        where = (left, top + VIEW_PX + 4 + (place + 1) * LINE_PX)
-        _bar(pen, where, share, f"{share:.0%} {names[index]}", colour, width_px=VIEW_PX)
+        corner = (left, top + VIEW_PX + 4 + (place + 1) * LINE_PX)
+        _bar(pen, corner, share, f"{share:.0%} {names[index]}", colour, width_px=VIEW_PX)
 
 
 def _bar(
     pen: ImageDraw.ImageDraw, at: tuple[int, int], share: float, text: str, colour: str, width_px: int = BAR_PX
 ) -> None:
-    """Draws one bar of `share` of the width, on a pale one of all of it, with its text upon it."""
+    """Draws one bar, `share` of the width long, over a pale bar of the full width, with its text on top."""
     left, top = at
     pen.rectangle((left, top, left + width_px - 1, top + LINE_PX - 4), fill="#eeeeee")
     if filled := round(width_px * min(max(share, 0.0), 1.0)):
@@ -112,7 +112,7 @@ def _bar(
 
 
 def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width_px: int) -> None:
-    """Writes one line, cut where it is too long."""
+    """Writes one line, cut if it is too long."""
     font = ImageFont.load_default(size=FONT_PX)
     shown = text
     while len(shown) > 1 and font.getlength(shown) > width_px:

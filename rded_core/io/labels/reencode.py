@@ -1,4 +1,4 @@
-"""A dataset's labels in another codec, or fewer epochs of them, as a new dataset; the teacher is not needed."""
+"""A new dataset with the labels of another in a different codec, or fewer epochs; the teacher is not needed."""
 
 import json
 import re
@@ -35,7 +35,8 @@ from rded_core.labels.budget import divergence, reuse_loss, signal, spread_over_
 from rded_core.labels.codecs import Codec, Encoded, find_codec, row_bytes
 
 EXACTNESS = ("float16", "int8", "features", "int4", "topk")
-"""Codecs by what they keep: a budget tries none that keeps more than the labels at hand have, in no less room."""
+"""Codecs from the most to the least exact. A budget skips those that are more exact than the labels at hand and not
+smaller."""
 
 
 def reencode(
@@ -45,57 +46,59 @@ def reencode(
     codec: str | None = None,
     epochs: int | None = None,
     budget: int | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Writes a dataset folder with the images of another and its first `epochs` epochs of labels in `codec`.
 
-    With a `budget` in bytes, codec (unless given) and epochs are those that lose least within it.
+    With a `budget`, the codec (unless given) and the number of epochs are those that lose least within it.
 
     Args:
         where: a run folder, or a dataset.
-        out: the new dataset's folder, which must not be there yet.
-        codec: by default the one at hand.
-        epochs: by default all.
-        budget: most bytes of labels.
-        tell: takes the lines of the table that a budget is decided by.
+        out: folder of the new dataset, which must not exist yet.
+        codec: codec of the new labels; by default the present one.
+        epochs: number of epochs to keep; by default all.
+        budget: size limit of the labels in bytes.
+        log: called with each line of the table that shows the choices within a budget.
 
     Returns:
-        A record of what was written: codec, epochs, bytes before and after, and what rounding loses.
+        A record of what was written: codec, epochs, bytes before and after, and the loss.
 
     Raises:
-        InputError: the labels cannot be had in that codec or within the budget, or a file is damaged or in the way.
+        InputError: the codec or the budget is impossible for these labels, a file is damaged, or `out` is not free.
     """
     _require_place(out, Path(where))
     labels = StoredLabels(where)
     why = None
     if budget is not None:
-        taken = _choose(labels, budget, codec)
-        codec, epochs, why = taken["codec"], taken["epochs"], taken["why"]
-        for line in describe_choices(why, taken["codec"], taken["epochs"]):
-            tell(line)
+        choice = _choose(labels, budget, codec)
+        codec, epochs, why = choice["codec"], choice["epochs"], choice["why"]
+        for line in describe_choices(why, codec, epochs):
+            log(line)
     target = _find_target(labels, codec or labels.codec.name)
     epochs = _require_epochs(labels, labels.num_epochs if epochs is None else epochs)
     if (target.name, epochs) == (labels.codec.name, labels.num_epochs):
-        raise InputError(f"{where} holds {epochs} epochs of labels as {target.name} already; nothing would change")
+        raise InputError(
+            f"{where} already holds {epochs} epochs of labels as {target.name}; give another --codec, or fewer --epochs"
+        )
     with told_plainly(out):
         return _write_new(labels, out, target, epochs, why)
 
 
 def _require_place(out: Path, where: Path) -> None:
-    """Raises InputError where no dataset may be written: it is there, or inside a run or the dataset itself."""
+    """Raises InputError if `out` exists, cannot be written, or lies inside a run or the dataset itself."""
     require_new(out)
     parents = out.resolve().parents
     inside = next((path for path in parents if holds_run(RunFolder(path)) or path == where.resolve()), None)
     if inside is not None:
-        raise InputError(f"--out {out} lies inside {inside}, whose files are all accounted for; choose another place")
+        raise InputError(f"--out {out} lies inside {inside}, which may hold no other files; choose a folder outside it")
     require_writable(out.parent)
 
 
 def _find_target(labels: StoredLabels, name: str) -> Codec:
     if name == "features" and labels.head is None:
         raise InputError(
-            f"{labels.folder.root} stores {labels.codec.name}, and features cannot be made from logits; distil again "
-            "with --label-codec features"
+            f"{labels.folder.root} stores {labels.codec.name}, and features cannot be computed from logits; "
+            "distil again with --label-codec features"
         )
     return find_codec(name, num_classes=len(labels.classes), temperature=labels.temperature, head=labels.head)
 
@@ -103,13 +106,13 @@ def _find_target(labels: StoredLabels, name: str) -> Codec:
 def _require_epochs(labels: StoredLabels, epochs: int) -> int:
     if not 1 <= epochs <= labels.num_epochs:
         raise InputError(
-            f"--epochs {epochs} is not among the 1 to {labels.num_epochs} epochs that {labels.folder.root} stores"
+            f"--epochs must be between 1 and {labels.num_epochs}, got {epochs}; {labels.folder.root} stores no more"
         )
     return epochs
 
 
 def _choose(labels: StoredLabels, budget: int, codec: str | None) -> dict[str, Any]:
-    """Finds the codec and the epochs that lose least of the labels at hand within a budget."""
+    """Returns the codec and number of epochs that lose least within a budget, and why."""
     names = [codec] if codec else _codecs_no_finer(labels)
     sample, stored = _sample(labels, labels.num_epochs)
 
@@ -122,14 +125,17 @@ def _choose(labels: StoredLabels, budget: int, codec: str | None) -> dict[str, A
 
 
 def _codecs_no_finer(labels: StoredLabels) -> list[str]:
-    """Lists the codecs to try: the one at hand, and those that keep less or take less room."""
+    """Returns the codecs to try: the present one, and those that are less exact or smaller."""
     own, names = labels.codec.name, list_codecs(len(labels.classes), with_features=False)
-    room = {name: row_bytes(_find_target(labels, name)) for name in (own, *names)}
-    return [own, *(name for name in names if name != own and (room[name] < room[own] or not keeps_more(name, own)))]
+    num_bytes = {name: row_bytes(_find_target(labels, name)) for name in (own, *names)}
+    return [
+        own,
+        *(name for name in names if name != own and (num_bytes[name] < num_bytes[own] or not keeps_more(name, own))),
+    ]
 
 
 def keeps_more(codec: str, other: str) -> bool:
-    """Tells whether a codec could hold more than another does."""
+    """Returns True if a codec is more exact than another."""
     (kind, _, top), (other_kind, _, other_top) = codec.partition(":"), other.partition(":")
     if kind == other_kind:
         return int(top or 0) > int(other_top or 0)
@@ -137,7 +143,7 @@ def keeps_more(codec: str, other: str) -> bool:
 
 
 def _sample(labels: StoredLabels, most: int) -> tuple[LabelSample, Encoded]:
-    """Reads the first epochs, at most so many: their views, their logits, and what is stored of them."""
+    """Returns a sample of the first epochs, at most `most` of them, and its labels as stored."""
     epochs = range(min(sample_epochs(len(labels.keys)), most))
     batches = [batch for _, batch in labels.batches(epochs)]
     stored = {name: torch.cat([batch[2][name] for batch in batches]) for name in batches[0][2]}
@@ -147,22 +153,22 @@ def _sample(labels: StoredLabels, most: int) -> tuple[LabelSample, Encoded]:
 
 
 def _in_codec(labels: StoredLabels, target: Codec, stored: Encoded) -> Encoded:
-    """Returns labels in another codec; in their own, as they are."""
+    """Returns labels in the target codec, untouched if they already are."""
     return stored if target.name == labels.codec.name else target.encode(labels.codec.decode(stored))
 
 
 def _write_new(
     labels: StoredLabels, out: Path, target: Codec, epochs: int, why: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Puts the dataset together under a temporary name and gives it its own when it is whole."""
+    """Builds the dataset under a temporary name and renames it when it is complete; returns the record."""
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out.parent, re.escape(out.name))
     staged = DatasetFolder(temporary_name(out))
     try:
-        _take_over(labels, staged)
+        _copy_other_files(labels, staged)
         _write_tables(labels, staged, target, epochs)
-        lost = _measure_loss(labels, target, epochs)
-        recipe = _new_recipe(labels, target, epochs, why=why, lost=lost)
+        losses = _measure_loss(labels, target, epochs)
+        recipe = _new_recipe(labels, target, epochs, why=why, losses=losses)
         _describe(labels, staged, recipe)
         labels.require_unchanged()
         staged.root.rename(out)
@@ -178,12 +184,12 @@ def _write_new(
         "bytes": num_bytes,
         "excess": describe_excess(why, num_bytes, "--budget"),
         "before": {"codec": labels.codec.name, "epochs": labels.num_epochs, "bytes": labels.folder.label_bytes()},
-        **lost,
+        **losses,
     }
 
 
-def _take_over(labels: StoredLabels, staged: DatasetFolder) -> None:
-    """Takes over what has nothing to do with labels, each file once it is known to be whole."""
+def _copy_other_files(labels: StoredLabels, staged: DatasetFolder) -> None:
+    """Links or copies the files that do not depend on the labels, after checking that each is whole."""
     old = labels.folder
     paths = [old.classes, *old.image_tars(), *old.lineage_tables(), *filter(Path.is_file, [old.mosaics])]
     labels.require_whole(paths)
@@ -192,7 +198,7 @@ def _take_over(labels: StoredLabels, staged: DatasetFolder) -> None:
 
 
 def _write_tables(labels: StoredLabels, staged: DatasetFolder, target: Codec, epochs: int) -> None:
-    said = {name: value for name, value in labels.metadata().items() if name not in ("schema_version", "codec")}
+    metadata = {name: value for name, value in labels.metadata().items() if name not in ("schema_version", "codec")}
     for block in epoch_blocks(epochs, EPOCHS_PER_FILE):
         write_soft_labels(
             staged.soft_labels(block_name(block)),
@@ -200,7 +206,7 @@ def _write_tables(labels: StoredLabels, staged: DatasetFolder, target: Codec, ep
             keys=labels.keys,
             class_indices=labels.class_indices,
             codec=target,
-            metadata=said,
+            metadata=metadata,
         )
     if target.name == "features":
         link_or_copy(labels.folder.teacher_head, staged.teacher_head)
@@ -212,7 +218,7 @@ def _recoded(labels: StoredLabels, block: range, target: Codec) -> Iterator[tupl
 
 
 def _measure_loss(labels: StoredLabels, target: Codec, epochs: int) -> dict[str, float]:
-    """Measures on the first epochs what the other codec and fewer epochs lose, in nats, beside what labels say."""
+    """Returns the losses of rounding and of fewer epochs, and the labels' signal, in nats, on the first epochs."""
     sample, stored = _sample(labels, max(epochs, min(EPOCHS_PER_FILE, labels.num_epochs)))
     decoded = target.decode(_in_codec(labels, target, stored))
     image = torch.cat([batch[0] for batch in sample.batches])
@@ -225,11 +231,11 @@ def _measure_loss(labels: StoredLabels, target: Codec, epochs: int) -> dict[str,
 
 
 def _new_recipe(
-    labels: StoredLabels, target: Codec, epochs: int, *, why: dict[str, Any] | None, lost: dict[str, float]
+    labels: StoredLabels, target: Codec, epochs: int, *, why: dict[str, Any] | None, losses: dict[str, float]
 ) -> dict[str, Any]:
-    """Returns recipe.json of the new dataset: what students train for stays, how labels are stored is told anew."""
-    before = {"codec": labels.codec.name, "epochs": labels.num_epochs, **lost}
-    told = {
+    """Returns the new dataset's recipe: training stays as it was, the entries on stored labels are replaced."""
+    before = {"codec": labels.codec.name, "epochs": labels.num_epochs, **losses}
+    changes = {
         "epochs": labels.training_epochs,
         "label_epochs": epochs,
         "label_codec": target.name,
@@ -237,12 +243,12 @@ def _new_recipe(
         "labels_from": [*labels.recipe.get("labels_from", []), before],
         "labels_written_by": f"rded {__version__}",
     }
-    kept = {name: value for name, value in labels.recipe.items() if name not in (*told, "label_choice")}
-    return {**kept, **told}
+    kept = {name: value for name, value in labels.recipe.items() if name not in (*changes, "label_choice")}
+    return {**kept, **changes}
 
 
 def _describe(labels: StoredLabels, staged: DatasetFolder, recipe: dict[str, Any]) -> None:
-    """Writes the small files that speak of labels, and the checksums."""
+    """Writes the small files that describe the labels, and the checksums."""
     classes = json.loads(staged.classes.read_text(encoding="utf-8"))
     write_json(staged.recipe, recipe)
     write_readme(staged, recipe=recipe, classes=classes)

@@ -1,4 +1,4 @@
-"""How many bytes labels take in a codec, found by writing some."""
+"""Sizes of label tables in a codec, measured by writing a sample."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from rded_core.io.formats.teacher_head import write_head
 from rded_core.labels.codecs import Codec, Encoded, FeatureCodec
 
 METADATA_BYTES = 1000
-"""What a table says of itself (teacher, views, digests), which is twice in it; measured tables say nothing."""
+"""Bytes of a table's metadata (teacher, views, digests), which is stored twice; sample tables have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSizes:
-    """What labels take in a codec: bytes paid once, for each file, and for each epoch."""
+    """Bytes of labels in a codec: once, per file, and per epoch."""
 
     fixed: int
     file: float
@@ -27,14 +27,14 @@ class LabelSizes:
 def measure_bytes(
     sample: Sequence[LabelledBatch], encoded: Encoded, *, codec: Codec, keys: list[str], class_indices: Tensor
 ) -> LabelSizes:
-    """Returns the bytes that labels take in a codec, by those of a file of one epoch and of a full one.
+    """Returns the bytes of labels in a codec, from the sizes of a file of one epoch and of a full one.
 
     Args:
         sample: recorded batches of whole epochs, one epoch after another.
-        encoded: the labels of all of them in that codec.
+        encoded: labels of all batches in that codec.
         codec: the codec.
-        keys: of the dataset's images.
-        class_indices: of the dataset's images.
+        keys: keys of the dataset's images.
+        class_indices: class indices of the dataset's images.
     """
     epochs = list(_epochs(sample, encoded, len(keys)))
     with TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def measure_bytes(
 
 
 def _head_bytes(path: Path, codec: Codec) -> int:
-    """Returns the bytes of the teacher's last layer, where the codec needs it."""
+    """Returns the bytes of the teacher's last layer if the codec needs it, else 0."""
     if not isinstance(codec, FeatureCodec):
         return 0
     write_head(path, codec.weight, codec.bias)

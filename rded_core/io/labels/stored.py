@@ -1,4 +1,4 @@
-"""The labels of a dataset on this machine, held to SHA256SUMS as they are read; its pixels are left alone."""
+"""Labels of a local dataset, checked against SHA256SUMS as they are read; pixels are not decoded."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -32,20 +32,21 @@ from rded_core.labels.codecs import FeatureCodec
 
 
 class StoredLabels:
-    """Opens the labels of a dataset.
+    """Labels of a dataset, as stored.
 
     Args:
         where: a run folder, or the dataset itself.
 
     Attributes:
-        folder: the dataset.
-        recipe: recipe.json.
-        codec: in which the labels are stored.
-        num_epochs: that are stored.
-        training_epochs: that the recipe trains for.
+        folder: the dataset folder.
+        recipe: contents of recipe.json.
+        classes: classes in index order.
+        codec: codec that the labels are stored in.
+        num_epochs: number of epochs stored.
+        training_epochs: number of epochs that the recipe trains for.
 
     Raises:
-        InputError: there is no dataset, or a file of it is missing or damaged.
+        InputError: there is no dataset, or one of its files is missing or damaged.
     """
 
     def __init__(self, where: str) -> None:
@@ -58,11 +59,11 @@ class StoredLabels:
         self.num_epochs, self.training_epochs = opened.num_epochs, opened.training_epochs
 
     def require_whole(self, paths: Iterable[Path]) -> None:
-        """Raises InputError where a file has other bytes than SHA256SUMS said; each is looked at once."""
+        """Raises InputError if a file does not match SHA256SUMS; each file is read once."""
         findings = Findings(self.folder.root, remedy="")
         for path in (path for path in paths if path not in self._whole):
             name = path.relative_to(self.folder.root).as_posix()
-            findings.hold(path, self._sums.get(name, ""), self.folder.sums.name)
+            findings.check_digest(path, self._sums.get(name, ""), self.folder.sums.name)
         for fault in findings.faults:
             self.require_unchanged()
             raise InputError(
@@ -71,14 +72,14 @@ class StoredLabels:
         self._whole |= findings.whole
 
     def require_unchanged(self) -> None:
-        """Raises InputError where another dataset has taken this one's place since it was opened."""
+        """Raises InputError if another dataset has replaced this one since it was opened."""
         before = self._sums
         try:
             is_same = read_sums(self.folder) == before
         except (OSError, DamagedRecord):
             is_same = False
         if not is_same:
-            raise InputError(f"{self.folder.root} became another dataset meanwhile; run the same command again")
+            raise InputError(f"{self.folder.root} was replaced by another dataset meanwhile; run the command again")
 
     @cached_property
     def _sums(self) -> dict[str, str]:
@@ -91,14 +92,14 @@ class StoredLabels:
 
     @property
     def temperature(self) -> float:
-        """At which students compare; raises InputError where the recipe names none."""
+        """Temperature of the students' loss; raises InputError if the recipe has none."""
         if "temperature" not in self.recipe:
-            raise InputError(f"{self.folder.recipe} names no temperature; {REMEDY}")
+            raise InputError(f"{self.folder.recipe} has no temperature; {REMEDY}")
         return float(self.recipe["temperature"])
 
     @property
     def head(self) -> tuple[Tensor, Tensor] | None:
-        """Weight and bias of the teacher's last layer, where the labels are its features."""
+        """Weight and bias of the teacher's last layer if labels are stored as features, else None."""
         return (self.codec.weight, self.codec.bias) if isinstance(self.codec, FeatureCodec) else None
 
     @cached_property
@@ -113,12 +114,12 @@ class StoredLabels:
 
     @property
     def keys(self) -> list[str]:
-        """Of the images, in the dataset's order."""
+        """Keys of the images, in the dataset's order."""
         return self._index[0]
 
     @property
     def class_indices(self) -> Tensor:
-        """Of the images."""
+        """Class indices of the images, in the dataset's order."""
         return self._index[1]
 
     def table(self, epoch: int) -> Path:
@@ -126,11 +127,11 @@ class StoredLabels:
         return find_table(self.folder, epoch, num_epochs=self.num_epochs)
 
     def tables(self) -> list[Path]:
-        """Lists the files that hold all epochs."""
+        """Returns the files that hold all epochs."""
         return [self.table(epoch) for epoch in range(0, self.num_epochs, EPOCHS_PER_FILE)]
 
     def read_epoch(self, epoch: int) -> EpochLabels:
-        """Reads one epoch, labels as stored; raises InputError where its table is missing or damaged."""
+        """Returns one epoch, its labels still encoded; raises InputError if its table is missing or damaged."""
         self.require_whole([self.table(epoch)])
         try:
             return self._reader.read_epoch(self.table(epoch), epoch % EPOCHS_PER_FILE)
@@ -139,13 +140,13 @@ class StoredLabels:
             raise
 
     def batches(self, epochs: Iterable[int]) -> Iterable[tuple[int, LabelledBatch]]:
-        """Yields the recorded batches of epochs, each with its epoch."""
+        """Yields (epoch, recorded batch) for each batch of the epochs."""
         for epoch in epochs:
             for batch in split_batches(self.read_epoch(epoch)):
                 yield epoch, batch
 
     def metadata(self) -> dict[str, Any]:
-        """Returns what the tables say of themselves."""
+        """Returns the metadata that the label tables carry."""
         self.require_whole([self.table(0)])
         try:
             with pq.ParquetFile(self.table(0).absolute()) as opened:

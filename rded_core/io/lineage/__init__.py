@@ -1,1 +1,1 @@
-"""From a distilled image to its source photographs and back."""
+"""Lineage: from a distilled image to its source images, and back."""

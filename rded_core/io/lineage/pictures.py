@@ -1,4 +1,4 @@
-"""The picture of `rded trace`: a distilled image, and beside it the source images with the boxes it was cut from."""
+"""The picture of `rded trace`: a distilled image, and next to it its source images with the boxes of its patches."""
 
 import io
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from rded_core.io.storage.files import kind_of
 from rded_core.patches.tiling import cell_edges
 
 MARK = "rded trace"
-"""Comment inside our pictures, by which they are known as ours."""
+"""Comment in our pictures, which identifies them as ours."""
 
 DISTILLED_PX = 448
 GRID_PX = 1200
@@ -30,20 +30,20 @@ BADGE_PX = 22
 OUTLINE_PX = 3
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#00a5b5", "#f032e6", "#808000")
-"""Of the quadrants in turn."""
+"""Colours of the quadrants, in turn."""
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedPatch:
-    """One quadrant and where it comes from.
+    """One quadrant and its source.
 
     Attributes:
-        caption: lines above the source image; long ones are shortened in their middle.
+        caption: lines above the source image; long ones are shortened in the middle.
         box: top, left, height and width in pixels of the source image.
-        image: the source image, None where it is not to be had.
-        missing: why it is not.
+        image: the source image, None if it is unavailable.
+        missing: why it is unavailable.
     """
 
     caption: tuple[str, ...]
@@ -53,7 +53,7 @@ class TracedPatch:
 
 
 def draw_lineage(title: str, distilled: UInt8[Tensor, "3 s s"], patches: Sequence[TracedPatch]) -> Image.Image:
-    """Draws a distilled image on the left, its source images on the right, arranged as their quadrants are.
+    """Returns a picture: a distilled image on the left, its source images on the right, arranged like its quadrants.
 
     A quadrant and the box it was cut from have the same colour and number.
     """
@@ -76,7 +76,7 @@ def draw_lineage(title: str, distilled: UInt8[Tensor, "3 s s"], patches: Sequenc
 
 
 def place_box(box: Box, height: int, width: int, cell_px: int) -> Box:
-    """Returns where a box of a source image lies on its cell: top, left, bottom and right in pixels, all inside."""
+    """Returns a box of a source image scaled to its cell: top, left, bottom and right in pixels, all inclusive."""
     scale = cell_px / max(height, width)
     top, left, box_height, box_width = box
     edges = (top, left, top + box_height, left + box_width)
@@ -118,7 +118,7 @@ def _draw_source(
 
 
 def _scaled(image: Tensor, cell_px: int) -> Image.Image:
-    """Fits an image's longer side to a cell; small images are enlarged without smoothing."""
+    """Returns an image with its longer side fitted to a cell; small images are enlarged without smoothing."""
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     scale = cell_px / max(picture.size)
     size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
@@ -138,7 +138,7 @@ def _colour(number: int) -> str:
 
 
 def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, width_px: int) -> None:
-    """Writes one line, with its middle left out where it is too long."""
+    """Writes one line, with its middle left out if it is too long."""
     font = ImageFont.load_default(size=FONT_PX)
     shown, kept = text, len(text)
     while kept > 1 and font.getlength(shown) > width_px:
@@ -148,12 +148,12 @@ def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, width_px
 
 
 def require_picture_place(path: Path, *apart: Path) -> None:
-    """Raises InputError where no picture may be written: a wrong ending, somebody's file, or in one of `apart`."""
+    """Raises InputError if `path` has a wrong ending, is a file that is not ours, or lies in one of `apart`."""
     require_picture_ending(path)
     if folder := next((folder for folder in apart if path.resolve().is_relative_to(folder.resolve())), None):
-        raise InputError(f"a picture at {path} would lie inside {folder}, whose files are all accounted for")
+        raise InputError(f"{path} lies inside {folder}, which may hold no other files; give a place outside it")
     if kind_of(path) and not _is_ours(path):
-        raise InputError(f"{path} exists already, and is no picture of rded")
+        raise InputError(f"{path} already exists and was not drawn by rded")
 
 
 def _is_ours(path: Path) -> bool:
@@ -166,7 +166,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def write_picture(path: Path, sheet: Image.Image) -> None:
-    """Writes a picture in the format of its file ending, marked as ours."""
+    """Writes a picture in the format of its file ending, with the comment that marks it as ours."""
     buffer = io.BytesIO()
     if FORMATS[path.suffix.lower()] == "PNG":
         notes = PngImagePlugin.PngInfo()

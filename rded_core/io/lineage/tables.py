@@ -1,4 +1,4 @@
-"""Lineage read back: from a distilled image to its source images, and from a source image to where it is in use."""
+"""Reads lineage: from a distilled image to its source images, and from a source image to the patches cut from it."""
 
 import difflib
 import re
@@ -21,7 +21,7 @@ from rded_core.io.formats.tables import find_rows, read_rows
 from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 
 NUM_NEAREST = 3
-"""Keys that are offered for one that is not there."""
+"""Number of keys suggested for an unknown one."""
 
 Row = dict[str, Any]
 
@@ -31,9 +31,9 @@ class TracedImage:
     """A distilled image and its lineage.
 
     Attributes:
-        key: its name.
-        rows: its rows of lineage, quadrants row by row.
-        tar: the shard that holds it.
+        key: name of the image.
+        rows: its rows of lineage, one per quadrant, row by row.
+        tar: shard that holds it.
     """
 
     key: str
@@ -42,17 +42,17 @@ class TracedImage:
 
     @property
     def class_index(self) -> int:
-        """Its class."""
+        """Class index of the image."""
         return self.rows[0]["class_index"]
 
 
 def is_sha256(name: str) -> bool:
-    """Tells a digest from a URI."""
+    """Returns True if `name` is a SHA-256 digest rather than a URI."""
     return re.fullmatch(r"[0-9a-fA-F]{64}", name) is not None
 
 
 def find_sources(path: Path, schema: Any, names: Collection[str]) -> list[Row]:
-    """Reads the rows of a table that bear one of the source images named by URI or SHA-256.
+    """Returns the rows of a table that name one of the source images, given by URI or SHA-256.
 
     Raises:
         InputError: the table cannot be read.
@@ -62,54 +62,54 @@ def find_sources(path: Path, schema: Any, names: Collection[str]) -> list[Row]:
 
 
 def require_lineage(folder: DatasetFolder) -> None:
-    """Raises InputError where a dataset has lost its lineage: what it would say is not that nothing is shown."""
+    """Raises InputError if lineage tables are missing: a search in the rest could wrongly find nothing."""
     if len(folder.lineage_tables()) < max(len(folder.image_tars()), 1):
         raise InputError(
-            f"lineage is missing in {folder.root / 'lineage'}; rded repair makes it again in a run folder, and a "
-            "dataset without its run is to be fetched again"
+            f"lineage is missing in {folder.root / 'lineage'}; run rded repair on its run folder, or download "
+            "the dataset again"
         )
 
 
 def find_images(folder: DatasetFolder, keys: Collection[str]) -> list[TracedImage]:
-    """Finds distilled images by their keys, in the order given.
+    """Returns distilled images by their keys, in the order given, without duplicates.
 
     Raises:
-        InputError: there is no such image, with the nearest keys; or a table is damaged.
+        InputError: a key is unknown (the message names the nearest keys), or a table is damaged.
     """
     require_lineage(folder)
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
     tars: dict[str, Path] = {}
-    for number, table in enumerate(folder.lineage_tables()):  # one table a shard
+    for number, table in enumerate(folder.lineage_tables()):  # one table per shard
         for row in find_rows(table, LINEAGE, {"key": set(keys)}):
-            found[row["key"]].append(row)
+            rows[row["key"]].append(row)
             tars[row["key"]] = folder.images(number)
-    if missing := [key for key in keys if key not in found]:
+    if missing := [key for key in keys if key not in rows]:
         raise _unknown_key(folder, missing[0])
-    return [TracedImage(key, found[key], tars[key]) for key in dict.fromkeys(keys)]
+    return [TracedImage(key, rows[key], tars[key]) for key in dict.fromkeys(keys)]
 
 
 def read_scores(folder: DatasetFolder) -> dict[int, list[tuple[str, float | None]]]:
-    """Reads, by class, the image and the realism score in nats of every patch; controls have no scores.
+    """Returns (image key, realism score in nats) of every patch, by class; scores are None in controls.
 
     Raises:
         InputError: a table is damaged.
     """
-    found: dict[int, list[tuple[str, float | None]]] = defaultdict(list)
+    scores: dict[int, list[tuple[str, float | None]]] = defaultdict(list)
     columns = pa.schema([LINEAGE.field(name) for name in ("class_index", "key", "score_nats")])
     for table in folder.lineage_tables():
         for row in read_rows(table, columns):
-            found[row["class_index"]].append((row["key"], row["score_nats"]))
-    return found
+            scores[row["class_index"]].append((row["key"], row["score_nats"]))
+    return scores
 
 
 def _unknown_key(folder: DatasetFolder, key: str) -> InputError:
     known = list(dict.fromkeys(row["key"] for table in folder.lineage_tables() for row in read_rows(table, LINEAGE)))
     nearest = difflib.get_close_matches(key, known, n=NUM_NEAREST, cutoff=0.5) or known[:NUM_NEAREST]
-    return InputError(f"no image {key!r} in {folder.root}, which holds {len(known)}; the nearest: {', '.join(nearest)}")
+    return InputError(f"no image {key!r} among the {len(known)} in {folder.root}; nearest: {', '.join(nearest)}")
 
 
 def find_uses(folder: DatasetFolder, names: Collection[str]) -> list[Row]:
-    """Returns the lineage of every quadrant that shows one of the source images, named by URI or SHA-256.
+    """Returns the lineage of every quadrant cut from one of the source images, given by URI or SHA-256.
 
     Raises:
         InputError: a table is damaged.
@@ -118,7 +118,7 @@ def find_uses(folder: DatasetFolder, names: Collection[str]) -> list[Row]:
 
 
 def read_distilled(image: TracedImage) -> UInt8[Tensor, "3 s s"]:
-    """Decodes a distilled image.
+    """Returns a distilled image, decoded.
 
     Raises:
         InputError: it is missing or damaged.

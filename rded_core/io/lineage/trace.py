@@ -1,4 +1,4 @@
-"""Trace distilled images to their source images and back; reads only, and needs no Prefect server."""
+"""Traces distilled images to their source images and back; read-only, without a Prefect server."""
 
 import hashlib
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A distilled image's lineage, for people.
+    """Lineage of a distilled image, for display.
 
     Attributes:
-        key: the image.
+        key: key of the image.
         label: its class.
-        rows: its lineage, quadrants row by row.
-        picture: the file that shows it, None where there is none.
+        rows: its rows of lineage, one per quadrant, row by row.
+        picture: file with its picture, None if none was drawn.
         note: why there is no picture, or what is missing in it.
     """
 
@@ -56,21 +56,21 @@ class Trace:
 
 
 class SourceImages:
-    """Source images of a dataset: from its run's candidates, else from a source.
+    """Source images of a dataset, read from its run's candidates or else from its source.
 
     Args:
-        run: the dataset's run folder, None where it lies alone.
-        spec: where the source lies; by default where the run found it.
+        run: the dataset's run folder, None if the dataset is alone.
+        spec: spec of the source; by default the one in the run's config.
     """
 
     def __init__(self, run: RunFolder | None, spec: str | None) -> None:
         self.run, self.spec = run, spec
 
     def read(self, row: Row, folder: str) -> Tensor:
-        """Returns the source image of a row of lineage, of a class.
+        """Returns the source image of a row of lineage; `folder` is the folder of its class.
 
         Raises:
-            RejectedImage: it is gone, or is another by now.
+            RejectedImage: the image is missing, or has changed since.
         """
         data = self._from_run(row, class_unit(folder)) or self._from_source(row)
         return decode_image(data)
@@ -79,8 +79,8 @@ class SourceImages:
         if self.run is None:
             return None
         try:
-            found = find_sources(self.run.table("candidates", unit), CANDIDATES, [row["source_sha256"]])
-            return read_candidate(self.run, unit, found[0], verify=True) if found else None
+            rows = find_sources(self.run.table("candidates", unit), CANDIDATES, [row["source_sha256"]])
+            return read_candidate(self.run, unit, rows[0], verify=True) if rows else None
         except (InputError, RejectedImage):
             return None
 
@@ -100,23 +100,23 @@ class SourceImages:
     def _items(self) -> dict[str, SourceItem]:
         spec = self.spec or (read_run(self.run)["config"]["source"] if self.run else None)
         if spec is None:
-            raise InputError("no source known")
+            raise InputError("the dataset has no run that names its source")
         return {item.uri: item for items in open_source(spec).items for item in items}
 
 
 def trace_images(
     path: str, keys: list[str], *, picture: str | None = None, images_from: str | None = None
 ) -> list[Trace]:
-    """Finds out where distilled images come from, and draws each one's picture.
+    """Returns the lineage of distilled images, and draws a picture of each.
 
     Args:
-        path: a run folder, or a dataset's.
-        keys: of the images.
-        picture: the file to draw; by default ``KEY.jpg`` in the current folder. Of several keys, a folder.
-        images_from: the source, where the dataset lies without its run.
+        path: a run folder, or a dataset folder.
+        keys: keys of the images.
+        picture: file to draw, or an existing folder (needed for several keys); by default ``KEY.jpg`` here.
+        images_from: spec of the source, if the dataset is without its run.
 
     Raises:
-        InputError: no such image, or no picture can be written where it was asked for.
+        InputError: a key is unknown, or `picture` cannot be written.
     """
     folder, run = find_dataset(path)
     images = find_images(folder, keys)
@@ -139,13 +139,13 @@ def _picture_place(key: str, picture: str | None, *, num_keys: int) -> Path:
     if Path(picture).is_dir():
         return Path(picture) / f"{key}.jpg"
     if num_keys > 1:
-        raise InputError(f"--picture {picture} is one file for {num_keys} images; give a folder that is there")
+        raise InputError(f"--picture {picture} is one file for {num_keys} images; give an existing folder")
     return Path(picture)
 
 
 def _trace(image: TracedImage, label: SourceClass, sources: SourceImages, place: Path, apart: list[Path]) -> Trace:
     if sources.run is None and sources.spec is None:
-        note = "the dataset lies without its run folder; give --images-from SOURCE"
+        note = "the dataset is not in its run folder; give --images-from SOURCE"
         return Trace(image.key, label, image.rows, None, note)
     try:
         require_picture_place(place, *apart)
@@ -170,13 +170,13 @@ def _patch(row: Row, folder: str, sources: SourceImages) -> TracedPatch:
 
 
 def describe_score(row: Row) -> str:
-    """Says a patch's score."""
+    """Returns a patch's realism score in words."""
     return "not scored" if row["score_nats"] is None else f"score {row['score_nats']:.4g} nats"
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A quadrant that shows a source image: its row of lineage, and its class."""
+    """A quadrant cut from a source image: its row of lineage, and its class."""
 
     row: Row
     label: SourceClass
@@ -184,12 +184,12 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class SourceTrace:
-    """Where a source image is shown.
+    """Uses of a source image.
 
     Attributes:
-        name: its URI or SHA-256, as asked for.
-        uses: the quadrants that show it.
-        note: that it was forgotten; else nothing.
+        name: its URI or SHA-256, as given.
+        uses: quadrants cut from it.
+        note: state of its forgetting; empty if it was not forgotten.
     """
 
     name: str
@@ -198,10 +198,10 @@ class SourceTrace:
 
 
 def trace_sources(path: str, names: list[str]) -> list[SourceTrace]:
-    """Returns, for each source image named by URI or SHA-256, the quadrants that show it.
+    """Returns the uses of each source image, given by URI or SHA-256.
 
     Raises:
-        InputError: nothing is known of a URI, so that it may be mistyped.
+        InputError: a URI is unknown, so it may be mistyped.
     """
     folder, run = find_dataset(path)
     require_lineage(folder)
@@ -219,17 +219,15 @@ def trace_sources(path: str, names: list[str]) -> list[SourceTrace]:
 
 
 def _note_forgotten(images: Uris, run: RunFolder | None) -> str:
-    """Says that images were forgotten; nothing where they were not."""
+    """Returns the state of the images' forgetting; empty if they were not forgotten."""
     if run is None or images.keys().isdisjoint(read_forgotten(run).sha256):
         return ""
-    return (
-        f"begun, and not ended: rded forget {run.root} does the rest" if is_forgetting(run) else "no run here uses it"
-    )
+    return f"unfinished; run rded forget {run.root} to finish" if is_forgetting(run) else "no run here uses it"
 
 
 def _unknown_source(name: str, folder: DatasetFolder) -> InputError:
-    """Returns the error of a URI that may be mistyped: that nothing shows it would be false comfort."""
+    """Returns the error for a URI that may be mistyped: an empty result could be taken for "not used"."""
     return InputError(
-        f"no image {name!r} is known here; give its SHA-256 (all that is kept of one that was forgotten), or its URI "
-        f"as lineage names it, such as {example_uri(folder)}"
+        f"unknown image {name!r}; give its URI as in the lineage, such as {example_uri(folder)}, or its SHA-256 "
+        "(all that is kept of a forgotten image)"
     )

@@ -1,1 +1,1 @@
-"""What a dataset says about itself: card, Croissant metadata, report page, pictures."""
+"""A dataset's own descriptions: card, Croissant metadata, report page, pictures."""

@@ -1,4 +1,4 @@
-"""croissant.json: the dataset described in MLCommons Croissant."""
+"""croissant.json: the dataset's description in MLCommons Croissant."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rded_core.io.storage.files import file_digest
 
 
 def write_croissant(folder: DatasetFolder, *, recipe: dict[str, Any], name: str) -> None:
-    """Writes croissant.json (MLCommons Croissant 1.0, plain JSON-LD): file sets, and the lineage as records."""
+    """Writes croissant.json (MLCommons Croissant 1.0, plain JSON-LD): files, file sets, and the lineage as records."""
     fields = [
         {
             "@type": "cr:Field",

@@ -1,4 +1,4 @@
-"""The report of a distilled dataset: one HTML page that needs nothing but the picture beside it."""
+"""The report of a distilled dataset: one HTML page that needs no file but the picture next to it."""
 
 import html
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def write_report(
         classes: the entries of classes.json, with ``rejected`` (reason to count) and ``median_score_nats`` added.
         recipe: recipe.json.
         scores: realism score of every patch kept, in nats; empty for controls.
-        notes: sentences a reader should see first (classes with too few candidates, rejected images).
+        notes: sentences that a reader should see first (classes with too few candidates, rejected images).
     """
     groups = [(entry["name"], stored.images[stored.class_indices == entry["index"]]) for entry in classes[:MAX_ROWS]]
     picture = contact_sheet([(name, images) for name, images in groups if len(images)])
@@ -50,7 +50,7 @@ def write_report(
 
 
 def describe_labels(recipe: dict[str, Any]) -> str:
-    """Says which labels a dataset holds; these words are nothing that HTML would escape."""
+    """Returns what labels a dataset holds, in words that need no escaping in HTML."""
     return f"{recipe['label_epochs']} epochs of labels as {recipe['label_codec']}"
 
 
@@ -63,7 +63,7 @@ def _page(facts: dict[str, str], classes: list[dict[str, Any]], scores: Sequence
 <html lang="en"><head><meta charset="utf-8"><title>Distilled dataset</title><style>{STYLE}</style></head><body>
 <h1>Distilled dataset</h1>{warnings}<dl>{listed}</dl>
 <h2>Images</h2><p>First {min(len(classes), MAX_ROWS)} of {len(classes)} classes, up to {MAX_COLUMNS} images each.</p>
-<img src="mosaics.jpg" alt="distilled images, one class a row">
+<img src="mosaics.jpg" alt="distilled images, one class per row">
 <h2>Scores</h2>{chart or "<p>This set is a control: its patches were not scored.</p>"}
 <h2>Classes</h2><table><tr><th>class</th><th>folder</th><th>in source</th><th>candidates</th><th>rejected</th>
 <th>images</th><th>median score (nats)</th></tr>{rows}</table>

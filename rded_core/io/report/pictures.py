@@ -16,7 +16,7 @@ SMALLEST_SHARE = 0.05
 
 
 def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "_n 3 _s _s"]]]) -> bytes:
-    """Draws the first classes' first images, one class a row with its name, as JPEG bytes.
+    """Returns a JPEG of the first images of the first classes, one class per row with its name.
 
     At most 20 classes of 10 images; images are shown at 112 px, small ones enlarged without smoothing.
     """
@@ -38,9 +38,9 @@ def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "_n 3 _s _s"]]]) -> by
 
 
 def shrink_jpeg(data: bytes, max_bytes: int) -> bytes:
-    """Returns a JPEG of at most `max_bytes`: the same where it is no larger, else smaller by eighths of its sides.
+    """Returns a JPEG of at most `max_bytes`: unchanged if it fits, else recompressed, each time 1/8 smaller.
 
-    The last, of a few pixels, is returned whatever its bytes.
+    At about 5 % of its sides it is returned even if it is still larger.
     """
     picture = Image.open(io.BytesIO(data)).convert("RGB") if len(data) > max_bytes else None
     share = 1.0
@@ -53,7 +53,7 @@ def shrink_jpeg(data: bytes, max_bytes: int) -> bytes:
 
 
 def histogram_svg(values: Sequence[float], *, label: str, num_bins: int = 30) -> str:
-    """Draws a histogram as an inline SVG with its range and unit in `label`; empty text for no values."""
+    """Returns a histogram as inline SVG, captioned with `label`; empty text if there are no values."""
     if not values:
         return ""
     low, high = min(values), max(values)

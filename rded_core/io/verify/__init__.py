@@ -1,1 +1,1 @@
-"""Whether a dataset and its run still match their records."""
+"""Checks of a dataset and its run against their records."""

@@ -1,4 +1,4 @@
-"""What a check of files finds, and the one place that holds a file to its digest."""
+"""Findings of a check: faults, notes, and the one place that compares a file with its digest."""
 
 from collections.abc import Callable
 from copy import copy
@@ -13,11 +13,11 @@ FaultKind = Literal["missing", "damaged", "unexpected", "inconsistent", "differs
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong.
+    """One fault of one file.
 
     Attributes:
-        kind: ``missing``; ``damaged`` (other bytes than were written); ``unexpected`` (nothing accounts for the file);
-            ``inconsistent`` (whole, but at odds with other files); ``differs`` (from what was computed again).
+        kind: ``missing``; ``damaged`` (bytes changed since it was written); ``unexpected`` (no record lists the file);
+            ``inconsistent`` (whole, but in conflict with other files); ``differs`` (from the recomputed result).
         path: the file.
         what: what is wrong with it, in a few words.
         remedy: what to do about it.
@@ -30,20 +30,20 @@ class Fault:
 
 
 class Findings:
-    """What checks have found so far; each file counts once.
+    """Results of checks so far; each file counts once.
 
     Args:
-        root: the folder that is checked.
-        remedy: what to do about a fault, where nothing better is known.
+        root: folder under check.
+        remedy: remedy of faults that have none of their own.
 
     Attributes:
-        faults: in the order found.
-        notes: what a reader should know that is no fault.
+        faults: faults, in the order found.
+        notes: remarks that are not faults.
         unchecked: what could not be checked, and why.
-        known: files that something accounts for, whole or not.
-        foreign: files that nobody here wrote.
-        whole: files whose bytes are those that were written.
-        num_bytes: of the files whose bytes were looked at.
+        known: files that are accounted for, whole or not.
+        foreign: files that rded did not write.
+        whole: files whose bytes are as written.
+        num_bytes: total size of the whole files.
     """
 
     def __init__(self, root: Path, *, remedy: str) -> None:
@@ -58,45 +58,45 @@ class Findings:
         self._named: set[tuple[FaultKind, Path]] = set()
 
     def add(self, kind: FaultKind, path: Path, what: str, *, remedy: str = "") -> None:
-        """Notes a fault, unless the same file has one of that kind already."""
+        """Adds a fault, unless the file already has one of that kind."""
         self.known.add(path)
         if (kind, path) not in self._named:
             self._named.add((kind, path))
             self.faults.append(Fault(kind, path, what, remedy or self.remedy))
 
     def note_foreign(self, path: Path, more: str = "") -> None:
-        """Notes a file that nobody here wrote, so that nobody here removes it, and that is no fault."""
+        """Adds a note on a file that rded did not write; it is not a fault, and is never removed."""
         if path not in self.foreign:
             self.foreign.add(path)
-            self.notes.append(f"{self.where(path)}: not ours{more}; it is left as it is")
+            self.notes.append(f"{self.where(path)}: not written by rded{more}; left as it is")
 
     def accept(self, path: Path) -> None:
-        """Notes a file as whole."""
+        """Counts a file as whole."""
         self.known.add(path)
         if path not in self.whole:
             self.whole.add(path)
             self.num_bytes += path.stat().st_size
 
-    def hold(self, path: Path, digest: str, named_by: str) -> None:
-        """Holds a file to its digest, which `named_by` names."""
+    def check_digest(self, path: Path, digest: str, named_by: str) -> None:
+        """Compares a file with its digest, which is listed in the file called `named_by`."""
         try:
             if file_digest(path) == digest:
                 self.accept(path)
             else:
-                self.add("damaged", path, f"other bytes than {named_by} says")
+                self.add("damaged", path, f"does not match its digest in {named_by}")
         except (FileNotFoundError, NotADirectoryError):
-            self.add("missing", path, f"{named_by} names it")
+            self.add("missing", path, f"listed in {named_by}")
         except OSError as error:
             self.add("damaged", path, f"cannot be read ({error.strerror})")
 
     def without(self, path: Path) -> "Findings":
-        """Returns the findings as they are, but for the faults of one file."""
+        """Returns a copy of the findings without the faults of one file."""
         rest = copy(self)
         rest.faults = [fault for fault in self.faults if fault.path != path]
         return rest
 
     def where(self, path: Path) -> str:
-        """Returns a file's path as people are told it: from the folder that is checked."""
+        """Returns a file's path for display: relative to the folder under check, if it lies inside."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
 

@@ -1,4 +1,4 @@
-"""A run folder held to itself: every record by its seal, every output by its digest, every file accounted for."""
+"""Checks of a run folder: every record against its seal, every output against its digest, no unlisted files."""
 
 import json
 from collections.abc import Iterator
@@ -30,12 +30,14 @@ from rded_core.io.verify.dataset import dataset_checks
 from rded_core.io.verify.findings import Check, Findings
 from rded_core.io.verify.tables import missing_epochs
 
+NOT_AS_WRITTEN = "its bytes are not as written"
+
 
 def find_checked(path: str) -> RunFolder | DatasetFolder:
-    """Finds what there is to check at `path`: a run folder, or a dataset alone.
+    """Returns the run folder, or the dataset alone, at `path`.
 
     Raises:
-        InputError: neither.
+        InputError: there is neither.
     """
     root = Path(path)
     if kind_of(root) != "folder":
@@ -47,8 +49,8 @@ def find_checked(path: str) -> RunFolder | DatasetFolder:
         return dataset
     if RunFolder(root).stage("candidates").is_dir():
         raise InputError(
-            f"{path} has lost run.json and its copy in work/, so nothing tells what it was to be; put one back from a "
-            "backup, or run rded distill with the flags of before, which takes up what is there"
+            f"{path} has lost run.json and its copy in work/, so its settings are unknown; restore one from a backup, "
+            "or run rded distill with the same flags as before, which reuses what is there"
         )
     raise InputError(
         f"neither a run nor a dataset of rded: {path}; give the --out folder of rded distill, or a dataset"
@@ -56,7 +58,7 @@ def find_checked(path: str) -> RunFolder | DatasetFolder:
 
 
 def run_checks(run: RunFolder) -> list[Check]:
-    """Returns the steps that check a run folder with all that lies in it, its controls too."""
+    """Returns the steps that check everything in a run folder, including its controls."""
     return [*_folder_checks(run), partial(_name_strays, run)]
 
 
@@ -74,31 +76,31 @@ def _folder_checks(run: RunFolder) -> list[Check]:
 
 
 def _check_twins(first: Path, copy: Path, findings: Findings) -> None:
-    """Holds a sealed file and its copy to their seals, and to each other."""
+    """Checks a sealed file and its copy against their seals and each other."""
     for path, other in ((first, copy), (copy, first)):
         try:
             read_sealed(path)
             findings.accept(path)
         except FileNotFoundError:
-            findings.add("missing", path, f"{findings.where(other)} is there, and is the same")
+            findings.add("missing", path, f"its copy {findings.where(other)} exists")
         except (OSError, DamagedRecord):
-            findings.add("damaged", path, "other bytes than were written")
+            findings.add("damaged", path, NOT_AS_WRITTEN)
     if {first, copy} <= findings.whole and first.read_bytes() != copy.read_bytes():
-        findings.add("inconsistent", copy, f"is another than {findings.where(first)}")
+        findings.add("inconsistent", copy, f"differs from {findings.where(first)}")
 
 
 def _check_record(run: RunFolder, path: Path, findings: Findings) -> None:
     try:
         record = read_record(path)
     except (OSError, DamagedRecord):
-        findings.add("damaged", path, "other bytes than were written")
+        findings.add("damaged", path, NOT_AS_WRITTEN)
         findings.known.update(beside_record(path))
         return
     findings.accept(path)
     if path != run.root / "work" / record.stage / f"{record.unit}.json":
-        findings.add("inconsistent", path, f"is the record of {record.stage} {record.unit}")
+        findings.add("inconsistent", path, f"holds the record of {record.stage} {record.unit}")
     for name, digest in record.outputs.items():
-        findings.hold(path.with_name(name), digest, path.name)
+        findings.check_digest(path.with_name(name), digest, path.name)
 
 
 def _label_records(run: RunFolder) -> Iterator[Record]:
@@ -109,56 +111,56 @@ def _label_records(run: RunFolder) -> Iterator[Record]:
 
 
 def _check_notes(run: RunFolder, findings: Findings) -> None:
-    """Checks the notes of the images that labels were made from; names those that no labels need any more."""
+    """Checks the notes on the images that labels were made from; reports notes that no labels need."""
     needed = {run.label_images(record.upstream.get("images", "")) for record in _label_records(run)}
     for path in label_notes(run):
         try:
             read_sealed(path)
         except (OSError, DamagedRecord):
-            findings.add("damaged", path, "other bytes than were written")
+            findings.add("damaged", path, NOT_AS_WRITTEN)
             continue
         if path in needed:
             findings.accept(path)
         else:
-            findings.add("unexpected", path, "a note of images that no labels here are made from")
+            findings.add("unexpected", path, "a note on images that no labels here were made from")
 
 
 def _check_forgetting(run: RunFolder, findings: Findings) -> None:
-    """Notes a forgetting that was interrupted."""
+    """Adds a note on an interrupted forgetting."""
     if not is_forgetting(run):
         return
     try:
         read_begun(run)
     except InputError:
-        findings.add("damaged", run.forgetting, "other bytes than were written", remedy=how_to_forget_again(run))
+        findings.add("damaged", run.forgetting, NOT_AS_WRITTEN, remedy=how_to_forget_again(run))
     else:
         findings.accept(run.forgetting)
-        findings.notes.append(f"a forgetting was interrupted: rded forget {run.root} ends it")
+        findings.notes.append(f"a forgetting was interrupted; run rded forget {run.root} to finish it")
 
 
 def _check_complete(run: RunFolder, published: Record | None, findings: Findings) -> None:
-    """Names the records that a finished run has and that are not there."""
+    """Reports the records that a finished run needs but lacks."""
     dataset = DatasetFolder(run.dataset)
     if published is None:
         if run.dataset.exists() and not run.record("publish", "dataset").exists():
-            findings.add("missing", run.record("publish", "dataset"), "the dataset is there, and no record of it")
+            findings.add("missing", run.record("publish", "dataset"), "the dataset exists, but its record does not")
         elif not run.dataset.exists():
-            findings.notes.append(f"{run.root} is not finished: rded distill --config {run.run_json} goes on")
+            findings.notes.append(f"{run.root} is not finished; run rded distill --config {run.run_json} to resume")
         return
     try:
         described = read_run(run)
     except InputError:
-        return  # both copies are named as damaged
+        return  # both copies are reported as damaged
     if not is_published_as(published, described):
-        findings.notes.append(f"{run.root} was begun again under other settings, and is not finished")
+        findings.notes.append(f"{run.root} was started again with other settings and is not finished")
     elif {dataset.sums, dataset.classes} <= findings.whole:
         for path in _needed(run, published, described):
             if not path.is_file():
-                findings.add("missing", path, "a finished run has it")
+                findings.add("missing", path, "a finished run needs it")
 
 
 def _needed(run: RunFolder, published: Record, described: dict[str, Any]) -> Iterator[Path]:
-    """Yields the records and notes of a finished run."""
+    """Yields the records and notes that a finished run needs."""
     for entry in json.loads(DatasetFolder(run.dataset).classes.read_text(encoding="utf-8")):
         yield from (run.record(stage, class_unit(entry["folder"])) for stage in CLASS_STAGES)
     yield run.record("observe", "observer")
@@ -173,24 +175,26 @@ def _needed(run: RunFolder, published: Record, described: dict[str, Any]) -> Ite
 
 
 def _name_strays(run: RunFolder, findings: Findings) -> None:
-    """Names every file that nothing accounts for; a lock that a crash left is only noted: nobody writes now."""
+    """Reports every file that is not accounted for; a lock left by a crash is only a note, since no one writes now."""
     for path in sorted(path for path in run.root.rglob("*") if not path.is_dir() and path not in findings.known):
         if path == run.lock and holds(path):
             continue
         if path == run.lock:
             holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
-            findings.notes.append(f"{findings.where(path)}: {holder or 'somebody'} crashed, and nobody writes here now")
+            findings.notes.append(
+                f"{findings.where(path)}: {holder or 'a process'} crashed; no process writes here now"
+            )
             continue
         if is_written_elsewhere(path):
-            findings.notes.append(f"{findings.where(path)}: another machine writes it, or did within the hour")
+            findings.notes.append(f"{findings.where(path)}: another machine is writing it, or did within the last hour")
             continue
-        record = next((found for each in (run, *run.controls()) if (found := record_beside(each, path))), None)
+        record = next((owner for each in (run, *run.controls()) if (owner := record_beside(each, path))), None)
         if any(is_leftover(each, path) for each in (run, *run.controls())):
-            findings.add("unexpected", path, "left behind by a run that was interrupted")
+            findings.add("unexpected", path, "left behind by an interrupted run")
         elif record is not None and not record.exists():
             findings.known.add(path)
-            findings.add("missing", record, f"{path.name} is there, and no record of it")
+            findings.add("missing", record, f"{path.name} exists, but its record does not")
         elif record is not None:
-            findings.add("unexpected", path, f"{record.name} does not name it")
+            findings.add("unexpected", path, f"not listed in {record.name}")
         else:
             findings.note_foreign(path)

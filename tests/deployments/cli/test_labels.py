@@ -50,8 +50,8 @@ def test_finer_codec_does_not_restore_lost_precision(finished: Path, tmp_path: P
 def test_budget_prints_a_table_of_choices(finished: Path, tmp_path: Path, run_cli: RunCli) -> None:
     code, out, _ = run_cli("labels", finished, "--budget", "12kB", "--out", tmp_path / "new")
     assert code == 0
-    assert out.count("<- taken") == 1
-    assert "what is lost, as a share of what labels say" in out
+    assert out.count("<- chosen") == 1
+    assert "loss in % of the former:" in out
     assert sum(path.stat().st_size for path in DatasetFolder(tmp_path / "new").label_files()) <= 12_000
 
 
@@ -100,8 +100,8 @@ def test_classes_that_the_teacher_never_recognises_are_noted(
         (["--codec", "int8"], "give --out NEW"),
         (["--codec", "int7", "--out", "NEW"], "unknown label codec 'int7'; known: float16, int8"),
         (["--codec", "features", "--out", "NEW"], "distil again with --label-codec features"),
-        (["--codec", "float16", "--out", "NEW"], "nothing would change"),
-        (["--epochs", "5", "--out", "NEW"], "--epochs 5 is not among the 1 to 4"),
+        (["--codec", "float16", "--out", "NEW"], "give another --codec, or fewer --epochs"),
+        (["--epochs", "5", "--out", "NEW"], "--epochs must be between 1 and 4, got 5"),
         (["--budget", "lots", "--out", "NEW"], "'lots' is not a size"),
         (["--budget", "10B", "--out", "NEW"], "no labels fit 10 bytes"),
         (["--budget", "1MB", "--epochs", "2", "--out", "NEW"], "drop --epochs"),
@@ -109,7 +109,7 @@ def test_classes_that_the_teacher_never_recognises_are_noted(
         (["--codec", "int8", "--out", "RUN/other"], "lies inside"),
         (["--describe", "--codec", "int8"], "--describe changes nothing"),
         (["--describe", "--picture", "labels.gif"], "must end in"),
-        (["--describe", "--picture", "RUN/labels.png"], "whose files are all accounted for"),
+        (["--describe", "--picture", "RUN/labels.png"], "which may hold no other files"),
         (["--codec", "int8", "--picture", "labels.png", "--out", "NEW"], "--picture needs --describe"),
     ],
 )
@@ -132,7 +132,7 @@ def test_missing_and_damaged_datasets_give_one_line(finished: Path, tmp_path: Pa
     code, _, err = run_cli("labels", run, "--describe")
     assert code == 2
     assert err.count("\n") == 1
-    assert f"{table} is damaged: other bytes than SHA256SUMS says" in err
+    assert f"{table} is damaged: does not match its digest in SHA256SUMS" in err
 
 
 def test_prefect_is_not_started() -> None:

@@ -76,7 +76,7 @@ def test_pictures_of_several_keys_go_to_a_folder(run_cli: RunCli, run: Path, tmp
 def test_unknown_key_suggests_the_nearest(run_cli: RunCli, run: Path) -> None:
     code, out, err = run_cli("trace", run, "c00001_i00007")
     assert (code, out) == (2, "")
-    assert re.search(r"no image 'c00001_i00007' in .*dataset, which holds 6; the nearest: c00001_i0000", err)
+    assert re.search(r"no image 'c00001_i00007' among the 6 in .*dataset; nearest: c00001_i0000", err)
     assert err.count("\n") == 1
 
 
@@ -86,7 +86,7 @@ def test_dataset_alone_has_lineage_but_no_picture(
     alone = Path(shutil.copytree(run / "dataset", tmp_path / "alone"))
     code, out, _ = run_cli("trace", alone, "c00000_i00000")
     assert code == 0
-    assert "no picture  the dataset lies without its run folder; give --images-from SOURCE" in out
+    assert "no picture  the dataset is not in its run folder; give --images-from SOURCE" in out
     assert not list(elsewhere.iterdir())
     code, out, _ = run_cli("trace", alone, "c00000_i00000", "--images-from", shared_source)
     assert code == 0
@@ -111,16 +111,16 @@ def test_picture_is_never_written_into_the_run_or_over_a_users_file(
 ) -> None:
     code, _, err = run_cli("trace", run, "c00000_i00000", "--picture", run / "dataset" / "x.jpg")
     assert code == 2
-    assert "would lie inside" in err
+    assert "which may hold no other files" in err
     (elsewhere / "c00000_i00000.jpg").write_text("my notes")
     code, out, _ = run_cli("trace", run, "c00000_i00000")
     assert code == 0
-    assert "no picture  c00000_i00000.jpg exists already, and is no picture of rded; give --picture FILE" in out
+    assert "no picture  c00000_i00000.jpg already exists and was not drawn by rded; give --picture FILE" in out
     assert (elsewhere / "c00000_i00000.jpg").read_text() == "my notes"
     monkeypatch.chdir(run)
     code, out, _ = run_cli("trace", run, "c00000_i00000")
     assert code == 0
-    assert "would lie inside" in out
+    assert "which may hold no other files" in out
     assert not list(run.glob("*.jpg"))
 
 
@@ -139,7 +139,7 @@ def test_trace_of_a_source_image_lists_its_uses(run_cli: RunCli, run: Path, shar
     assert run_cli("trace", run, "--source", unused)[1].endswith("shown in    no distilled image\n")
     code, _, err = run_cli("trace", run, "--source", "1/typo.jpg")
     assert code == 2
-    assert re.search(r"no image '1/typo.jpg' is known here; .* such as 1/\d+.jpg", err)
+    assert re.search(r"unknown image '1/typo.jpg'; .* such as 1/\d+.jpg", err)
 
 
 def test_trace_needs_either_keys_or_a_source(run_cli: RunCli, run: Path, tmp_path: Path) -> None:
@@ -184,10 +184,12 @@ def test_interrupted_forget_is_reported_and_completed(
     with monkeypatch.context() as patch:
         patch.setattr("flows.forget.run_stages", _interrupt)
         assert run_cli("forget", copy, "--source", row["source_uri"])[0] == 130
-    begun = f"forgotten   begun, and not ended: rded forget {copy} does the rest\n"
+    begun = f"forgotten   unfinished; run rded forget {copy} to finish\n"
     for name in (row["source_uri"], row["source_sha256"]):
         assert run_cli("trace", copy, "--source", name)[1].endswith(begun)
-    assert f"note          a forgetting was interrupted: rded forget {copy} ends it" in run_cli("verify", copy)[1]
+    assert (
+        f"note          a forgetting was interrupted; run rded forget {copy} to finish it" in run_cli("verify", copy)[1]
+    )
     code, out, _ = run_cli("distill", "--config", copy / "run.json", "--out", copy)
     assert code == 0
     assert f"unfinished  rded forget was interrupted, traces may remain; run rded forget {copy}\n" in out

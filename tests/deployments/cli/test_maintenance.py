@@ -71,9 +71,9 @@ def test_repair_restores_files_in_place_and_keeps_the_users(run: Path, run_cli: 
     assert {kinds[name] for name in kinds if "tmp" in name or "work/dataset" in name} == {"unexpected"}
     code, out, _ = run_cli("repair", run)
     assert code == 0, "files that are not rded's stay, are noted, and do not count as faults"
-    assert "note          dataset/notes.txt: not ours, and in no SHA256SUMS; it is left as it is\n" in out
-    assert "note          notes.txt: not ours; it is left as it is\n" in out
-    assert "elsewhere-1.tmp: another machine writes it, or did within the hour\n" in out
+    assert "note          dataset/notes.txt: not written by rded, not in SHA256SUMS; left as it is\n" in out
+    assert "note          notes.txt: not written by rded; left as it is\n" in out
+    assert "elsewhere-1.tmp: another machine is writing it, or did within the last hour\n" in out
     assert elsewhere.exists()
     assert f"made again work/realism/{score.name}" in out
     assert "restored work/run.json from run.json" in out
@@ -82,7 +82,7 @@ def test_repair_restores_files_in_place_and_keeps_the_users(run: Path, run_cli: 
     for name in ("notes.txt", "dataset/notes.txt", "work/realism/notes.txt"):
         assert (run / name).read_text() == "mine"
     code, out, _ = run_cli("verify", run)
-    assert (code, out.count("not ours")) == (0, 3)
+    assert (code, out.count("not written by rded")) == (0, 3)
 
 
 YOURS = (
@@ -101,9 +101,9 @@ def test_users_files_in_rdeds_folders_are_noted_and_kept(run: Path, run_cli: Run
         (run / name).write_text("mine")
     _flip(run / "work" / "observe" / "observer.json")
     code, out, _ = run_cli("verify", run)
-    assert (code, out.count("not ours")) == (1, len(YOURS)), out
+    assert (code, out.count("not written by rded")) == (1, len(YOURS)), out
     code, out, _ = run_cli("repair", run)
-    assert (code, out.count("not ours")) == (0, len(YOURS)), out
+    assert (code, out.count("not written by rded")) == (0, len(YOURS)), out
     assert [name for name in YOURS if not (run / name).is_file()] == []
 
 
@@ -118,7 +118,7 @@ def test_damaged_forgetting_json_cannot_be_repaired(
     for command in ("verify", "repair"):
         code, out, _ = run_cli(command, run)
         assert code == 1, out
-        assert "damaged       work/forgetting.json: other bytes than were written; nothing else knows" in out
+        assert "damaged       work/forgetting.json: its bytes are not as written; nothing else knows" in out
         assert remedy in out
     assert re.search(rf"cannot mend work/forgetting\.json: .*{remedy}", out)
     assert (run / "work" / "forgetting.json").is_file()
@@ -156,7 +156,7 @@ def test_dataset_without_its_run_cannot_be_repaired(run: Path, run_cli: RunCli, 
     for command in ("verify", "repair"):
         code, out, _ = run_cli(command, published)
         assert code == 1
-        assert "damaged       images/train-000000.tar: other bytes than SHA256SUMS says; fetch it again" in out
+        assert "damaged       images/train-000000.tar: does not match its digest in SHA256SUMS; fetch it again" in out
 
 
 @pytest.mark.parametrize("command", ["verify", "repair"])
@@ -173,7 +173,7 @@ def test_lock_left_by_a_crash_is_noted(run: Path, run_cli: RunCli) -> None:
     (run / ".lock").write_text("process 1 on elsewhere since noon (rded distill)\n")
     code, out, _ = run_cli("verify", run)
     assert code == 0
-    assert re.search(r"note +\.lock: process 1 on elsewhere .* crashed, and nobody writes here now\n", out)
+    assert re.search(r"note +\.lock: process 1 on elsewhere .* crashed; no process writes here now\n", out)
 
 
 @pytest.mark.parametrize("folder", ["", "dataset"])
@@ -211,7 +211,7 @@ def test_unfinished_run_is_not_a_fault(run: Path, run_cli: RunCli) -> None:
     shutil.rmtree(run / "work" / "publish")
     code, out, _ = run_cli("verify", run)
     assert code == 0
-    assert "is not finished: rded distill --config" in out
+    assert "is not finished; run rded distill --config" in out
 
 
 def test_run_without_run_json_is_recognised(run: Path, run_cli: RunCli) -> None:
@@ -226,7 +226,7 @@ def test_missing_record_of_the_observer_check_is_a_fault(run: Path, run_cli: Run
     (run / "work" / "observe" / "observer.json").unlink()
     code, out, _ = run_cli("verify", run)
     assert code == 1
-    assert "missing       work/observe/observer.json: a finished run has it" in out
+    assert "missing       work/observe/observer.json: a finished run needs it" in out
 
 
 def test_deep_check_lists_skipped_checks(run: Path, run_cli: RunCli, trained_weights: Path, tmp_path: Path) -> None:

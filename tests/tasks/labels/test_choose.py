@@ -108,8 +108,8 @@ def test_comparison_of_codecs_is_logged(
 ) -> None:
     with caplog.at_level("INFO"):
         distill(make_config(tmp_path / "run", label_budget=BUDGET, label_epochs=2))
-    assert caplog.text.count("<- taken") == 1
-    assert "60 views labelled: at temperature 20 a label says" in caplog.text
+    assert caplog.text.count("<- chosen") == 1
+    assert "60 views labelled: at temperature 20 a label carries" in caplog.text
 
 
 def test_too_small_budget_is_a_one_line_error(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:

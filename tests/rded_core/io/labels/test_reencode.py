@@ -1,4 +1,4 @@
-"""Labels stored anew: what stays, what is told, what is refused; and what the labels are said to be."""
+"""Re-encoded labels: what stays, what is reported, what is refused; and the description of stored labels."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def published(
     run_undecorated: Callable[[DistillConfig], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Published:
-    """A dataset in each codec that holds all there is to hold."""
+    """A dataset in each of the two codecs that others can be made from."""
     folder = tmp_path_factory.mktemp("reencode")
     return {codec: run_undecorated(make_config(folder / codec, label_codec=codec)) for codec in ("float16", "features")}
 
@@ -62,7 +62,7 @@ def test_new_labels_are_the_old_ones_rounded(published: Published, tmp_path: Pat
     ]
 
 
-def test_what_has_nothing_to_do_with_labels_stays(published: Published, tmp_path: Path) -> None:
+def test_files_that_do_not_depend_on_labels_stay(published: Published, tmp_path: Path) -> None:
     old, new = published["float16"], tmp_path / "new"
     reencode(str(old), new, codec="int8", epochs=3)
     for name in ("images/train-000000.tar", "lineage/train-000000.parquet", "classes.json", "report/mosaics.jpg"):
@@ -74,8 +74,9 @@ def test_what_has_nothing_to_do_with_labels_stays(published: Published, tmp_path
     assert [entry["codec"] for entry in after["labels_from"]] == ["float16"]
     assert "3 epochs of labels as int8" in (new / "report" / "index.html").read_text()
     assert "label codec int8" in (new / "README.md").read_text()
-    said = [json.loads(pq.read_schema(min(folder.glob("soft_labels/*"))).metadata[b"rded"]) for folder in (old, new)]
-    assert said[1] == {**said[0], "codec": "int8"}
+    tables = [min(folder.glob("soft_labels/*")) for folder in (old, new)]
+    before, after = (json.loads(pq.read_schema(table).metadata[b"rded"]) for table in tables)
+    assert after == {**before, "codec": "int8"}
 
 
 def test_features_are_kept_as_they_are(published: Published, tmp_path: Path) -> None:
@@ -92,9 +93,9 @@ def test_the_same_labels_give_the_same_bytes(published: Published, tmp_path: Pat
 
 @pytest.mark.parametrize("share", [0.2, 0.45, 0.7])
 @pytest.mark.parametrize("before", ["float16", "features"])
-def test_a_budget_is_kept_and_told(published: Published, tmp_path: Path, before: str, share: float) -> None:
+def test_a_budget_is_kept_and_explained(published: Published, tmp_path: Path, before: str, share: float) -> None:
     budget, lines = int(share * StoredLabels(str(published[before])).folder.label_bytes()), list[str]()
-    record = reencode(str(published[before]), tmp_path / "new", budget=budget, tell=lines.append)
+    record = reencode(str(published[before]), tmp_path / "new", budget=budget, log=lines.append)
     assert record["bytes"] == sum(path.stat().st_size for path in DatasetFolder(tmp_path / "new").label_files())
     assert not record["excess"]
     assert record["bytes"] <= budget
@@ -102,40 +103,40 @@ def test_a_budget_is_kept_and_told(published: Published, tmp_path: Path, before:
     assert (why["budget_bytes"], why["measured_on"]) == (budget, f"views with their labels as {before}")
     best = min((choice for choice in why["choices"] if choice["fits"]), key=lambda choice: choice["loss"])
     assert (best["codec"], best["epochs"]) == (record["codec"], record["epochs"])
-    assert sum("<- taken" in line for line in lines) == 1
+    assert sum("<- chosen" in line for line in lines) == 1
     assert len(lines) == 2 + len(why["choices"])
 
 
-def test_a_budget_can_be_held_to_one_codec(published: Published, tmp_path: Path) -> None:
+def test_a_budget_can_be_limited_to_one_codec(published: Published, tmp_path: Path) -> None:
     record = reencode(str(published["float16"]), tmp_path / "new", codec="int4", budget=10**6)
     assert (record["codec"], record["epochs"]) == ("int4", 12)
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "message"),
     [
-        ({"codec": "features"}, "features cannot be made from logits; distil again with --label-codec features"),
-        ({"codec": "float16"}, "holds 12 epochs of labels as float16 already"),
-        ({"codec": "int8", "epochs": 13}, "--epochs 13 is not among the 1 to 12"),
-        ({"codec": "int8", "epochs": 0}, "--epochs 0 is not among"),
+        ({"codec": "features"}, "features cannot be computed from logits; distil again with --label-codec features"),
+        ({"codec": "float16"}, "already holds 12 epochs of labels as float16; give another --codec"),
+        ({"codec": "int8", "epochs": 13}, "--epochs must be between 1 and 12, got 13"),
+        ({"codec": "int8", "epochs": 0}, "--epochs must be between 1 and 12, got 0"),
         ({"codec": "int7"}, "unknown label codec 'int7'"),
         ({"codec": "topk:3"}, "topk:3 needs 1 to 2 of 3 classes"),
         ({"budget": 100}, "no labels fit 100 bytes"),
     ],
 )
-def test_what_cannot_be_is_told_and_leaves_nothing(
-    published: Published, tmp_path: Path, changes: dict[str, Any], what: str
+def test_an_impossible_request_is_refused_and_leaves_nothing(
+    published: Published, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InputError, match=what):
+    with pytest.raises(InputError, match=message):
         reencode(str(published["float16"]), tmp_path / "new", **changes)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_places_that_are_taken_are_refused(published: Published, tmp_path: Path) -> None:
+def test_places_inside_a_run_or_dataset_are_refused(published: Published, tmp_path: Path) -> None:
     old = published["float16"]
     alone = Path(shutil.copytree(old, tmp_path / "alone"))
     for place in (old / "new", old.parent / "new", alone / "new"):
-        with pytest.raises(InputError, match="whose files are all accounted for"):
+        with pytest.raises(InputError, match="which may hold no other files"):
             reencode(str(alone), place, codec="int8")
     with pytest.raises(InputError, match="exists already"):
         reencode(str(alone), alone, codec="int8")
@@ -159,14 +160,14 @@ def test_a_damaged_file_is_named_and_nothing_is_left(published: Published, tmp_p
     assert list(tmp_path.iterdir()) == [old]
 
 
-def test_epochs_that_are_left_out_need_not_be_whole(published: Published, tmp_path: Path) -> None:
+def test_epochs_left_out_need_not_be_whole(published: Published, tmp_path: Path) -> None:
     old = Path(shutil.copytree(published["float16"], tmp_path / "old"))
     (old / "soft_labels" / "epochs-000010-000011.parquet").unlink()
     assert reencode(str(old), tmp_path / "new", codec="int8", epochs=10)["epochs"] == 10
 
 
 @pytest.mark.parametrize("codec", ["float16", "features"])
-def test_bytes_by_column_are_the_files(published: Published, codec: str) -> None:
+def test_bytes_by_column_add_up_to_the_files(published: Published, codec: str) -> None:
     labels = StoredLabels(str(published[codec]))
     columns = count_bytes(labels)
     assert sum(columns.values()) == labels.folder.label_bytes()
@@ -174,19 +175,19 @@ def test_bytes_by_column_are_the_files(published: Published, codec: str) -> None
     assert list(columns)[-1] == OVERHEAD
 
 
-def test_description_by_hand(published: Published) -> None:
+def test_description_equals_a_direct_computation(published: Published) -> None:
     labels = StoredLabels(str(published["float16"]))
-    told = describe(labels)
+    description = describe(labels)
     probs = torch.cat([_epoch(published["float16"], epoch) for epoch in range(12)]).double().softmax(dim=1)
-    assert told.num_views == len(probs) == told.sums.views.sum()
+    assert description.num_views == len(probs) == description.sums.views.sum()
     expected = -(probs * probs.log()).sum()
-    assert float(told.sums.sharp.sum()) == pytest.approx(float(expected), rel=1e-6)
-    assert (told.sums.agree <= told.sums.views).all()
-    assert (told.plain.views <= told.sums.views).all()
-    assert (told.sums.soft >= told.sums.sharp).all(), "a higher temperature is less sure"
+    assert float(description.sums.sharp.sum()) == pytest.approx(float(expected), rel=1e-6)
+    assert (description.sums.agree <= description.sums.views).all()
+    assert (description.plain.views <= description.sums.views).all()
+    assert (description.sums.soft >= description.sums.sharp).all(), "a higher temperature is less sure"
 
 
-def test_views_of_one_image_are_those_that_students_see(published: Published) -> None:
+def test_views_of_one_image_are_what_students_see(published: Published) -> None:
     labels = StoredLabels(str(published["float16"]))
     views = show_views(labels, labels.keys[1])
     assert [view.epoch for view in views] == [0, 2, 4, 6, 8, 10]
@@ -197,10 +198,10 @@ def test_views_of_one_image_are_those_that_students_see(published: Published) ->
 
 
 @pytest.mark.parametrize("during", ["_in_codec", "_measure_loss", "_describe"])
-def test_another_dataset_in_its_place_meanwhile_is_told(
+def test_a_dataset_replaced_meanwhile_is_reported(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str
 ) -> None:
-    """As where the run that it lies in is distilled again: labels of one and images of the other are never mixed."""
+    """As when its run is distilled again: labels of one dataset never meet images of the other."""
     old = Path(shutil.copytree(published["float16"], tmp_path / "old"))
     step = getattr(reencode_module, during)
 
@@ -211,12 +212,12 @@ def test_another_dataset_in_its_place_meanwhile_is_told(
         return done
 
     monkeypatch.setattr(reencode_module, during, swap)
-    with pytest.raises(InputError, match="old became another dataset meanwhile; run the same command again"):
+    with pytest.raises(InputError, match="old was replaced by another dataset meanwhile; run the command again"):
         reencode(str(old), tmp_path / "new", codec="int8")
     assert list(tmp_path.iterdir()) == [old]
 
 
-def test_labels_above_their_budget_are_told() -> None:
+def test_labels_above_their_budget_are_reported() -> None:
     assert describe_excess(None, 10**9, "--budget") == describe_excess({"budget_bytes": 100}, 100, "--budget") == []
     (line,) = describe_excess({"budget_bytes": 100}, 101, "--budget")
     assert line == "labels take 101 bytes, more than the 100 of --budget; give a smaller one"

@@ -1,4 +1,4 @@
-"""The picture of a trace: boxes where they were cut, and no file of somebody else's lost."""
+"""The picture of a trace: boxes lie where patches were cut, and files of others are never overwritten."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def test_quadrants_have_the_colours_of_their_boxes() -> None:
         assert sheet.getpixel(corner) == ImageColor.getrgb(COLOURS[number])
 
 
-def test_size_holds_all_and_grows_with_the_quadrants() -> None:
+def test_size_fits_all_parts_and_grows_with_the_quadrants() -> None:
     assert _sheet().size == (
         3 * GAP_PX + DISTILLED_PX + 2 * CELL_PX + GAP_PX,
         2 * (CELL_PX + 2 * LINE_PX + 2 * GAP_PX) - GAP_PX,
@@ -85,7 +85,7 @@ def test_size_holds_all_and_grows_with_the_quadrants() -> None:
     assert max(_sheet(256).size) < 5000
 
 
-def test_image_that_is_not_to_be_had_leaves_a_grey_cell() -> None:
+def test_unavailable_image_leaves_a_grey_cell() -> None:
     left, top = _cell(2)
     assert _sheet(missing=2).getpixel((left + 3, top + 3)) == (221, 221, 221)
 
@@ -100,18 +100,18 @@ def test_our_own_picture_is_replaced(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"notes", None])
-def test_no_other_file_is_replaced(tmp_path: Path, content: bytes | None) -> None:
+def test_other_files_are_never_replaced(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.jpg"
     if content is None:
         Image.new("RGB", (4, 4)).save(path, comment="mine")
     else:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x.jpg exists already, and is no picture of rded"):
+    with pytest.raises(InputError, match=r"x.jpg already exists and was not drawn by rded"):
         require_picture_place(path)
 
 
-def test_wrong_places_are_told(tmp_path: Path) -> None:
+def test_wrong_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end in .jpg or .jpeg or .png"):
         require_picture_place(tmp_path / "x.gif")
-    with pytest.raises(InputError, match=r"would lie inside"):
+    with pytest.raises(InputError, match=r"x.jpg lies inside .*run, which may hold no other files"):
         require_picture_place(tmp_path / "run" / "work" / "x.jpg", tmp_path / "data", tmp_path / "run")

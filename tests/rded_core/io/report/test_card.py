@@ -61,7 +61,7 @@ def check_sums(folder: DatasetFolder) -> int:
     return subprocess.run(command, cwd=folder.root, capture_output=True, check=False).returncode
 
 
-def test_every_file_but_the_sums_is_summed(folder: DatasetFolder) -> None:
+def test_sums_list_every_file_but_themselves(folder: DatasetFolder) -> None:
     sums = dict(reversed(line.split("  ", 1)) for line in folder.sums.read_text().splitlines())
     files = {path.relative_to(folder.root).as_posix() for path in folder.root.rglob("*") if path.is_file()}
     assert set(sums) == files - {"SHA256SUMS"}
@@ -70,7 +70,7 @@ def test_every_file_but_the_sums_is_summed(folder: DatasetFolder) -> None:
         assert hashlib.sha256((folder.root / name).read_bytes()).hexdigest() == digest
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="coreutils' sha256sum is not here")
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum of coreutils is not installed")
 def test_sums_pass_sha256sum_until_a_byte_changes(folder: DatasetFolder) -> None:
     assert check_sums(folder) == 0
     path = folder.images(0)
@@ -80,13 +80,13 @@ def test_sums_pass_sha256sum_until_a_byte_changes(folder: DatasetFolder) -> None
     assert check_sums(folder) == 1
 
 
-def test_sums_written_again_are_the_same(folder: DatasetFolder) -> None:
+def test_sums_are_reproducible(folder: DatasetFolder) -> None:
     before = folder.sums.read_bytes()
     write_sums(folder)
     assert folder.sums.read_bytes() == before
 
 
-def test_the_readme_names_what_lies_beside_it(folder: DatasetFolder) -> None:
+def test_the_readme_names_the_files_next_to_it(folder: DatasetFolder) -> None:
     text = folder.readme.read_text()
     assert "tench, {odd} name" in text
     assert "`<key>.jpg`" in text
@@ -137,7 +137,7 @@ def test_croissant_files_exist_with_their_digests(folder: DatasetFolder) -> None
         assert hashlib.sha256((folder.root / name).read_bytes()).hexdigest() == digest
     for entry in described["distribution"]:
         if entry["@type"] == "cr:FileSet":
-            assert list(folder.root.glob(entry["includes"])), f"{entry['includes']} fits no file"
+            assert list(folder.root.glob(entry["includes"])), f"{entry['includes']} matches no file"
 
 
 def test_croissant_fields_are_the_lineage_columns(folder: DatasetFolder) -> None:
@@ -161,7 +161,7 @@ def test_croissant_records_can_be_loaded(folder: DatasetFolder) -> None:
     assert record["lineage/score_nats"] == -0.5
 
 
-def test_readme_begins_with_what_the_hugging_face_hub_reads(folder: DatasetFolder) -> None:
+def test_readme_begins_with_front_matter_for_the_hugging_face_hub(folder: DatasetFolder) -> None:
     _, front, rest = folder.readme.read_text().split("---\n", 2)
     card = yaml.safe_load(front)
     assert card["task_categories"] == ["image-classification"]

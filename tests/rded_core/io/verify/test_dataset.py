@@ -1,4 +1,4 @@
-"""A dataset whose sums are right and whose files are at odds: what only reading them shows."""
+"""Datasets whose sums are right but whose files disagree: faults that only their contents show."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def _samples(change: Callable[[list[Sample]], list[Sample]]) -> Callable[[Path],
 
 
 def _table(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
-    """Writes a table anew, an epoch a row group where it has labels."""
+    """Rewrites a table, with one row group per epoch if it has labels."""
 
     def hurt(root: Path) -> None:
         table = change(pq.read_table(root / name))
@@ -93,8 +93,8 @@ def _not_finite(table: pa.Table) -> pa.Table:
 
 
 def _other_version(table: pa.Table) -> pa.Table:
-    said = json.loads(table.schema.metadata[b"rded"])
-    return table.replace_schema_metadata({"rded": json.dumps({**said, "schema_version": 99})})
+    metadata = json.loads(table.schema.metadata[b"rded"])
+    return table.replace_schema_metadata({"rded": json.dumps({**metadata, "schema_version": 99})})
 
 
 def _relabelled(samples: list[Sample]) -> list[Sample]:
@@ -118,41 +118,43 @@ def test_whole_dataset_is_sound(dataset: DatasetFolder) -> None:
 @pytest.mark.parametrize(
     ("hurt", "path", "what"),
     [
-        (_json("recipe.json", lambda recipe: recipe.update(num_images=7)), "recipe.json", "7 images, classes.json an"),
-        (_json("recipe.json", lambda recipe: recipe.update(num_classes=2)), "recipe.json", "2 classes, which are not"),
-        (_json("recipe.json", lambda recipe: recipe.update(label_epochs=3)), "recipe.json", "epochs 2 to 2 are in no"),
+        (_json("recipe.json", lambda recipe: recipe.update(num_images=7)), "recipe.json", "num_images is 7, which"),
+        (_json("recipe.json", lambda recipe: recipe.update(num_classes=2)), "recipe.json", "num_classes is 2, which"),
+        (_json("recipe.json", lambda recipe: recipe.update(label_epochs=3)), "recipe.json", "epochs 2 to 2 are miss"),
         (_json("recipe.json", lambda recipe: recipe.pop("size")), SHARD, "KeyError: 'size'"),
-        (_json("classes.json", lambda entries: entries[0].update(num_images=1, index=5)), "recipe.json", "numbers"),
+        (_json("classes.json", lambda entries: entries[0].update(num_images=1, index=5)), "recipe.json", "indices in"),
         (
-            _json("croissant.json", lambda said: said["distribution"][0].update(sha256="0" * 64)),
-            "croissant.json", "another digest of classes.json",
+            _json("croissant.json", lambda content: content["distribution"][0].update(sha256="0" * 64)),
+            "croissant.json", "a different digest for classes.json",
         ),
-        (_samples(_relabelled), SHARD, "c00000_i00000.json and c00000_i00000.cls are of different"),
+        (_samples(_relabelled), SHARD, "c00000_i00000.json does not match c00000_i00000.cls"),
         (_samples(_cut), SHARD, "c00000_i00000 does not decode"),
         (_samples(lambda samples: samples[1:]), "classes.json", "class 1 has 1 images in the shards, not 2"),
-        (_samples(lambda samples: [*samples, samples[0]]), SHARD, "c00000_i00000 is there twice"),
-        (_table(LINEAGE, lambda rows: rows.slice(1)), LINEAGE, "c00000_i00000 has not one row for each of its 4"),
-        (_table(LINEAGE, lambda rows: rows.slice(4)), "recipe.json", "1 images have no rows .*the first c00000_i00000"),
-        (_table(LINEAGE, _with("source_uri", 0, "x")), LINEAGE, "of other sources than c00000_i00000.json says"),
-        (_table(LINEAGE, _with("score_nats", 0, 1.5)), LINEAGE, "a score that is none"),
+        (_samples(lambda samples: [*samples, samples[0]]), SHARD, "c00000_i00000 appears twice"),
+        (_table(LINEAGE, lambda rows: rows.slice(1)), LINEAGE, "c00000_i00000 does not have one row for each of its 4"),
+        (_table(LINEAGE, lambda rows: rows.slice(4)), "recipe.json", "1 images have no rows .*the first is c00000"),
+        (_table(LINEAGE, _with("source_uri", 0, "x")), LINEAGE, "c00000_i00000 has other sources than c00000_i"),
+        (_table(LINEAGE, _with("score_nats", 0, 1.5)), LINEAGE, "a positive or NaN score"),
         (_table(LABELS, lambda rows: rows.slice(1)), LABELS, "epoch 0: it does not name every image exactly once"),
         (_table(LABELS, _with("key", 0, "c00009_i00009")), LABELS, "does not name every image exactly once"),
-        (_table(LABELS, _with("class_index", 0, 9)), LABELS, "rows of another class"),
+        (_table(LABELS, _with("class_index", 0, 9)), LABELS, "rows of a different class"),
         (_table(LABELS, _with("mix_position", 0, 77)), LABELS, "a partner outside its batch"),
         (_table(LABELS, _with("row_order", 0, [1, 1])), LABELS, "a row_order that is not a permutation of 2 cells"),
         (_table(LABELS, _with("crop_top", 0, 32)), LABELS, "a crop box outside the image"),
         (_table(LABELS, _not_finite), LABELS, "labels that are not finite"),
-        (_table(LABELS, _other_version), LABELS, "schema version 99, this program knows 1"),
-        (_table(LABELS, lambda rows: rows.drop_columns(["flip"])), LABELS, "its columns are not those"),
+        (_table(LABELS, _other_version), LABELS, "schema version 99; this rded reads version 1"),
+        (_table(LABELS, lambda rows: rows.drop_columns(["flip"])), LABELS, "its columns do not match"),
     ],
 )  # fmt: skip
-def test_files_at_odds_are_named(dataset: DatasetFolder, hurt: Callable[[Path], None], path: str, what: str) -> None:
+def test_inconsistent_files_are_reported(
+    dataset: DatasetFolder, hurt: Callable[[Path], None], path: str, what: str
+) -> None:
     hurt(dataset.root)
     write_sums(dataset)
-    found = {fault.path.relative_to(dataset.root).as_posix(): fault for fault in _faults(dataset)}
-    assert path in found, found
-    assert found[path].kind == "inconsistent"
-    assert re.search(what, found[path].what), found[path].what
+    faults = {fault.path.relative_to(dataset.root).as_posix(): fault for fault in _faults(dataset)}
+    assert path in faults, faults
+    assert faults[path].kind == "inconsistent"
+    assert re.search(what, faults[path].what), faults[path].what
 
 
 def _drop_counts(entries: list[dict[str, Any]]) -> None:
@@ -161,29 +163,29 @@ def _drop_counts(entries: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("is_listed", [True, False])
 @pytest.mark.parametrize("name", ["classes.json", "recipe.json"])
-def test_small_file_that_is_missing_is_named_and_no_other(dataset: DatasetFolder, name: str, is_listed: bool) -> None:
+def test_a_missing_small_file_is_the_only_fault(dataset: DatasetFolder, name: str, is_listed: bool) -> None:
     (dataset.root / name).unlink()
     if not is_listed:
         write_sums(dataset)
-    found = [(fault.kind, fault.path.name) for fault in _faults(dataset) if fault.path != dataset.croissant]
-    assert found == [("missing", name)]
+    faults = [(fault.kind, fault.path.name) for fault in _faults(dataset) if fault.path != dataset.croissant]
+    assert faults == [("missing", name)]
 
 
-def test_classes_without_counts_are_named(dataset: DatasetFolder) -> None:
+def test_classes_without_counts_are_reported(dataset: DatasetFolder) -> None:
     _json("classes.json", _drop_counts)(dataset.root)
     write_sums(dataset)
-    found = {fault.path.name: fault.what for fault in _faults(dataset) if fault.path != dataset.croissant}
-    assert found == {"classes.json": "is not what its name says (KeyError: 'num_images')"}
+    faults = {fault.path.name: fault.what for fault in _faults(dataset) if fault.path != dataset.croissant}
+    assert faults == {"classes.json": "invalid contents (KeyError: 'num_images')"}
 
 
 @pytest.mark.parametrize("separator", ["\x0b", "\r", "\u2028", " "])
-def test_other_line_ends_in_the_sums_are_seen(dataset: DatasetFolder, separator: str) -> None:
+def test_other_line_ends_in_the_sums_are_noticed(dataset: DatasetFolder, separator: str) -> None:
     text = dataset.sums.read_text()
     dataset.sums.write_bytes(f"{text[:-1]}{separator}".encode())
     assert [(fault.kind, fault.path) for fault in _faults(dataset)] == [("damaged", dataset.sums)]
 
 
-def test_strays_are_named_and_whose_they_are(dataset: DatasetFolder) -> None:
+def test_strays_are_reported_as_ours_or_foreign(dataset: DatasetFolder) -> None:
     for name in ("notes.txt", "images/.train-000000.tar.1.tmp", "images/train-000009.tar"):
         (dataset.root / name).write_text("x")
     findings = check_files(dataset)
@@ -191,7 +193,7 @@ def test_strays_are_named_and_whose_they_are(dataset: DatasetFolder) -> None:
         ("unexpected", "images/.train-000000.tar.1.tmp"),
         ("unexpected", "images/train-000009.tar"),
     }
-    assert findings.notes == ["notes.txt: not ours, and in no SHA256SUMS; it is left as it is"]
+    assert findings.notes == ["notes.txt: not written by rded, not in SHA256SUMS; left as it is"]
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +223,7 @@ def test_every_codec_is_checked(of_codec: dict[str, Path], tmp_path: Path, codec
     _table(LABELS, lambda rows: rows.drop_columns([column]))(dataset.root)
     write_sums(dataset)
     (fault,) = _faults(dataset)
-    assert "its columns are not those" in fault.what
+    assert "its columns do not match" in fault.what
 
 
 def test_a_codec_that_the_recipe_does_not_name_is_a_fault(of_codec: dict[str, Path], tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def _reversed(rows: pa.Table) -> pa.Table:
     return rows.take(list(reversed(range(rows.num_rows))))
 
 
-def test_a_damaged_last_layer_is_named(of_codec: dict[str, Path], tmp_path: Path) -> None:
+def test_a_damaged_last_layer_is_reported(of_codec: dict[str, Path], tmp_path: Path) -> None:
     dataset = DatasetFolder(Path(shutil.copytree(of_codec["features"], tmp_path / "published")))
     whole = dataset.teacher_head.read_bytes()
     dataset.teacher_head.write_bytes(whole[:-9])
@@ -244,4 +246,4 @@ def test_a_damaged_last_layer_is_named(of_codec: dict[str, Path], tmp_path: Path
     _table("teacher_head.parquet", _reversed)(dataset.root)
     write_sums(dataset)
     faults = {fault.path: fault.what for fault in _faults(dataset)}
-    assert "its rows are not the classes in order" in faults[dataset.teacher_head]
+    assert "its rows are not one per class, in order" in faults[dataset.teacher_head]
