@@ -182,3 +182,13 @@ def test_public_names_are_those_of_their_modules() -> None:
 def test_the_package_alone_loads_no_torch() -> None:
     code = "import sys, rded_core, rded_core.config; assert not {'torch', 'pyarrow', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_torchvision_is_imported_in_functions(room: str) -> None:
+    """torch.compile comes with it: at the top of a module it adds a third to the start of every process."""
+    for path in _files(room):
+        top = ast.parse(path.read_text(encoding="utf-8")).body
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
+        assert not {"torchvision", "timm"} & {name.partition(".")[0] for name in names}, path

@@ -1,10 +1,12 @@
-"""Classifiers by name: ConvNet-D, ResNets with a small-image stem, and any torchvision classifier."""
+"""Classifiers by name: ConvNet-D, ResNets with a small-image stem, and any torchvision classifier.
+
+Functions import torchvision themselves: with it comes torch.compile, a second more at the start of every process.
+"""
 
 import difflib
 import re
 
 import torch
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -43,6 +45,8 @@ class ConvNet(nn.Module):
 
 def network_names() -> list[str]:
     """Lists the names `build_network` knows, ours first, then torchvision's classifiers."""
+    import torchvision
+
     ours = [f"convnet{depth}" for depth in CONVNET_DEPTHS] + [f"{name}_small" for name in SMALL_RESNETS]
     return ours + torchvision.models.list_models(module=torchvision.models)
 
@@ -77,6 +81,8 @@ def _build_unchecked(name: str, *, num_classes: int, size: int) -> nn.Module:
         return ConvNet(depth=int(match[1]), num_classes=num_classes, size=size)
     if name.endswith("_small") and name.removesuffix("_small") in SMALL_RESNETS:
         return _small_stem_resnet(name.removesuffix("_small"), num_classes)
+    import torchvision
+
     if name not in torchvision.models.list_models(module=torchvision.models):
         near = ", ".join(difflib.get_close_matches(name, network_names(), n=3))
         raise InputError(
@@ -92,6 +98,8 @@ def _build_unchecked(name: str, *, num_classes: int, size: int) -> nn.Module:
 
 
 def _small_stem_resnet(name: str, num_classes: int) -> nn.Module:
+    import torchvision
+
     network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()

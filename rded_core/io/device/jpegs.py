@@ -5,7 +5,6 @@ import logging
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage, decode_image, encode_image
@@ -41,7 +40,14 @@ def require_jpeg_decoder(device: torch.device) -> None:
 
 def _decode(files: list[bytes], device: torch.device) -> list[Tensor]:
     encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-    return list(decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device))
+    return decode_jpeg(encoded, device=device)
+
+
+def decode_jpeg(encoded: list[Tensor], *, device: torch.device) -> list[Tensor]:
+    """Decodes with torchvision, imported here: with it comes torch.compile, a second of every process's start."""
+    from torchvision import io
+
+    return list(io.decode_jpeg(encoded, mode=io.ImageReadMode.RGB, device=device))
 
 
 def _decode_alone(data: bytes, device: torch.device) -> Tensor | RejectedImage:

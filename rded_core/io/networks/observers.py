@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from rded_core.errors import InputError
@@ -125,6 +124,8 @@ def _from_rded(spec: str, name: str, has_weights: bool, *, num_classes: int, siz
 def _from_torchvision(spec: str, name: str, has_weights: bool, *, num_classes: int, size: int) -> Any:
     if has_weights:
         return build_network(name, num_classes=num_classes, size=size), Preprocessing(), None
+    import torchvision  # late: it doubles the time that torch takes to import
+
     build_network(name, num_classes=num_classes, size=size)  # raises the error that lists the names
     weights: Any = torchvision.models.get_model_weights(name)["DEFAULT"]
     transform = weights.transforms()

@@ -5,8 +5,6 @@ import io
 from functools import lru_cache
 from typing import Any
 
-import torchvision
-
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 
@@ -49,6 +47,8 @@ def read_torchvision_row(item: SourceItem) -> bytes:
 @lru_cache(maxsize=4)
 def _open_dataset(spec: str, split: str) -> tuple[Any, bool]:
     """Returns the set, and whether it has splits."""
+    import torchvision  # only for such sets: torch.compile comes with it, a second of every process's start
+
     name, _, given_root = spec.removeprefix("torchvision:").partition("@")
     root = given_root or DEFAULT_ROOT
     factory = getattr(torchvision.datasets, name, None)
