@@ -117,10 +117,10 @@ def test_network_is_loaded_from_a_url(
 def test_places_that_cannot_be_written_are_errors(
     make_config: MakeConfig, run_undecorated: Distil, s3_bucket: str, shared_source: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"^cannot write s3://rded-no-such-bucket/x: [^\n]*; make the bucket first$"):
+    with pytest.raises(InputError, match=r"^cannot write s3://rded-no-such-bucket/x: [^\n]*; create the bucket first$"):
         run_undecorated(make_config("s3://rded-no-such-bucket/x"))
     fsspec.filesystem("s3").put_file(str(next(shared_source.rglob("*.jpg"))), f"{s3_bucket}/mine/a.jpg")
-    with pytest.raises(InputError, match=r"^--out s3://[^\n]*/mine is not empty and holds no run of rded \(a.jpg is"):
+    with pytest.raises(InputError, match=r"^--out s3://[^\n]*/mine is not empty and holds no rded run \(a.jpg is"):
         run_undecorated(make_config(f"{s3_bucket}/mine"))
     with pytest.raises(InputError, match=r"lies inside the source"):
         run_undecorated(make_config(f"{s3_bucket}/mine", source=s3_bucket))

@@ -17,27 +17,27 @@ Row = dict[str, Any]
 
 
 def content_of(rows: list[Row]) -> str:
-    """Returns one digest over which images a class's candidates are, wherever they lie."""
+    """Returns one digest of which images a class's candidates are, regardless of where they are stored."""
     return digest_of([[row["position"], row["key"], row["source_uri"], row["source_sha256"]] for row in rows])
 
 
 def member_name(position: int) -> str:
-    """Names a candidate in its class's tar."""
+    """Returns the name of a candidate in its class's tar."""
     return f"p{position:06d}"
 
 
 def into_tar(row: Row, offsets: dict[str, tuple[int, int]]) -> Row:
-    """Returns a candidate's row with its place in its class's tar, where it is the file ``row["member"]``."""
+    """Returns a candidate's row with its byte range in its class's tar, in which its file is ``row["member"]``."""
     offset, num_bytes = offsets[row["member"]]
     return {**row, "path": "", "offset": offset, "num_bytes": num_bytes, "in_tar": True}
 
 
 def read_candidate(run: RunFolder, unit: str, row: Row, *, verify: bool = False) -> bytes:
-    """Reads a candidate's bytes: from the class's own tar where its row names no path, and trusted there.
+    """Returns a candidate's bytes; a row without a path is read from the class's own tar, and trusted unless `verify`.
 
     Raises:
-        RejectedImage: ``missing`` where it has gone, ``changed`` where it is not what was drawn.
-        InputError: the same of the class's own tar: that says nothing of the source.
+        RejectedImage: ``missing`` if it no longer exists, ``changed`` if it is not the image that was drawn.
+        InputError: the same for the class's own tar, which says nothing about the source.
     """
     place = row if row["path"] else {**row, "path": _tar_path(str(run.root), unit)}
     try:
@@ -47,16 +47,16 @@ def read_candidate(run: RunFolder, unit: str, row: Row, *, verify: bool = False)
     except RejectedImage as error:
         if row["path"]:
             raise
-        raise InputError(f"{place['path']} is {error.reason} since it was written; {REMEDY}") from error
+        raise InputError(f"{place['path']} was damaged or removed ({error.reason}); {REMEDY}") from error
     return data
 
 
 @lru_cache(maxsize=64)
 def _tar_path(out: str, unit: str) -> str:
-    """Returns a class's tar, once: building paths takes longer than reading a small image."""
+    """Returns the path of a class's tar, cached: building paths takes longer than reading a small image."""
     return str(RunFolder(Path(out)).tar(DRAW, unit))
 
 
 def item_of(row: dict[str, Any]) -> SourceItem:
-    """Returns the item whose place a table row holds."""
+    """Returns the source item that a table row points to."""
     return SourceItem(row["key"], row["path"], row["offset"], row["num_bytes"], row["in_tar"])

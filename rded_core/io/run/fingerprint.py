@@ -1,4 +1,4 @@
-"""A mark of a run folder that is another one once somebody has written there."""
+"""A fingerprint of a run folder, which differs after every write to it."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ Mark = dict[Path, object]
 def mark_of(run: RunFolder) -> Mark:
     """Returns what every writer changes: run.json, the dataset and its record, or the folder of a stage.
 
-    Each file of a stage takes its name in its folder when it is whole, which moves the folder's time.
+    A file of a stage gets its name in its folder once it is whole, which changes the folder's modification time.
     """
     mark: Mark = {}
     for each in (run, *run.controls()):

@@ -1,4 +1,4 @@
-"""forgotten.json: images that a run must never use again; and the note of a forgetting that has not ended."""
+"""forgotten.json: images that a run must never use again; and the note of an unfinished ``rded forget``."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from rded_core.io.storage.files import told_plainly
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What is to be left out.
+    """Images that a run must leave out.
 
     Attributes:
         sha256: digests of the images.
@@ -23,19 +23,19 @@ class Forgotten:
     by_class: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def mark_of_class(self, folder: str) -> str:
-        """Returns one digest over what a class's candidates are without, no text for nothing.
+        """Returns one digest of the images that a class's candidates leave out; empty if there are none.
 
-        It is what records hold: nothing but this list names a forgotten image.
+        Records hold this digest, since only this list may name a forgotten image.
         """
         digests = self.by_class.get(folder)
         return digest_of(digests) if digests else ""
 
 
 def read_forgotten(run: RunFolder) -> Forgotten:
-    """Reads what a run must leave out, from the copy where the list is gone; a control leaves out what its owner does.
+    """Reads what a run must leave out, from the copy if the list is missing; a control leaves out what its owner does.
 
     Raises:
-        InputError: the file is damaged: to go on could bring back what was to be forgotten.
+        InputError: the file is damaged: continuing could bring back forgotten images.
     """
     owner = run.owner or run
     path = owner.forgotten if owner.forgotten.exists() else owner.forgotten_copy
@@ -45,7 +45,7 @@ def read_forgotten(run: RunFolder) -> Forgotten:
     except FileNotFoundError:
         return Forgotten()
     except (OSError, DamagedRecord, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); rded repair {run.root} mends it from its copy") from error
+        raise InputError(f"{path} is damaged ({error}); restore it from its copy: rded repair {run.root}") from error
 
 
 def write_forgotten(run: RunFolder, forgotten: Forgotten) -> None:
@@ -57,11 +57,11 @@ def write_forgotten(run: RunFolder, forgotten: Forgotten) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a forgetting is about that was begun and has not ended: by then nothing else may know its images' names.
+    """Images of an unfinished ``rded forget``; their names may no longer be recorded anywhere else.
 
     Attributes:
-        images: SHA-256 of the images asked for to the URIs under which they are known.
-        uris: of images that were candidates, of those forgotten earlier too.
+        images: SHA-256 of each image to forget, to the URIs under which it is known.
+        uris: URIs of images that were candidates, including those forgotten earlier.
     """
 
     images: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -69,15 +69,15 @@ class Begun:
 
 
 def is_forgetting(run: RunFolder) -> bool:
-    """Tells whether a forgetting was begun and has not ended."""
+    """Returns True if an ``rded forget`` was started and has not finished."""
     return run.forgetting.exists()
 
 
 def read_begun(run: RunFolder) -> Begun:
-    """Reads what a forgetting that has not ended is about; nothing where none is.
+    """Reads the note of an unfinished ``rded forget``; empty if there is none.
 
     Raises:
-        InputError: its note is damaged: to go on without it could end a forgetting with nothing forgotten.
+        InputError: the note is damaged: continuing without it could finish with nothing forgotten.
     """
     try:
         return Begun(**read_sealed(run.forgetting))
@@ -88,22 +88,22 @@ def read_begun(run: RunFolder) -> Begun:
 
 
 def how_to_forget_again(run: RunFolder) -> str:
-    """Says what to do where nothing tells any more which images a forgetting that was interrupted is about."""
+    """Returns the remedy if the list of images of an interrupted ``rded forget`` is lost."""
     return (
-        "nothing else knows all images that the forgetting which was interrupted is about; delete the file, then name "
+        "no other file lists all images of the interrupted rded forget; delete the file, then name "
         f"them again: rded forget {run.root} --source IMAGE (those in {run.forgotten.name} by their SHA-256)"
     )
 
 
 def begin_forgetting(run: RunFolder, images: Mapping[str, Collection[str]], uris: Collection[str]) -> None:
-    """Notes what is about to be forgotten, beside what a forgetting that has not ended is about."""
+    """Notes what is about to be forgotten, in addition to the images of an unfinished ``rded forget``."""
     begun = read_begun(run)
-    known = {digest: sorted({*images.get(digest, ()), *begun.images.get(digest, ())}) for digest in images}
-    write_text(run.forgetting, seal({"images": {**begun.images, **known}, "uris": sorted({*uris, *begun.uris})}))
+    merged = {digest: sorted({*images.get(digest, ()), *begun.images.get(digest, ())}) for digest in images}
+    write_text(run.forgetting, seal({"images": {**begun.images, **merged}, "uris": sorted({*uris, *begun.uris})}))
 
 
 def end_forgetting(run: RunFolder, images: Collection[str]) -> None:
-    """Takes images out of the note, the last ones with the note: nothing of them is left but their digests."""
+    """Removes images from the note, and the note with the last ones: only their digests remain."""
     begun = read_begun(run)
     if rest := {digest: uris for digest, uris in begun.images.items() if digest not in images}:
         write_text(run.forgetting, seal({"images": rest, "uris": begun.uris}))

@@ -1,4 +1,4 @@
-"""Whose each file of a run folder is: records and what lies beside them, files that are kept twice, leftovers."""
+"""What each file of a run folder belongs to: records and their outputs, files kept in two copies, leftovers."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,13 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.storage.atomic import is_temporary
 
 CLASS_STAGES = ("index", "candidates", "realism", "selection", "squeeze")
-"""Stages with one record a class."""
+"""Stages with one record per class."""
 
 _CLASS_UNIT = r"(?!\.)[A-Za-z0-9._-]*-[0-9a-f]{8}"
-"""Names that `paths.class_unit` gives."""
+"""Names that `units.class_unit` gives."""
 
 _RESULTS = r"\w+-\w+-e\d+-[0-9a-f]{8}"
-"""How students' results are named: network, protocol, epochs, and a digest of all that they depend on."""
+"""Names of students' results: network, protocol, epochs, and a digest of all that they depend on."""
 
 _UNITS = {
     **dict.fromkeys(CLASS_STAGES, _CLASS_UNIT),
@@ -22,7 +22,7 @@ _UNITS = {
     "publish": "dataset",
     "students": rf"\w+-{_RESULTS}-s\d+",
 }
-"""Stages that keep records, and the names that their units have; other names in their folders are a user's."""
+"""Stages that keep records, and the names of their units; other names in their folders are a user's."""
 
 _OUTPUTS = {
     "index": (".parquet",),
@@ -33,39 +33,39 @@ _OUTPUTS = {
     "soft_labels": (".parquet",),
     "students": (".result.json",),
 }
-"""How the files end that lie beside a stage's records and are named as these are."""
+"""Endings of the output files next to a stage's records, which have the same names."""
 
 _EVALUATION = re.compile(rf"{_RESULTS}-\d+seeds(-\w+)*")
 _LABEL_NOTE = re.compile(r"images-[0-9a-f]{16}\.json")
 
 
 def twins(run: RunFolder) -> list[tuple[Path, Path]]:
-    """Lists the sealed files that are kept twice (the file, its copy), where at least one of the two is there.
+    """Returns the sealed files that are kept twice (the file, its copy), if at least one of the two exists.
 
-    Of evaluations these are the files with the names that they are given: others there are a user's.
+    Of evaluations, only files with the names that rded gives count: others there are a user's.
     """
     folders = (run.evaluation("any").parent, run.evaluation_copy("any").parent)
-    found = {path.stem for folder in folders for path in folder.glob("*.json")}
-    names = {name for name in found if _EVALUATION.fullmatch(name)}
+    stems = {path.stem for folder in folders for path in folder.glob("*.json")}
+    names = {stem for stem in stems if _EVALUATION.fullmatch(stem)}
     pairs = [(run.run_json, run.run_json_copy), (run.forgotten, run.forgotten_copy)]
     pairs += [(run.evaluation(name), run.evaluation_copy(name)) for name in sorted(names)]
     return [pair for pair in pairs if any(path.exists() for path in pair)]
 
 
 def stage_records(run: RunFolder) -> list[Path]:
-    """Lists the records of all stages that lie in this folder, readable or not."""
-    found = (path for stage in _UNITS for path in sorted((run.root / "work" / stage).glob("*.json")))
-    return [path for path in found if record_beside(run, path) == path]
+    """Returns the records of all stages in this folder, readable or not."""
+    paths = (path for stage in _UNITS for path in sorted((run.root / "work" / stage).glob("*.json")))
+    return [path for path in paths if record_beside(run, path) == path]
 
 
 def label_notes(run: RunFolder) -> list[Path]:
-    """Lists the notes of the images that label tables were made from."""
-    found = run.label_images("").parent.glob("images-*.json")
-    return sorted(path for path in found if _LABEL_NOTE.fullmatch(path.name))
+    """Returns the notes of the images that label tables were made from."""
+    paths = run.label_images("").parent.glob("images-*.json")
+    return sorted(path for path in paths if _LABEL_NOTE.fullmatch(path.name))
 
 
 def unit_of(stage: str, name: str) -> str | None:
-    """Returns the unit that a file in a stage's folder is the record or an output of, by its name; None for others."""
+    """Returns the unit whose record or output a file in a stage's folder is, by its name; None for other files."""
     for ending in (*_OUTPUTS.get(stage, ()), ".json"):
         unit = name.removesuffix(ending)
         if unit != name and stage in _UNITS and re.fullmatch(_UNITS[stage], unit):
@@ -74,7 +74,7 @@ def unit_of(stage: str, name: str) -> str | None:
 
 
 def record_beside(run: RunFolder, path: Path) -> Path | None:
-    """Returns the record that a file in a stage's folder is, or belongs to, by its name; None for any other file."""
+    """Returns the record that a file in a stage's folder is, or belongs to, by its name; None for other files."""
     if path.parent.parent != run.root / "work":
         return None
     unit = unit_of(path.parent.name, path.name)
@@ -82,12 +82,12 @@ def record_beside(run: RunFolder, path: Path) -> Path | None:
 
 
 def beside_record(path: Path) -> list[Path]:
-    """Lists what lies beside a record and may be its outputs."""
+    """Returns the existing files next to a record that may be its outputs."""
     possible = (path.with_name(path.stem + ending) for ending in _OUTPUTS.get(path.parent.name, ()))
     return [output for output in possible if output.is_file()]
 
 
 def is_leftover(run: RunFolder, path: Path) -> bool:
-    """Tells whether a file is what an interrupted run left behind: half written, or half put together."""
+    """Returns True if an interrupted run left a file behind: half written, or in a half-assembled dataset."""
     staged = (run.staged_dataset, run.replaced_dataset)
     return is_temporary(path) or any(path.is_relative_to(folder) for folder in staged)

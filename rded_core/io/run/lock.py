@@ -17,22 +17,23 @@ from rded_core.io.storage.host import who_am_i
 POLL_S = 1.0
 
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
-"""Locks that this context holds. Other threads of the process have a context of their own, and wait like all others."""
+"""Locks that this context holds. Other threads have a context of their own, and wait like other processes."""
 
 
 @contextlib.contextmanager
 def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
-    """Holds the run folder (for a control, its owner's) while a block writes to it.
+    """Holds the lock of the run folder (for a control, its owner's) while a block writes to it.
 
-    The operating system lets go of the lock when its holder ends, however it ends; what the file says is only for
-    people. It is there while somebody writes, and after a crash. Who holds it already goes on: a repair runs a flow.
+    The operating system releases the lock when its holder ends, for any reason; the file's text is only for people.
+    The file exists while a process writes, and after a crash. A context that holds the lock continues: a repair runs a
+    flow.
 
     Args:
         run: the run folder.
-        wait: wait for another writer, instead of stopping.
+        wait: wait for another writer, instead of raising.
 
     Raises:
-        InputError: another process writes there; it is named.
+        InputError: another process is writing there; the message names it.
     """
     path = (run.owner or run).lock
     if holds(path):
@@ -42,26 +43,26 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
     stream = _acquire(path, wait=wait)
     held = _HELD.set(_HELD.get() | {path.resolve()})
     try:
-        with contextlib.suppress(OSError):  # on a full disk; the first file that matters says so
+        with contextlib.suppress(OSError):  # on a full disk, which the first file that matters reports
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), f"{who_am_i()}\n".encode())
         yield
     finally:
         _HELD.reset(held)
-        with contextlib.suppress(OSError):  # the folder may be gone with all that was in it
+        with contextlib.suppress(OSError):  # the folder may have been removed
             path.unlink()
         stream.close()
 
 
 def holds(lock: Path) -> bool:
-    """Tells whether the lock at a path is this context's own."""
+    """Returns True if this context holds the lock at a path."""
     return lock.resolve() in _HELD.get()
 
 
 def find_writer(run: RunFolder) -> str:
-    """Says who else writes to a run folder (for a control: its owner's) now; nothing where nobody does.
+    """Returns who else is writing to a run folder (for a control: its owner's) now; empty if no one is.
 
-    The lock is not taken: a file that is not there stays so, and one that a crash left is held for an instant, and
+    The lock is not taken: a missing file stays missing, and one left by a crash is locked for an instant, and
     shared.
     """
     path = (run.owner or run).lock
@@ -73,13 +74,13 @@ def find_writer(run: RunFolder) -> str:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return " ".join(stream.read().split()) or "another process"
-    except OSError:  # there is none, or one that cannot be asked
+    except OSError:  # no lock file, or one that cannot be locked
         pass
     return ""
 
 
 def _acquire(path: Path, *, wait: bool) -> IO[str]:
-    """Opens and locks the file at `path`, which its last holder may just be removing."""
+    """Opens and locks the file at `path`, which its last holder may be removing."""
     while True:
         stream = _open(path)
         try:
@@ -110,7 +111,7 @@ def _open(path: Path) -> IO[str]:
 
 
 def _is_at(path: Path, stream: IO[Any]) -> bool:
-    """Tells whether the open file is the one at `path`, and not one that was removed since it was opened."""
+    """Returns True if the open file is the one at `path`, and not one that was removed since it was opened."""
     with contextlib.suppress(OSError):
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     return False

@@ -1,4 +1,4 @@
-"""Manifest records: what a stage made of which inputs, so that work that is still true is not done again."""
+"""Manifest records: what a stage made from which inputs, so that work that is still valid is not repeated."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ from rded_core.text.wording import setting_words
 SHA256_CHARS = 64
 
 NEW = "not made before"
-"""Why a unit without any record is made."""
+"""Reason for making a unit without a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Record:
 
     Attributes:
         stage: the stage's name.
-        unit: the class or epochs it covers, as `paths` names them.
+        unit: the class or epochs it covers, as `layout.units` names them.
         settings: config values, networks and algorithm version that its outputs depend on, by name.
         upstream: digests of the data it was made from, by name.
-        outputs: file name to SHA-256 of what it wrote, beside the record.
+        outputs: file name to SHA-256 of each file it wrote next to the record.
         facts: counts for people and later stages (kept, rejected by reason, ...).
     """
 
@@ -38,12 +38,12 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def outputs_digest(self) -> str:
-        """Returns one digest over all outputs, for the upstream of the next stage."""
+        """Returns one digest of all outputs, for the upstream of the next stage."""
         return digest_of(self.outputs)
 
 
 def unit_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns a unit's settings as its record holds them: as JSON reads them back, with the algorithm's version."""
+    """Returns a unit's settings as its record holds them: as JSON reads them back, plus the algorithm version."""
     return json.loads(json.dumps({**settings, "algorithm_version": ALGORITHM_VERSION}))
 
 
@@ -56,17 +56,17 @@ def read_record(path: Path) -> Record:
     """Reads a record.
 
     Raises:
-        OSError: it cannot be read.
-        DamagedRecord: a byte has changed, or it is of another form.
+        OSError: the file cannot be read.
+        DamagedRecord: a byte has changed, or it has a different form.
     """
     try:
         return Record(**read_sealed(path))
     except TypeError as error:
-        raise DamagedRecord(f"{path} is no record of this version: {error}") from error
+        raise DamagedRecord(f"{path} is not a record of this version: {error}") from error
 
 
 def find_record(path: Path) -> tuple[Record | None, str]:
-    """Returns the record at `path` and nothing, or None and why there is none that counts."""
+    """Returns (record, "") for a valid record at `path`, else (None, reason)."""
     try:
         return read_record(path), ""
     except FileNotFoundError:
@@ -76,26 +76,26 @@ def find_record(path: Path) -> tuple[Record | None, str]:
 
 
 def damaged_outputs(path: Path, record: Record) -> dict[str, str]:
-    """Returns what is wrong with the outputs beside a record: file name to ``missing`` or ``damaged``."""
-    wrong: dict[str, str] = {}
+    """Returns the faults of the outputs next to a record: file name to ``missing`` or ``damaged``."""
+    faults: dict[str, str] = {}
     for name, digest in record.outputs.items():
         try:
             if file_digest(path.parent / name) != digest:
-                wrong[name] = "damaged"
+                faults[name] = "damaged"
         except (FileNotFoundError, NotADirectoryError):
-            wrong[name] = "missing"
+            faults[name] = "missing"
         except OSError:
-            wrong[name] = "damaged"
-    return wrong
+            faults[name] = "damaged"
+    return faults
 
 
 def what_changed(record: Record, settings: dict[str, Any], upstream: dict[str, str] | None) -> str:
-    """Says in a few words what a record was made of that is otherwise now; nothing where all is the same.
+    """Returns in a few words which input of a record is different now; empty if all are the same.
 
     Args:
-        record: as it was.
+        record: the record of the finished unit.
         settings: as `unit_settings` returns them.
-        upstream: digests of its data now; None to let them be whatever they are.
+        upstream: digests of its data now; None to ignore them.
     """
     for name in (*settings, *(name for name in record.settings if name not in settings)):
         before, now = record.settings.get(name), settings.get(name)
@@ -109,9 +109,9 @@ def what_changed(record: Record, settings: dict[str, Any], upstream: dict[str, s
 
 def _describe_change(setting: str, before: Any, now: Any) -> str:
     name = setting_words(setting)
-    shown = [str(value) for value in (before, now)]
+    texts = [str(value) for value in (before, now)]
     if any(
-        len(text) >= SHA256_CHARS or isinstance(value, list) for text, value in zip(shown, (before, now), strict=True)
+        len(text) >= SHA256_CHARS or isinstance(value, list) for text, value in zip(texts, (before, now), strict=True)
     ):
         return f"{name} changed"
-    return f"{name} {shown[0]} -> {shown[1]}"
+    return f"{name} {texts[0]} -> {texts[1]}"

@@ -1,4 +1,4 @@
-"""Files of ours that are to be gone: a unit's, or a whole folder."""
+"""Removal of files of ours: a unit's, or a whole folder."""
 
 import shutil
 from collections.abc import Iterable
@@ -10,26 +10,26 @@ from rded_core.io.run.inventory import unit_of
 
 
 def units_of(run: RunFolder, stages: Iterable[str]) -> list[str]:
-    """Names every unit of which a stage has a file, whole or not, sorted; a user's files there are none."""
-    found = (unit_of(stage, path.name) for stage in stages for path in run.stage(stage).glob("*"))
-    return sorted({unit for unit in found if unit})
+    """Returns every unit of which a stage has a file, whole or not, sorted; a user's files there do not count."""
+    units = (unit_of(stage, path.name) for stage in stages for path in run.stage(stage).glob("*"))
+    return sorted({unit for unit in units if unit})
 
 
 def drop_unit(run: RunFolder, stage: str, unit: str) -> bool:
-    """Removes a unit's record, then its outputs; tells whether there were any.
+    """Removes a unit's record, then its outputs; returns True if there were any.
 
     Raises:
         InputError: a file cannot be removed.
     """
     paths = [run.record(stage, unit), run.table(stage, unit), run.tar(stage, unit)]
-    there = [path for path in paths if path.is_file()]
-    for path in there:
+    existing = [path for path in paths if path.is_file()]
+    for path in existing:
         _remove(path)
-    return bool(there)
+    return bool(existing)
 
 
 def drop_folder(path: Path) -> None:
-    """Removes a folder of ours with all that is in it, if it is there.
+    """Removes a folder of ours with everything in it, if it exists.
 
     Raises:
         InputError: something in it cannot be removed.

@@ -1,4 +1,4 @@
-"""run.json: what a run was asked to do, and with what."""
+"""run.json: what a run was asked to do, and with which inputs."""
 
 import json
 from dataclasses import replace
@@ -18,11 +18,11 @@ from rded_core.io.storage.urls import is_url, require_url_form
 NEUTRAL_FIELDS = {
     "out", "device", "precision", "workers", "classes_per_shard", "force", "max_rejected",
 }  # fmt: skip
-"""Config fields that change nothing in the result."""
+"""Config fields that do not affect the result."""
 
 
 def read_run(run: RunFolder) -> dict[str, Any]:
-    """Reads run.json, or its copy where it is gone or damaged; raises InputError where both are."""
+    """Reads run.json, or its copy if it is missing or damaged; raises InputError if both are."""
     reasons: list[str] = []
     for path in (run.run_json, run.run_json_copy):
         try:
@@ -35,33 +35,33 @@ def read_run(run: RunFolder) -> dict[str, Any]:
         else:
             return described
     raise InputError(
-        f"{run.run_json} and its copy are damaged, or of an older rded ({reasons[0]}); choose another --out, or delete "
-        "both and run rded distill with the flags of before: it takes up what is there"
+        f"{run.run_json} and its copy are damaged, or from an older rded ({reasons[0]}); choose another --out, or "
+        "delete both and run rded distill with the same flags as before: it reuses the files that are there"
     )
 
 
 def holds_run(run: RunFolder) -> bool:
-    """Tells whether a folder is a run folder."""
+    """Returns True if a folder is a run folder."""
     return run.run_json.is_file() or run.run_json_copy.is_file()
 
 
 def find_run(path: str) -> RunFolder:
-    """Finds the run folder that a user means by its own path, or by its dataset's.
+    """Returns the run folder that a user names by its own path, or by its dataset's.
 
     Raises:
-        InputError: there is none, or it is a control, which is not changed on its own.
+        InputError: there is no run folder, or it is a control, which is not changed on its own.
     """
     root = Path(path)
-    found = next((run for run in (RunFolder(root), RunFolder(root.resolve().parent)) if holds_run(run)), None)
-    if found is None or (found.root != root and root.resolve() != found.dataset):
-        raise InputError(f"no run folder at {path}; give the --out folder of rded distill")
-    if owner := RunFolder(found.root.resolve()).owner:
-        raise InputError(f"{path} is a control of {owner.root}; give that folder")
-    return found
+    run = next((each for each in (RunFolder(root), RunFolder(root.resolve().parent)) if holds_run(each)), None)
+    if run is None or (run.root != root and root.resolve() != run.dataset):
+        raise InputError(f"no run folder at {path}; pass the --out folder of rded distill")
+    if owner := RunFolder(run.root.resolve()).owner:
+        raise InputError(f"{path} is a control of {owner.root}; pass that folder")
+    return run
 
 
 def write_run(run: RunFolder, described: dict[str, Any]) -> None:
-    """Writes run.json and its copy, where they do not say so already."""
+    """Writes run.json and its copy, unless they already hold this content."""
     text = seal(json.loads(json.dumps(described)))
     for path in (run.run_json_copy, run.run_json):
         try:
@@ -73,7 +73,7 @@ def write_run(run: RunFolder, described: dict[str, Any]) -> None:
 
 
 def clear_leftovers(run: RunFolder) -> None:
-    """Removes what killed runs left half written, and ends a swap that one was killed in; for the only writer."""
+    """Removes half-written files of killed runs and finishes their interrupted swap; for the only writer."""
     with told_plainly(run.root):
         end_swap(run.staged_dataset, run.dataset)
         for folder in run.written_folders():
@@ -81,11 +81,11 @@ def clear_leftovers(run: RunFolder) -> None:
 
 
 def clear_traces(run: RunFolder) -> None:
-    """Removes all that is half written and may hold a source image, by whatever machine; for the only writer.
+    """Removes half-written files that may hold a source image, of any machine; for the only writer.
 
-    While none of its own tasks runs, nobody may be writing: a worker on another machine, of a run that died without it,
-    cannot end its file then, and is not to. (A container that was started again is another machine by its name.) Only
-    students and results are written without the lock, and hold no image.
+    Call it while none of the run's own tasks runs, as no process may write then: a worker on another machine, of a run
+    that died without it, can no longer finish its file, and must not. (A restarted container is a different machine by
+    its name.) Only students and results are written without the lock, and they hold no image.
     """
     clear_leftovers(run)
     unlocked = (run.student("any").parent, run.evaluation_copy("any").parent)
@@ -96,36 +96,36 @@ def clear_traces(run: RunFolder) -> None:
 
 
 def run_identity(described: dict[str, Any]) -> dict[str, Any]:
-    """Picks what makes two runs the same run: everything the result depends on, by name."""
+    """Returns what makes two runs the same run: everything the result depends on, by name."""
     fields = {f"config.{name}": value for name, value in described["config"].items() if name not in NEUTRAL_FIELDS}
     digests = {f"{name}.digest": described[name]["digest"] for name in ("source", "observer", "teacher")}
     return json.loads(json.dumps({**fields, **digests, "algorithm_version": described["algorithm_version"]}))
 
 
 def identity_digest(described: dict[str, Any]) -> str:
-    """Returns one digest over a run's identity."""
+    """Returns one digest of a run's identity."""
     return digest_of(run_identity(described))
 
 
 def is_published_as(record: Record, described: dict[str, Any]) -> bool:
-    """Tells whether a dataset's record is of the run that run.json describes now."""
+    """Returns True if a dataset's record is from the run that run.json describes now."""
     return record.settings.get("settings") == identity_digest(described)
 
 
 def require_published(run: RunFolder, described: dict[str, Any]) -> None:
-    """Raises InputError where the dataset is not what run.json says: begun under other settings, and not done."""
+    """Raises InputError if the dataset does not match run.json: restarted with other settings, and not finished."""
     record, _ = find_record(run.record("publish", "dataset"))
     if record is None or not is_published_as(record, described):
         raise InputError(
-            f"the run in {run.root} was begun again under other settings and is not done, so its controls would not "
-            "be comparable; run rded distill again, or give --controls none"
+            f"the run in {run.root} was restarted with different settings and is not finished, so its controls would "
+            "not be comparable; rerun rded distill, or pass --controls none"
         )
 
 
 def require_out(out: str, source: str) -> None:
     """Raises InputError if OUT cannot hold a run of `source`: by its form, where it lies, or what it holds.
 
-    Creates nothing. Of a URL only its form is looked at; storages are asked by `require_folder_at`.
+    Creates nothing. For a URL, only its form is checked; `require_folder_at` queries the storage.
     """
     require_url_form(out)
     require_apart(out, source)
@@ -134,52 +134,52 @@ def require_out(out: str, source: str) -> None:
 
 
 def require_free(run: RunFolder) -> None:
-    """Raises InputError where OUT cannot be written, or holds something that is not ours; creates nothing.
+    """Raises InputError if OUT cannot be written, or holds something that is not ours; creates nothing.
 
-    A list of images to forget may be there before the run.
+    A list of images to forget may exist before the run.
     """
     with told_plainly(run.root):
         if kind_of(run.root) == "folder" and not holds_run(run) and (other := _first_other(run)):
             raise InputError(
-                f"--out {run.root} is not empty and holds no run of rded ({other.relative_to(run.root)} is there); "
+                f"--out {run.root} is not empty and holds no rded run ({other.relative_to(run.root)} is there); "
                 "choose a new or empty folder"
             )
     require_writable(run.root)
 
 
 def _first_other(run: RunFolder) -> Path | None:
-    """Returns a file that is not of a run which was killed early, or whose run.json is gone; None where all are."""
+    """Returns a file that no run killed early, or without its run.json, would have; None if there is no such file."""
     files = {run.lock, run.forgotten, run.forgotten_copy, run.forgetting}
     ours = {*map(run.stage, STAGES), run.staged_dataset}
     if any(run.stage("publish").glob("*.json")):  # it was finished once
         ours |= {run.dataset, *(run.root / "work" / name for name in ("controls", "students", "evaluations"))}
         ours.add(run.evaluation("any").parent)
-    found = (path for path in run.root.rglob("*") if path not in files and not path.is_dir())
-    return next((path for path in found if ours.isdisjoint(path.parents) and not is_temporary(path)), None)
+    paths = (path for path in run.root.rglob("*") if path not in files and not path.is_dir())
+    return next((path for path in paths if ours.isdisjoint(path.parents) and not is_temporary(path)), None)
 
 
 def require_apart(out: str, source: str) -> None:
-    """Raises InputError where a run would be written into its own source, which its files would then be part of."""
+    """Raises InputError if a run would be written into its own source, and its files would become part of it."""
     if is_url(out) != is_url(source):
         return
     if is_url(out):
         inside = f"{out.rstrip('/')}/".startswith(f"{source.rstrip('/')}/")
     else:
-        kind_of(Path(out))  # says what cannot be a path
+        kind_of(Path(out))  # raises InputError for an invalid path
         inside = Path(out).resolve().is_relative_to(Path(source).resolve())
     if inside:
         raise InputError(f"--out {out} lies inside the source {source}; choose a folder outside it")
 
 
 def config_of(run: RunFolder) -> DistillConfig:
-    """Returns what a run was last asked to do, at the place where its folder lies now.
+    """Returns the config that a run was last started with, with `out` set to the present path of its folder.
 
     Raises:
-        InputError: run.json and its copy are damaged, or another version's.
+        InputError: run.json and its copy are damaged, or from a different version.
     """
     fields = read_run(run)["config"]
     fields["classes"] = tuple(fields["classes"]) if fields["classes"] else None
     try:
         return replace(DistillConfig(**fields), out=str(run.root))
     except TypeError as error:
-        raise InputError(f"{run.run_json} was written by another version of rded ({error}); distil again") from error
+        raise InputError(f"{run.run_json} was written by another rded version ({error}); distil again") from error

@@ -163,7 +163,7 @@ def test_out_that_holds_other_files(distil_with: Expect, tmp_path: Path) -> None
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("mine")
     distil_with(
-        "is not empty and holds no run of rded .chapter.tex is there.; choose a new or empty", out=tmp_path / "thesis"
+        "is not empty and holds no rded run .chapter.tex is there.; choose a new or empty", out=tmp_path / "thesis"
     )
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 

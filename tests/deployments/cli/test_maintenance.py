@@ -118,7 +118,7 @@ def test_damaged_forgetting_json_cannot_be_repaired(
     for command in ("verify", "repair"):
         code, out, _ = run_cli(command, run)
         assert code == 1, out
-        assert "damaged       work/forgetting.json: its bytes are not as written; nothing else knows" in out
+        assert "damaged       work/forgetting.json: its bytes are not as written; no other file lists" in out
         assert remedy in out
     assert re.search(rf"cannot mend work/forgetting\.json: .*{remedy}", out)
     assert (run / "work" / "forgetting.json").is_file()

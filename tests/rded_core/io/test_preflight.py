@@ -27,7 +27,7 @@ def _distill(tmp_path: Path, source: object, **changes: object) -> DistillConfig
         ({"observer_classes": "absent.txt"}, "no such class list: absent.txt"),
         ({"observer": "convnet3"}, "'convnet3' is not a valid spec; .*did you mean rded:convnet3"),
         ({"teacher": "rded:"}, "'rded:' is not a valid spec"),
-        ({"out": str(Path(__file__).parent)}, "is not empty and holds no run of rded"),
+        ({"out": str(Path(__file__).parent)}, "is not empty and holds no rded run"),
         ({"out": __file__}, "is a file; choose another folder"),
     ],
 )

@@ -106,6 +106,7 @@ def test_only_a_control_of_a_run_shares_its_stages(tmp_path: Path) -> None:
     assert control.owner is None
     assert control.table("index", "x").is_relative_to(control.root)
     (tmp_path / "run.json").touch()
+    control = RunFolder(control.root)
     assert control.owner == RunFolder(tmp_path)
     assert control.table("index", "x") == RunFolder(tmp_path).table("index", "x")
     assert control.table("squeeze", "x").is_relative_to(control.root)

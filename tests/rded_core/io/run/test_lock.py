@@ -1,4 +1,4 @@
-"""One writer at a time in a run folder, whatever becomes of it."""
+"""One writer at a time in a run folder, even after a crash."""
 
 import subprocess
 import sys
@@ -32,14 +32,14 @@ def _hold(out: Path) -> "subprocess.Popen[str]":
     return holder
 
 
-def test_nothing_is_left_when_nobody_writes(tmp_path: Path) -> None:
+def test_no_lock_file_is_left_after_writing(tmp_path: Path) -> None:
     for _ in range(2):
         with only_writer(RunFolder(tmp_path / "out")):
             assert (tmp_path / "out" / ".lock").is_file()
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
     with _hold(tmp_path) as holder:
         with (
             pytest.raises(InputError, match=rf"is being written by process {holder.pid} on \S+ since .*; wait until"),
@@ -52,7 +52,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
         assert f"process {holder.pid}" not in (tmp_path / ".lock").read_text()
 
 
-def test_who_writes_is_told_without_the_lock(tmp_path: Path) -> None:
+def test_the_writer_is_named_without_taking_the_lock(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert find_writer(run) == ""
     assert not run.lock.exists()
@@ -61,9 +61,9 @@ def test_who_writes_is_told_without_the_lock(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"written by process {holder.pid}"), only_writer(run):
             pytest.fail("two writers")
         holder.kill()
-    assert find_writer(run) == "", "what a dead holder leaves is nobody's"
+    assert find_writer(run) == "", "a file left by a dead process has no writer"
     with only_writer(run):
-        assert find_writer(run) == "", "nobody else"
+        assert find_writer(run) == "", "no other writer"
 
 
 def test_a_control_waits_for_its_owners_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_control_waits_for_its_owners_writer(tmp_path: Path, monkeypatch: pyte
 
 
 def test_many_writers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is removed by each and made anew by the next: none may hold one that is gone."""
+    """Each writer removes the file and the next one creates it again: none may lock a removed file."""
     monkeypatch.setattr(locks, "POLL_S", 0.001)
     inside: list[int] = []
     most: list[int] = []
@@ -111,4 +111,4 @@ def test_many_writers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_out_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"), only_writer(RunFolder(tmp_path / "file" / "out")):
-        pytest.fail("held what cannot be")
+        pytest.fail("locked a folder that cannot exist")

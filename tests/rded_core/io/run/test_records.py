@@ -1,4 +1,4 @@
-"""Manifest records: any changed byte shows, and what changed is told in words."""
+"""Manifest records: any changed byte is detected, and changed inputs are named in words."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ UPSTREAM = {"candidates": "b" * 64}
 
 @pytest.fixture
 def record_path(tmp_path: Path) -> Path:
-    """A record of two outputs, all of it in place."""
+    """Path of a record with its two outputs in place."""
     (tmp_path / "a.tar").write_bytes(b"first output")
     (tmp_path / "b.parquet").write_bytes(b"second")
     outputs = {name: file_digest(tmp_path / name) for name in ("a.tar", "b.parquet")}
@@ -36,7 +36,7 @@ def record_path(tmp_path: Path) -> Path:
     return tmp_path / "c.json"
 
 
-def test_a_record_comes_back_as_it_was(record_path: Path) -> None:
+def test_a_record_round_trips(record_path: Path) -> None:
     record = read_record(record_path)
     assert record.facts == {"kept": 3, "rejected": [["truncated", "1/ä.jpg"]]}
     assert record.settings == {**SETTINGS, "algorithm_version": ALGORITHM_VERSION}
@@ -46,7 +46,7 @@ def test_a_record_comes_back_as_it_was(record_path: Path) -> None:
     assert what_changed(record, unit_settings(SETTINGS), UPSTREAM) == ""
 
 
-def test_every_flipped_bit_of_a_record_shows(record_path: Path) -> None:
+def test_every_flipped_bit_of_a_record_is_detected(record_path: Path) -> None:
     data = record_path.read_bytes()
     for place in range(len(data)):
         for bit in (0, 5):
@@ -57,20 +57,20 @@ def test_every_flipped_bit_of_a_record_shows(record_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"stage": "score"}', "null", "3", "\ufffd" * 9])
-def test_what_is_no_record_is_a_damaged_one(record_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_record_is_damaged(record_path: Path, text: str) -> None:
     record_path.write_text(text, encoding="utf-8")
     assert find_record(record_path) == (None, "record damaged")
     with pytest.raises(DamagedRecord):
         read_record(record_path)
 
 
-def test_a_sealed_text_of_another_form_is_no_record(record_path: Path) -> None:
+def test_sealed_text_of_a_different_form_is_damaged(record_path: Path) -> None:
     record_path.write_text(seal({"stage": "score", "inputs": "of version 4"}))
     assert read_sealed(record_path)["inputs"] == "of version 4"
     assert find_record(record_path) == (None, "record damaged")
 
 
-def test_a_missing_record_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+def test_a_missing_record_is_not_a_damaged_one(tmp_path: Path) -> None:
     assert find_record(tmp_path / "absent.json") == (None, NEW)
 
 
@@ -106,19 +106,19 @@ def test_what_changed_is_named(
     assert what_changed(read_record(record_path), now, {**UPSTREAM, **upstream}) == expected
 
 
-def test_data_may_be_left_out_of_account(record_path: Path) -> None:
+def test_upstream_data_can_be_ignored(record_path: Path) -> None:
     record = read_record(record_path)
     assert what_changed(record, unit_settings(SETTINGS), None) == ""
     assert what_changed(record, unit_settings({**SETTINGS, "num_crops": 1}), None) == "num-crops 5 -> 1"
 
 
-def test_a_setting_or_input_that_is_no_more_is_a_change(record_path: Path) -> None:
+def test_a_removed_setting_or_input_is_a_change(record_path: Path) -> None:
     fewer = {name: value for name, value in SETTINGS.items() if name != "flip"}
     assert what_changed(read_record(record_path), unit_settings(fewer), UPSTREAM) == "flip True -> None"
     assert what_changed(read_record(record_path), unit_settings(SETTINGS), {}) == "inputs changed"
 
 
-def test_another_algorithm_is_a_change(record_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_algorithm_version_is_a_change(record_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "ALGORITHM_VERSION", ALGORITHM_VERSION + 1)
     expected = f"algorithm version {ALGORITHM_VERSION} -> {ALGORITHM_VERSION + 1}"
     assert what_changed(read_record(record_path), unit_settings(SETTINGS), UPSTREAM) == expected
@@ -130,7 +130,7 @@ def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_sealed_text_is_json_for_people(tmp_path: Path) -> None:
+def test_sealed_text_is_readable_json(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(seal({"b": 1, "a": "ü"}), encoding="utf-8")
     assert list(json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))) == ["b", "a", "digest"]
     assert read_sealed(tmp_path / "x.json") == {"b": 1, "a": "ü"}
