@@ -27,13 +27,16 @@ from tasks.run.prepare import claim_out, prepare
 def distill(
     config: DistillForm, only_classes: list[str] | None = None, redo: list[RedoWord] | None = None
 ) -> dict[str, Any]:
-    """Distils a source into ``OUT/dataset`` and returns its summary; run again, it does what is not done or not true.
+    """Distils a source into ``OUT/dataset`` and returns its summary; a rerun does only what is missing or stale.
+
+    Triggered on demand: by ``rded distill``, or as deployment ``distill/distill`` of ``rded up``, one run at a time.
+    It has no schedule; `refresh` runs it on one. `evaluate` runs it for controls, and `repair` to remake lost files.
 
     Args:
         config: what to distil, and how.
         only_classes: work on these classes only, and leave the others as the last run left them; with an empty list
             only labels and dataset are brought up to date.
-        redo: stages to do again although nothing changed.
+        redo: stages to repeat although nothing changed.
     """
     rerun = Rerun(only_classes=None if only_classes is None else tuple(only_classes), redo=tuple(redo or ()))
     with claim_out(config):

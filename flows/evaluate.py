@@ -13,7 +13,10 @@ from tasks.training.train_student import train_student
 
 @flow(name="evaluate", flow_run_name="evaluate {config.student} · {config.short_name}")
 def evaluate(config: EvaluateForm) -> dict[str, Any]:
-    """Trains one student a seed on the dataset and on each control, and returns the table of accuracies.
+    """Trains one student per seed on the dataset and on each control, and returns the table of accuracies.
+
+    Triggered on demand, once a dataset is published: by ``rded evaluate``, or as deployment ``evaluate/evaluate`` of
+    ``rded up``, one run at a time. It has no schedule.
 
     Args:
         config: what to evaluate, with which student, and how.

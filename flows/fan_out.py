@@ -1,4 +1,4 @@
-"""Task runs, one by one or one for each class shard, on whatever engine the flow runs on."""
+"""Task runs, single or one for each class shard, on any engine that the flow runs on."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,11 +20,11 @@ WORKERS_LOST = "a worker process ended (killed, or out of memory?)"
 def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[Any]:
     """Calls a task with the plan and one entry of every column, for all entries; returns the results in order.
 
-    In this process one after the other, since each task keeps all cores busy itself; on an engine with workers of its
-    own all at once. Tasks that were lost with their worker are begun again, and go on from what is in the run folder.
+    They run one after another in this process, since each task keeps all cores busy; on an engine with its own workers,
+    all at once. Tasks that were lost with their worker are restarted, and resume from the run folder.
 
     Raises:
-        RunStopped: workers were lost again and again.
+        RunStopped: workers were lost repeatedly.
     """
     rows = list(zip(*columns, strict=True))
     runner = _find_workers()
@@ -33,7 +33,7 @@ def each(task: Callable[..., Any], plan: Any, *columns: Sequence[Any]) -> list[A
 
 
 def once(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a task in this process; where it ends with a state of its own, returns what that holds."""
+    """Calls a task in this process and returns its result, also if the task ended with a state."""
     with watch_stage(task, arguments[0], 1):
         return _result_of(task(*arguments))
 
@@ -60,13 +60,13 @@ def _on_workers(runner: Any, task: Any, plan: Any, rows: Sequence[tuple[Any, ...
         if not lost:
             return [results[number] for number in range(len(rows))]
         if left:
-            run_logger().warning("%s; %d tasks are begun again", WORKERS_LOST, len(lost))
+            run_logger().warning("%s; restarting %d tasks", WORKERS_LOST, len(lost))
             runner.renew()
-    raise RunStopped(f"{WORKERS_LOST}; the same command again goes on where it stopped")
+    raise RunStopped(f"{WORKERS_LOST}; run the same command again to resume it")
 
 
 def _find_workers() -> Any:
-    """Returns the runner of the flow where it has workers of its own; nothing in a flow without Prefect."""
+    """Returns the flow's task runner if it has its own workers; None otherwise, and without Prefect."""
     context = FlowRunContext.get()
     return None if context is None or isinstance(context.task_runner, ThreadPoolTaskRunner) else context.task_runner
 
@@ -74,24 +74,24 @@ def _find_workers() -> Any:
 def _try_all(
     runner: Any, task: Any, plan: Any, rows: dict[int, tuple[Any, ...]], count: Callable[[int], None]
 ) -> dict[int, Any]:
-    """Submits a task for all rows and returns the results that came, by row: those of lost workers do not."""
+    """Submits a task for all rows and returns its results by row, without those of lost workers."""
     futures = {number: task.submit(plan, *row) for number, row in rows.items()}
 
-    def tell() -> None:
+    def update_count() -> None:
         count(sum(runner.wait(future, 0.0) for future in futures.values()))
 
     results: dict[int, Any] = {}
     for number, future in futures.items():
         try:
-            results[number] = _wait_for(runner, future, tell)
+            results[number] = _wait_for(runner, future, update_count)
         except runner.lost:
             continue
     return results
 
 
-def _wait_for(runner: Any, future: Any, tell: Callable[[], None]) -> Any:
+def _wait_for(runner: Any, future: Any, update_count: Callable[[], None]) -> Any:
     while not runner.wait(future, POLL_S):
-        tell()
+        update_count()
         runner.check()
-    tell()
+    update_count()
     return future.result()

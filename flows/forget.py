@@ -1,4 +1,4 @@
-"""Forget source images: note them, take them out of the run's files, distil what has changed."""
+"""Forget source images: note them, remove them from the run's files, distil what has changed."""
 
 from typing import Any
 
@@ -20,6 +20,8 @@ from tasks.run.prepare import claim_out, prepare
 @flow(name="forget", flow_run_name="forget in {out}")
 def forget(out: str, images: list[str]) -> dict[str, Any]:
     """Removes every use of source images from a finished run, as if they had never been in its source.
+
+    Triggered on demand only, by ``rded forget OUT --source IMAGE``; it has no deployment and no schedule.
 
     Args:
         out: the run folder.

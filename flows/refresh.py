@@ -1,4 +1,4 @@
-"""Refresh a dataset: distil again what has changed since the last run; where nothing has, say so and end."""
+"""Refresh a dataset: distil again what has changed since the last run; if nothing has, say so and end."""
 
 from typing import Any
 
@@ -13,10 +13,13 @@ from tasks.run.prepare import claim_out
 
 @flow(name="refresh", flow_run_name="refresh · {config.short_name}")
 def refresh(config: DistillForm) -> Any:
-    """Brings ``OUT/dataset`` up to date with its source and returns its summary; ``changed`` says whether it had to.
+    """Brings ``OUT/dataset`` up to date with its source and returns its summary; ``changed`` says whether it was stale.
+
+    Triggered by a schedule: ``rded schedule OUT --every 1d`` (or ``--cron``) adds one for a run folder to deployment
+    ``refresh/refresh`` of ``rded up``, which can also be run on demand, one run at a time.
 
     Args:
-        config: what is distilled, and how: the ``config`` of OUT/run.json.
+        config: what to distil, and how: the ``config`` of OUT/run.json.
     """
     with claim_out(config):
         unchanged = once(find_unchanged, config)

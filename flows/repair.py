@@ -1,4 +1,4 @@
-"""Repair a run: mend what can be mended from other files, let the flow make the rest again, then look once more."""
+"""Repair a run: restore what other files allow, remake the rest with the distill flow, then check again."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 
 def repair(run: "RunFolder", *, tell: Callable[[str], object]) -> "Findings":
-    """Makes again what is damaged or missing in a run folder and nothing else; returns what is wrong after that.
+    """Remakes what is damaged or missing in a run folder, and nothing else; returns the findings of a check after that.
+
+    Triggered on demand only, by ``rded repair OUT``. It is not a flow itself: it runs the flow `distill` for the run,
+    or the control, whose files it has to remake.
 
     Args:
-        run: the run folder; its controls are mended with it.
-        tell: called with a line for each thing done.
+        run: the run folder; its controls are repaired with it.
+        tell: called with a line for each repair.
 
     Raises:
-        InputError: what is damaged cannot be made again, since what it was made from has changed or gone.
+        InputError: damaged files cannot be remade, because their inputs have changed or are missing.
     """
     with run_to_repair(run):
         findings = check_files(run)
@@ -29,7 +32,7 @@ def repair(run: "RunFolder", *, tell: Callable[[str], object]) -> "Findings":
             return findings
         for line in mend_files(run, findings):
             tell(line)
-        work = findings.without(run.forgetting)  # a note of what to do: no work makes it again
+        work = findings.without(run.forgetting)  # a note of what to do: no stage remakes it
         for each in runs_to_redo(run, work):
             config, classes = work_to_redo(each, work)
             if note := other_device(each, config):

@@ -12,6 +12,9 @@ from tasks.training.train_observer import train_observer as train_stage
 def train_observer(config: TrainObserverForm) -> dict[str, Any]:
     """Trains one network on a labelled source, as observer or teacher, and returns its record.
 
+    Triggered on demand, before a distillation that uses the network: by ``rded train-observer``, or as deployment
+    ``train-observer/train-observer`` of ``rded up``, one run at a time. It has no schedule.
+
     Args:
         config: what to train, on what, and how.
     """

@@ -1,4 +1,4 @@
-"""Take a run folder: only for images that are its own, and for a control only of what its run was made of."""
+"""Claim a run folder: only for its own images, and for a control only with the source and networks of its run."""
 
 from collections.abc import Collection
 from typing import Any
@@ -17,43 +17,43 @@ MAX_CHANGE_CHARS = 100
 
 
 def claim_run(run: RunFolder, described: dict[str, Any], source: Source) -> None:
-    """Writes run.json and says what has changed since the last run here; what that means is up to each unit's record.
+    """Writes run.json and logs what has changed since the last run here; each unit's record decides what that affects.
 
     Raises:
-        InputError: OUT holds a run of other images altogether, so that going on would only replace it.
+        InputError: OUT holds a run of entirely different images, which this run would only replace.
     """
     if holds_run(run):
         before, now = run_identity(read_run(run)), run_identity(described)
         changed = [name for name in now if before.get(name) != now[name]]
         if "config.source" in changed and not _has_any(run, source):
             raise InputError(
-                f"--out {run.root} holds a run of other images ({before['config.source']}); choose another --out"
+                f"--out {run.root} holds a run of different images ({before['config.source']}); choose another --out"
             )
-        told = {name: f"{setting_words(name)} {before.get(name)} -> {now[name]}" for name in changed}
-        shown = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in told.items()]
+        changes = {name: f"{setting_words(name)} {before.get(name)} -> {now[name]}" for name in changed}
+        shown = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in changes.items()]
         if shown:
             run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
     elif any(run.stage(INDEX_STAGE).glob("[!.]*.json")) and not _has_any(run, source):
         raise InputError(
-            f"--out {run.root} holds a run of other images, whose run.json and its copy are lost (it has no class of "
-            f"{source.spec}); choose another --out"
+            f"--out {run.root} holds a run of different images (without any class of {source.spec}), whose run.json "
+            "and its copy are lost; choose another --out"
         )
     write_run(run, described)
 
 
 def _has_any(run: RunFolder, source: Source) -> bool:
-    """Tells whether the run folder holds anything of any class of a source."""
+    """Whether the run folder holds any class of a source."""
     return any(run.record(INDEX_STAGE, class_unit(label.folder)).is_file() for label in source.classes)
 
 
 def check_control(run: RunFolder, described: dict[str, Any], source: Source, *, chosen: Collection[int] | None) -> None:
-    """Raises InputError where a control would be made of other things than the run it is compared with.
+    """Raises InputError if a control would be made from other inputs than the run it is compared with.
 
     Args:
         run: any run; only controls are checked.
-        described: as run.json will describe it.
-        source: what there is now.
-        chosen: classes that are made again, where others are left alone, whose images then do not matter.
+        described: the contents that run.json will have.
+        source: the current source.
+        chosen: classes to remake, if others are left alone, whose images then do not matter; None for all.
     """
     if run.owner is None:
         return
@@ -66,9 +66,9 @@ def check_control(run: RunFolder, described: dict[str, Any], source: Source, *, 
     if before.get("algorithm_version") != described["algorithm_version"]:
         changed.append("rded's algorithm version")
     if changed:
-        remedy = "distil again into a new --out, or give --controls none"
+        remedy = "distil again into a new --out, or pass --controls none"
         if chosen is not None:
-            remedy = f"rded distill --config {run.owner.run_json} and then rded evaluate make both of what is there now"
+            remedy = f"run rded distill --config {run.owner.run_json} and then rded evaluate to remake both"
         raise InputError(
             f"{' and '.join(changed)} changed since {run.owner.root} was distilled, so its controls would not be "
             f"comparable; {remedy}"

@@ -1,4 +1,4 @@
-"""run.json: what a run is made of, with absolute paths and network digests."""
+"""Contents of run.json: what a run is made of, with absolute paths and network digests."""
 
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +16,7 @@ PATH_FIELDS = ("source", "weights", "observer_classes", "teacher_weights", "teac
 
 
 def describe_run(config: DistillConfig, source: Source, observer: Observer, teacher: Observer) -> dict[str, Any]:
-    """Returns what run.json says: what a run was asked to do, and with what."""
+    """Returns the contents of run.json: the run's config, and the inputs, device and versions it uses."""
     return {
         "config": {**asdict(config), "out": as_shown(config.out)},
         "algorithm_version": ALGORITHM_VERSION,
@@ -30,13 +30,13 @@ def describe_run(config: DistillConfig, source: Source, observer: Observer, teac
 
 
 def absolute_paths(config: DistillConfig) -> dict[str, str]:
-    """Returns the config's local paths, absolute, so that a run goes on, and run.json works, from any folder."""
+    """Returns the config's local paths, made absolute, so that a run can resume and run.json be used from any folder."""
     named = {name: getattr(config, name) for name in PATH_FIELDS}
     return {name: absolute_spec(path) for name, path in named.items() if path}
 
 
 def describe_network(observer: Observer) -> dict[str, Any]:
-    """Returns what records and recipes say of a network."""
+    """Returns the description of a network in run.json and recipes."""
     return {
         "spec": observer.spec,
         "digest": observer.digest,

@@ -1,4 +1,4 @@
-"""Index tables: where every source image of a class lies, in the order it would be drawn."""
+"""Index tables: the location of every source image of a class, in draw order."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ STAGE = "index"
 
 
 def write_index(run: RunFolder, source: Source, *, seed: int, scopes: list[Scope]) -> StageResult:
-    """Writes every image of each class in draw order, where a class's listing has changed."""
+    """Writes the images of each class in draw order, for the classes whose listing has changed."""
     units = {label.index: _index_unit(run, source, label.index, seed) for label in source.classes}
 
     def what_is_new(index: int) -> str:
@@ -50,7 +50,7 @@ def _index_unit(run: RunFolder, source: Source, index: int, seed: int) -> Unit:
 
 
 def _listed(unit: Unit) -> list[SourceItem]:
-    """Returns what the last run found of a class; nothing where that cannot be read."""
+    """Returns the images of a class that the last run listed; empty if its table cannot be read."""
     try:
         return [SourceItem(**row) for row in read_rows(unit.outputs[0], INDEX)]
     except InputError:
@@ -58,9 +58,9 @@ def _listed(unit: Unit) -> list[SourceItem]:
 
 
 def describe_difference(before: Iterable[SourceItem], now: Iterable[SourceItem]) -> str:
-    """Says how a class's images changed: how many are new, gone, or written since; nothing where none did.
+    """Returns in words how many of a class's images are new, gone, or rewritten; empty if none are.
 
-    An image of the same length with another stamp may have the bytes it had: nothing is read here.
+    An image of the same length with a different stamp may have the same bytes: no image is read here.
     """
     old, new = ({item.key: item for item in items} for items in (before, now))
     both = [(old[key], new[key]) for key in old.keys() & new.keys()]
@@ -73,13 +73,13 @@ def describe_difference(before: Iterable[SourceItem], now: Iterable[SourceItem])
 
 
 def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[SourceItem]:
-    """Shuffles a class: sorted by a seed drawn from (root seed, class, key), so that new images move no other."""
+    """Returns a class's images, sorted by a seed from (root seed, class, key), so that new images move no other."""
     seeds = counter_seeds(seed, "candidates", folder, last=(item.key for item in items))
     return [item for _, item in sorted(zip(seeds, items, strict=True))]
 
 
 def are_as_listed(run: RunFolder, source: Source, indices: Iterable[int]) -> bool:
-    """Tells whether a source that has changed still has the run's classes, and of some of them the same images."""
+    """Whether a changed source still has the run's classes, and in the given ones the same images."""
     folders = digest_of([label.folder for label in source.classes])
     tables = (find_record(path)[0] for path in stage_records(run) if path.stem.startswith("epochs-"))
     is_same = next((table.settings.get("classes") == folders for table in tables if table), False)
@@ -87,7 +87,7 @@ def are_as_listed(run: RunFolder, source: Source, indices: Iterable[int]) -> boo
 
 
 def is_as_listed(run: RunFolder, source: Source, index: int) -> bool | None:
-    """Tells whether a class has the images that the run drew from, wherever they lie; None where nothing says."""
+    """Whether a class has the images that the run drew from, wherever they lie; None if no record or table says."""
     unit = class_unit(source.classes[index].folder)
     record, _ = find_record(run.record(STAGE, unit))
     if record is not None and record.upstream.get("images") == source.class_digest(index):

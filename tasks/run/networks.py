@@ -1,4 +1,4 @@
-"""Observer and teacher as loaded networks: once per process, whatever the number of tasks."""
+"""Observer and teacher as loaded networks: once per process, regardless of the number of tasks."""
 
 from copy import deepcopy
 from functools import lru_cache
@@ -56,12 +56,12 @@ def load_planned(plan: "RunPlan", role: Literal["observer", "teacher"]) -> Obser
     """Returns the run's observer or teacher on the config's device.
 
     Raises:
-        RunStopped: it is another than the run began with, by which what it makes would be recorded.
+        RunStopped: the network differs from the one that the run began with, and that its records name.
     """
     load, expected = (load_observer, plan.observer) if role == "observer" else (load_teacher, plan.teacher)
     network = load(plan.config, plan.classes)
     if network.digest != expected:
-        raise RunStopped(f"the {role}'s weights were replaced while the run was at work; run the same command again")
+        raise RunStopped(f"the {role}'s weights were replaced during the run; run the same command again")
     return network
 
 
@@ -72,7 +72,7 @@ def load_scorer(plan: "RunPlan") -> CanvasNetwork:
 
 
 def load_device_scorers(plan: "RunPlan") -> tuple[DeviceScorer, ...]:
-    """Returns the run's observer as scorers of whole images, one for each device that takes part."""
+    """Returns the run's observer as scorers of whole images, one for each device that is used."""
     config, observer = plan.config, load_planned(plan, "observer")
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
@@ -101,7 +101,7 @@ def _make_scorers(
 
 
 def fast_form(network: nn.Module, *, patch_px: int, size: int) -> CanvasNetwork:
-    """Returns a network as one of patches on a canvas; patches as large as the canvas are whole images."""
+    """Returns a network for patches on a canvas; patches as large as the canvas are whole images."""
     with _MAKING:
         return _make_fast(network, patch_px, size)
 
@@ -134,7 +134,7 @@ def _stamps(*paths: str | None) -> tuple[tuple[int, int], ...]:
 
 
 def device_of(observer: Observer) -> torch.device:
-    """Returns where an observer's weights lie."""
+    """Returns the device of an observer's weights."""
     return next(observer.network.parameters()).device
 
 

@@ -26,25 +26,25 @@ WHOLE_RUN = Rerun()
 
 
 class RunPlan:
-    """What a run is going to do, handed from task to task.
+    """What a run is going to do, passed from task to task.
 
-    No dataclass: Prefect walks into every list and dataclass that a task is called with, twice a task run, and a
-    thousand classes in a thousand task runs cost it far more than the tasks' own work.
+    Not a dataclass: Prefect walks into every list and dataclass that a task is called with, twice per task run. For a
+    thousand classes in a thousand task runs this takes far longer than the tasks' own work.
 
     Attributes:
-        config: as resolved.
-        rerun: what is to be done again, or left alone.
-        identity: digest of all that the result depends on.
-        classes: the source's, in index order.
-        num_source: images of each class.
+        config: the resolved config.
+        rerun: what to redo, or to leave alone.
+        identity: digest of everything that the result depends on.
+        classes: the source's classes, in index order.
+        num_source: number of images of each class.
         shards: the classes of each task run.
-        index: what became of each class's index.
-        needs_tars: candidates are copied into tars (the source is none).
+        index: the result of listing each class.
+        needs_tars: whether candidates are copied into tars (not if the source is tars).
         forgotten: images that must not be used.
         observer: digest of the scoring network.
-        outputs: its output for each class.
+        outputs: the observer's output for each class.
         teacher: digest of the labelling network.
-        lock_token: of the lock that is held where OUT is a URL.
+        lock_token: token of the lock that is held if OUT is a URL.
     """
 
     index: StageResult
@@ -80,7 +80,7 @@ class RunPlan:
         return {name: value for name, value in vars(self).items() if name != "run"}
 
     def sharing_cores(self, num_processes: int) -> "RunPlan":
-        """Returns the plan of a task that shares cores with other processes, whatever folder these are in."""
+        """Returns the plan for tasks that share cores with other processes, which may work in any folder."""
         plan = copy(self)  # without its run folder, see __getstate__
         workers = self.config.workers or max(num_available_cores() // num_processes, 1)
         plan.config = replace(
@@ -97,20 +97,22 @@ class RunPlan:
         return plan
 
     def scope(self, stage: Redo, index: int | None = None) -> Scope:
-        """Returns how far this run may go with a class (or with all of them together) in a stage."""
+        """Returns what this run may do with a class (or with all classes together) in a stage."""
         chosen = index is None or index in self._chosen
-        if self.run.owner is not None and stage == "draw":  # what both draw is the owner's, as its scores know it
+        if (
+            self.run.owner is not None and stage == "draw"
+        ):  # a control uses its owner's candidates, which the owner's scores refer to
             return Scope(frozen=True)
         return Scope(redo=chosen and stage in self.rerun.redo, frozen=not chosen)
 
     def network_settings(self, role: str) -> dict[str, Any]:
-        """Returns what the logits of the ``observer`` or ``teacher`` for the source's classes depend on."""
+        """Returns the settings that the ``observer``'s or ``teacher``'s logits for the source's classes depend on."""
         digest, outputs = (self.observer, self.outputs) if role == "observer" else (self.teacher, self._teacher_outputs)
         return {role: digest, "outputs": list(outputs)}
 
 
 def chosen_classes(source: Source, rerun: Rerun) -> Collection[int]:
-    """Returns the classes that a run may work on, by index: all, unless it is told some, or none."""
+    """Returns the indices of the classes that a run may work on: all, unless ``only_classes`` names some or none."""
     if rerun.only_classes is None:
         return range(len(source.classes))
     return {find_class(source, name) for name in rerun.only_classes}
@@ -119,7 +121,7 @@ def chosen_classes(source: Source, rerun: Rerun) -> Collection[int]:
 def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig) -> InputError:
     """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
     possible = num_usable // config.candidates_per_image
-    remedy = f"the largest --ipc possible is {possible}, or give --allow-fewer"
+    remedy = f"lower --ipc to {possible}, or pass --allow-fewer"
     if possible == 0:
         remedy = "add images, leave the class out with --classes, or lower --factor"
     if num_usable < config.num_candidates <= num_source:

@@ -1,4 +1,4 @@
-"""Open the source, the observer and the run folder; stop here if anything cannot work."""
+"""Open the source, the networks and the run folder; stop here if one of them cannot be used."""
 
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ from tasks.runtime.stage_task import stage_task
 
 @contextmanager
 def claim_out(config: DistillConfig) -> Generator[None]:
-    """Holds OUT against other writers while a block runs; where a control is made, it waits its turn."""
+    """Locks OUT against other writers while a block runs; for a control, waits until the lock is free."""
     require_out(config.out, config.source)
     with run_to_change(config.out, all_but_candidates, may_be_new=True):
         run = run_at(config.out)
@@ -41,7 +41,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     """Lists the source, loads the networks, claims OUT and writes the index of each class.
 
     Raises:
-        InputError: source, observer, IPC or OUT cannot work.
+        InputError: the source, a network, the IPC or OUT cannot be used.
     """
     config = replace(config, **absolute_paths(config))
     run = run_at(config.out)
@@ -50,15 +50,15 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     clear_leftovers(run)
     forgotten = read_forgotten(run)
     source = open_source(config.source, classes=config.classes)
-    tell_classes(source)
+    log_classes(source)
     chosen = chosen_classes(source, rerun)
-    if run.owner is None:  # a control draws nothing
+    if run.owner is None:  # a control draws no candidates
         check_counts(config, source, chosen)
     observer = load_observer(config, source.classes)
     teacher = load_teacher(config, source.classes)
-    _tell_network("observer", observer, config.size)
+    _log_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
-        _tell_network("teacher", teacher, config.size)
+        _log_network("teacher", teacher, config.size)
     described = describe_run(config, source, observer, teacher)
     plan = RunPlan(
         config,
@@ -77,9 +77,9 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
 
 
 def check_counts(config: DistillConfig, source: Source, chosen: Collection[int]) -> None:
-    """Raises InputError where one of the classes chosen has too few images for the IPC, unless fewer are allowed.
+    """Raises InputError if a chosen class has too few images for the IPC, unless fewer are allowed.
 
-    Others are left as they were drawn, whatever has become of their images since.
+    Other classes stay as they were drawn, regardless of what has happened to their images since.
     """
     if not chosen:
         return
@@ -90,22 +90,22 @@ def check_counts(config: DistillConfig, source: Source, chosen: Collection[int])
     short = sum(count < config.num_candidates for count, _ in counts)
     if short:
         run_logger().info(
-            "%d of %d classes have fewer than %d images (fewest: %s, %d): all of theirs are candidates",
+            "%d of %d classes have fewer than %d images (fewest: %s, %d): all their images are candidates",
             short, len(counts), config.num_candidates, folder, fewest,
         )  # fmt: skip
 
 
-def tell_classes(source: Source) -> None:
-    """Logs what a source holds, and the order of its classes."""
+def log_classes(source: Source) -> None:
+    """Logs the size of a source, and the order of its classes."""
     names = [label.folder for label in source.classes]
     shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
     run_logger().info("%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), shown)
     if source.num_ignored_files:
-        run_logger().info("%s passed over: no labelled images by name", counted(source.num_ignored_files, "file"))
+        run_logger().info("%s skipped: by their names not labelled images", counted(source.num_ignored_files, "file"))
 
 
-def _tell_network(role: str, network: Observer, size: int) -> None:
+def _log_network(role: str, network: Observer, size: int) -> None:
     run_logger().info("%s %s: %s", role, network.spec, network.head_note)
-    made_for = network.preprocessing.size
-    if made_for and made_for != size:
-        run_logger().warning("the %s was made for images of %d px, and sees %d px here (--size)", role, made_for, size)
+    expected_px = network.preprocessing.size
+    if expected_px and expected_px != size:
+        run_logger().warning("the %s expects images of %d px, but --size is %d", role, expected_px, size)

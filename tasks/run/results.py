@@ -1,4 +1,4 @@
-"""Records that stages return: what was done, and what was rejected and why."""
+"""Results that stages return: what was done, and what was rejected and why."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from rded_core.text.wording import counted
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A unit's record, and why it was made in this run, in how many seconds; no reason where it was reused."""
+    """A unit's record, with the reason and the seconds of making it in this run; no reason if it was reused."""
 
     record: Record
     reason: str = ""
@@ -16,14 +16,14 @@ class Done:
 
 
 class StageResult:
-    """What a task did with its units.
+    """The results of a task's units.
 
     A plain class: Prefect walks into every dataclass and mapping that a task is called with.
 
     Attributes:
-        stage: the stage's name.
-        units: by class index, or first epoch; None where one is not there, and this run may not make it.
-        left: why units that this run may not make are not current.
+        stage: name of the stage.
+        units: results by class index, or first epoch; None if a unit is not current and this run may not make it.
+        left: reasons why units that this run may not make are not current.
     """
 
     def __init__(self, stage: str, units: dict[int, Done | None], left: dict[int, str] | None = None) -> None:
@@ -33,21 +33,21 @@ class StageResult:
 
     @property
     def records(self) -> dict[int, Record]:
-        """The records that are there."""
+        """Records of the units that are done."""
         return {index: done.record for index, done in self.units.items() if done}
 
     def why(self, index: int) -> str:
-        """Returns why a unit was made in this run; nothing where it was not."""
+        """Returns the reason why a unit was made in this run; empty if it was not."""
         done = self.units.get(index)
         return done.reason if done else ""
 
 
 Rejected = list[tuple[str, str]]
-"""Reason, and URI inside the source, of each image that cannot be used."""
+"""Reason, and URI inside the source, of each unusable image."""
 
 
 def count_missing(record: Record) -> str:
-    """Says whether images could not be read: they may be there again, and cost only another look."""
+    """Returns the reason to remake a unit if images could not be read, since they may be back; else empty."""
     count = sum(reason == "missing" for reason, _ in record.facts["rejected"])
     return f"{counted(count, 'image')} could not be read" if count else ""
 

@@ -1,4 +1,4 @@
-"""What computes here, and what records say of what computed there: bits need only be equal where both are the same."""
+"""Versions that compute here, and those that records name: bits need to be equal only if both are the same."""
 
 import platform
 from functools import lru_cache
@@ -14,14 +14,14 @@ from rded_core.io.run.records import Record
 VERSIONED_PACKAGES = ("torch", "torchvision", "pillow", "simplejpeg", "pyarrow", "webdataset", "numpy")
 
 DECIDING = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "cpu", "cpu_model")
-"""What decides the last bits: MKL and oneDNN choose kernels by the model, among those of one instruction set too."""
+"""What determines the last bits: MKL and oneDNN choose kernels by CPU model, even within an instruction set."""
 
 FACT = "made_with"
-"""Under this name records say what a unit was computed with. No setting: elsewhere it is as true as here."""
+"""Fact in records: what a unit was computed with. Not a setting: the unit stays valid on other machines."""
 
 
 def current_versions() -> dict[str, str]:
-    """Returns the versions of what computes here; ``cpu`` is the instruction set that torch uses."""
+    """Returns the versions of the software and CPU here; ``cpu`` is the instruction set that torch uses."""
     return {**_installed(), "cpu": torch.backends.cpu.get_cpu_capability(), "cpu_model": cpu_model()}
 
 
@@ -32,11 +32,11 @@ def _installed() -> dict[str, str]:
 
 
 def made_with(device: torch.device) -> dict[str, Any]:
-    """Returns the fact that tells what a unit is computed with: the kind of device, and the versions that decide."""
+    """Returns the fact that names what a unit is computed with: the kind of device, and the versions in `DECIDING`."""
     now = current_versions()
     return {FACT: {"device": device.type, **{name: now[name] for name in DECIDING}}}
 
 
 def is_made_as_here(record: Record) -> bool:
-    """Tells whether a unit was computed on such a CPU with these versions; False where its record does not say."""
+    """Whether a unit was computed on such a CPU with these versions; False if its record does not say."""
     return record.facts.get(FACT) == made_with(torch.device("cpu"))[FACT]

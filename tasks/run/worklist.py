@@ -1,4 +1,4 @@
-"""Units of work: done once for given inputs, taken from the run folder afterwards."""
+"""Units of work: done once for given inputs, reused from the run folder afterwards."""
 
 import time
 from collections import Counter
@@ -28,11 +28,11 @@ from tasks.runtime.states import as_cached
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How far a run may go with a unit.
+    """What a run may do with a unit.
 
     Attributes:
-        redo: make it again, although it is current.
-        frozen: leave it as the last run left it; what its data is now does not matter.
+        redo: whether to remake it although it is current.
+        frozen: whether to leave it as the last run left it, regardless of its current data.
     """
 
     redo: bool = False
@@ -49,11 +49,11 @@ class Unit:
     Attributes:
         run: the run folder.
         stage: name of the stage.
-        name: the class or epochs it covers.
+        name: the class or epochs that it covers.
         settings: every config value and network that the outputs depend on.
-        upstream: digests of the data they are made from, by name.
+        upstream: digests of the data that the outputs are made from, by name.
         outputs: files that `produce` writes, all in the stage's folder.
-        still_true: what else a record must satisfy: returns why it does not, or nothing.
+        still_true: checks a record further; returns the reason why it is stale, or an empty string.
     """
 
     run: RunFolder
@@ -66,11 +66,11 @@ class Unit:
 
     @property
     def path(self) -> Path:
-        """Where its record lies."""
+        """Path of the unit's record."""
         return self.run.record(self.stage, self.name)
 
     def find(self, scope: Scope) -> tuple[Record | None, str]:
-        """Returns its record and nothing where that is current, else the record, if there is one, and why it is not."""
+        """Returns (record, "") if the unit is current, else (record or None, reason)."""
         record, reason = find_record(self.path)
         if record is None:
             return None, reason
@@ -82,13 +82,13 @@ class Unit:
 
 
 class Worklist:
-    """The units of one task: which are current, and which have to be made, each for a reason.
+    """The units of one task: which are current, and which have to be made and why.
 
     Args:
-        units: by class index, or first epoch; None where what it would be made from is not there.
-        scope: how far this run may go with each.
-        why: why a unit's data changed, where the stage before knows.
-        workers: threads that check what is there.
+        units: units by class index, or first epoch; None if the inputs of a unit are missing.
+        scope: returns what this run may do with a unit.
+        why: returns the reason why a unit's data changed, if the previous stage knows it.
+        workers: threads that check existing outputs.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class Worklist:
         workers: int = 1,
     ) -> None:
         self.units = {index: unit for index, unit in units.items() if unit}
-        found = map_ordered(lambda entry: entry[1].find(scope(entry[0])), self.units.items(), workers=workers)
+        states = map_ordered(lambda entry: entry[1].find(scope(entry[0])), self.units.items(), workers=workers)
         self.done: dict[int, Done | None] = dict.fromkeys(units)
         self.stale: dict[int, str] = {}
         self.left: dict[int, str] = {}
-        for (index, unit), (record, reason) in zip(self.units.items(), found, strict=True):
+        for (index, unit), (record, reason) in zip(self.units.items(), states, strict=True):
             if record is not None and not reason:
                 self.done[index] = Done(record)
             elif not scope(index).frozen:
@@ -115,7 +115,7 @@ class Worklist:
         self._started = self._last = time.monotonic()
 
     def replace(self, index: int, unit: Unit) -> None:
-        """Puts another unit in the place of one that is still to be made."""
+        """Replaces a unit that is still to be made."""
         self.units[index] = unit
 
     def finish(self, index: int, facts: dict[str, Any]) -> None:
@@ -130,17 +130,17 @@ class Worklist:
 
     @property
     def records(self) -> dict[int, Record]:
-        """The records that are there."""
+        """Records of the units that are done."""
         return {index: done.record for index, done in self.done.items() if done}
 
     def result(self, stage: str, what: str = "") -> Any:
-        """Ends a task, with one line that says what it did."""
+        """Ends a task; logs one line about the units it made."""
         if self.stale:
-            self._tell(f"{STAGE_WORDS.get(stage, stage)} {what}".strip())
+            self._log(f"{STAGE_WORDS.get(stage, stage)} {what}".strip())
         return self.end_with(StageResult(stage, self.done, self.left))
 
-    def _tell(self, what: str) -> None:
-        """Logs how many units were made, why, what came of them, how long it took, and where it lies."""
+    def _log(self, what: str) -> None:
+        """Logs how many units were made and why, their counts, the seconds it took, and their folder."""
         made = [done.record.facts for done in self.done.values() if done and done.reason]
         counts: Counter[str] = sum((_counts(facts) for facts in made), Counter[str]())
         why = Counter(reason for reason in self.stale.values() if reason != NEW)
@@ -152,12 +152,12 @@ class Worklist:
         run_logger().info("%s: %d made%s: %s, %.1f s, %s", what, len(made), again, shown or "done", seconds, folder)
 
     def end_with(self, result: Any) -> Any:
-        """Ends a task: with a state named ``Cached`` where nothing was made; without Prefect, just with the result."""
+        """Ends a task: with a state named ``Cached`` if nothing was made; without Prefect, with the plain result."""
         return result if self.stale else as_cached(result, num_current=len(self.done))
 
 
 def run_unit(unit: Unit, produce: Callable[[], dict[str, Any]], *, scope: Scope = WHOLE, why: str = "") -> Done | None:
-    """Runs `produce` unless the unit is current; None where it is not, and may not be made."""
+    """Runs `produce` unless the unit is current; returns None if it is stale and may not be made."""
     work = Worklist({0: unit}, lambda _: scope, why=lambda _: why)
     if work.stale:
         work.finish(0, produce())
@@ -171,12 +171,12 @@ COUNT_WORDS = {
     "patches": "patches",
     "images": "images",
     "views": "views",
-    "reused_views": "views taken over",
+    "reused_views": "views reused",
 }
-"""Facts that count something, by the words that people see; other whole numbers (a best epoch) do not add up."""
+"""Words for the facts that are counts; other whole numbers (a best epoch) do not add up."""
 
 
 def _counts(facts: dict[str, Any]) -> Counter[str]:
-    """Picks what a record's facts count, and rejected images by reason."""
+    """Returns the counts in a record's facts, and rejected images by reason."""
     counts = Counter({word: facts[name] for name, word in COUNT_WORDS.items() if name in facts})
     return counts + Counter(f"rejected ({reason})" for reason, _ in facts.get("rejected", ()))

@@ -39,10 +39,10 @@ def dataset_to_evaluate(config: EvaluateConfig) -> Generator[EvaluateConfig]:
 
 @stage_task("prepare-evaluation", "prepare · {config.short_name}")
 def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
-    """Checks the dataset, the validation source, the student and the protocol before anything is trained.
+    """Returns the plan, after checks of dataset, validation source, student and protocol, before anything is trained.
 
     Raises:
-        InputError: one of them cannot work.
+        InputError: one of them cannot be used.
     """
     folder, run = find_dataset(config.dataset)
     dataset = DistilledDataset(folder)
@@ -53,23 +53,23 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
         _check_labels(dataset, min(epochs, dataset.num_epochs), run)
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
-    run_logger().info("%d images in %d classes to measure on", val.num_items, len(val.classes))
+    run_logger().info("%d validation images in %d classes", val.num_items, len(val.classes))
     if config.controls and run is None:
         raise InputError(
-            f"{config.dataset} lies outside its run folder, which controls are made from; give the --out folder of "
-            "rded distill, or --controls none"
+            f"{config.dataset} lies outside its run folder, from which controls are made; pass the --out folder "
+            "of rded distill, or --controls none"
         )
     require_writable(run.root if run else evaluation_folder(folder).root)
     place = run or evaluation_folder(folder)
     if is_source(val, place):
-        run_logger().warning("--val %s holds the images the dataset was distilled from: no fair measure", config.val)
+        run_logger().warning("--val %s holds the images the dataset was distilled from: not a fair measure", config.val)
     controls = {name: _control_config(place, name, config) for name in config.controls}
     distilled = TrainingSet("distilled", folder)
     return EvaluationPlan(place, distilled, controls, val=val, protocol=protocol, epochs=epochs)
 
 
 def is_source(val: Source, run: RunFolder) -> bool:
-    """Tells whether validation images are the very images that the dataset was distilled from."""
+    """Whether validation images are exactly those that the dataset was distilled from."""
     return holds_run(run) and val.digest() == read_run(run)["source"]["digest"]
 
 
@@ -88,20 +88,20 @@ def _find_protocol(config: EvaluateConfig, dataset: DistilledDataset) -> Protoco
 
 
 def _check_labels(dataset: DistilledDataset, num_epochs: int, run: RunFolder | None) -> None:
-    """Raises InputError where a table of the labels that students are going to read is not there."""
+    """Raises InputError if a label table that students will read is missing."""
     for block in epoch_blocks(dataset.num_epochs, EPOCHS_PER_FILE):
         table = dataset.folder.soft_labels(block_name(block))
         if block.start < num_epochs and not table.is_file():
-            remedy = f"rded repair {run.root} makes it again" if run else "fetch it again"
+            remedy = f"run rded repair {run.root} to restore it" if run else "fetch it again"
             raise InputError(f"{table} is missing; {remedy}")
 
 
 def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> DistillConfig:
-    """Returns the config of a control: the dataset's own, with another selection and place."""
+    """Returns the config of a control: the dataset's own, with a different selection and folder."""
     require_published(run, read_run(run))
-    # Nothing of a control is scored, so it is no matter what the run's own scores were made with.
+    # Controls are not scored, so the precision and decoder of the run's own scores do not matter.
     own = replace(config_of(run), precision="auto", decoder="cpu", device=config.device, workers=config.workers)
-    recipe = DistilledDataset(DatasetFolder(run.dataset)).recipe  # labels as they were chosen, not to be chosen anew
+    recipe = DistilledDataset(DatasetFolder(run.dataset)).recipe  # labels as already chosen for the dataset
     own = replace(
         own, label_codec=recipe["label_codec"], label_epochs=recipe["label_epochs"], label_budget=None, force=True
     )
@@ -109,7 +109,7 @@ def _control_config(run: RunFolder, name: str, config: EvaluateConfig) -> Distil
 
 
 def control_set(plan: EvaluationPlan, name: str) -> TrainingSet:
-    """Returns a control's dataset, once it is made."""
+    """Returns a control's dataset, which has to be made first."""
     return TrainingSet(name, DatasetFolder(RunFolder(plan.run.control(name)).dataset))
 
 
@@ -140,7 +140,7 @@ def sum_up(config: EvaluateConfig, plan: EvaluationPlan, results: dict[str, list
 
 
 def _require_one_dataset(plan: EvaluationPlan, results: dict[str, list[Record]]) -> None:
-    """Raises InputError where a set became another between two of its students: they are no seeds of one thing."""
+    """Raises InputError if a set changed between two of its students, which must not be averaged then."""
     for name, records in results.items():
         folder = plan.distilled.folder if name == plan.distilled.name else control_set(plan, name).folder
         for record in records:

@@ -21,11 +21,11 @@ STAGE = "students"
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """One set of an evaluation.
+    """A dataset that an evaluation trains students on.
 
     Attributes:
-        name: ``distilled``, or a control's.
-        folder: its dataset.
+        name: ``distilled``, or the name of a control.
+        folder: folder of the dataset.
     """
 
     name: str
@@ -61,24 +61,24 @@ class EvaluationPlan:
 
 
 def sums_of(folder: DatasetFolder) -> str:
-    """Returns the digest of a dataset's SHA256SUMS, which is another for other images, labels or recipe.
+    """Returns the digest of a dataset's SHA256SUMS, which differs for other images, labels or recipe.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return file_digest(folder.sums)
     except OSError as error:
         raise InputError(
-            f"{folder.sums} cannot be read ({error.strerror}); rded repair makes it again in a run folder, any other "
-            "dataset is to be fetched again"
+            f"{folder.sums} cannot be read ({error.strerror}); run rded repair on the run folder, or fetch the dataset "
+            "again if it has none"
         ) from error
 
 
 def require_same(folder: DatasetFolder, sums: str) -> None:
-    """Raises InputError where a dataset is no more the one of these sums: labels are read by path in each epoch.
+    """Raises InputError if a dataset no longer has these sums: labels are read by path in each epoch.
 
-    No lock is held for the hours of a training: whoever writes the dataset goes on, and the student is given up.
+    No lock is held for the hours of a training: another process may write the dataset, and the student is abandoned.
     """
     try:
         now = file_digest(folder.sums)
@@ -86,19 +86,19 @@ def require_same(folder: DatasetFolder, sums: str) -> None:
         now = ""
     if now != sums:
         raise InputError(
-            f"{folder.root} became another dataset while students were trained on it, so this result is not recorded; "
-            "run the same rded evaluate again"
+            f"{folder.root} changed while students were training on it, so this result is not recorded; run the same "
+            "rded evaluate again"
         )
 
 
 def write_result(path: Path, facts: dict[str, Any], settings: dict[str, Any], upstream: dict[str, str]) -> None:
-    """Writes a student's result with all that its record says, so that either can be made again from the other."""
+    """Writes a student's result with the contents of its record, so that either can be restored from the other."""
     content = {**facts, "settings": settings, "upstream": upstream}
-    write_text(path, seal(json.loads(json.dumps(content, sort_keys=True))))  # as the record's facts are: sorted
+    write_text(path, seal(json.loads(json.dumps(content, sort_keys=True))))  # sorted, like the facts in the record
 
 
 def mend_student(run: RunFolder, name: str) -> bool:
-    """Makes a student's result again from its record, or the record from the result; False where both are lost."""
+    """Restores a student's result from its record, or the record from the result; False if both are lost."""
     result = run.student(name)
     record, _ = find_record(run.record(STAGE, name))
     if record is not None:
@@ -115,12 +115,12 @@ def mend_student(run: RunFolder, name: str) -> bool:
 
 
 def student_settings(config: EvaluateConfig, protocol: str, epochs: int) -> dict[str, Any]:
-    """Returns everything a student's accuracy depends on, but its seed and its data."""
+    """Returns everything a student's accuracy depends on, except its seed and data."""
     fields = ("student", "lr", "extra_forward", "loss", "looks", "compile")
     return {"protocol": protocol, "epochs": epochs, **{name: getattr(config, name) for name in fields}}
 
 
 def evaluation_name(config: EvaluateConfig, settings: dict[str, Any], val: Source) -> str:
-    """Names results by what people tell apart, and by a digest of all settings and the validation images."""
+    """Returns a name of results: the main settings, and a digest of all settings and the validation images."""
     digest = digest_of([settings, val.digest()])[:8]
     return f"{config.student}-{settings['protocol']}-e{settings['epochs']}-{digest}"

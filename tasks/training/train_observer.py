@@ -28,7 +28,7 @@ from rded_core.networks.preprocessing import Preprocessing
 from rded_core.seeds import counter_seed, seeded_init
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.schedules import warmup_cosine
-from tasks.run.prepare import tell_classes
+from tasks.run.prepare import log_classes
 from tasks.runtime.gpu_slot import gpu_slot
 from tasks.runtime.logs import run_logger
 from tasks.runtime.progress import track, track_parts
@@ -45,13 +45,13 @@ MOMENTUM = 0.9
 def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     """Trains by cross-entropy with SGD (Nesterov, warm-up then cosine) and writes weights, classes, preprocessing.
 
-    Interrupted, it goes on after its last whole epoch, to the same weights.
+    An interrupted training resumes after its last whole epoch, and gives the same weights.
 
     Returns:
         A record: path, classes, images, top-1 and top-5 of the last epoch (None without a validation source), seconds.
 
     Raises:
-        InputError: the file is there already, a source or a network cannot work, or training diverges.
+        InputError: the file already exists, a source or a network cannot be used, or training diverges.
     """
     started = time.monotonic()
     require_new(Path(config.out))
@@ -62,7 +62,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     network = _build(config, len(source.classes)).to(device).to(memory_format=torch.channels_last)
     if config.compile:
         network.compile()
-    tell_classes(source)
+    log_classes(source)
     run_logger().info("%s, %d epochs, on %s", config.arch, config.epochs, device)
     with gpu_slot(config.device):
         accuracy = _train(network, source, val, config=config, device=device)
@@ -85,13 +85,13 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
 def _train(
     network: nn.Module, source: Source, val: Source | None, *, config: TrainObserverConfig, device: torch.device
 ) -> Accuracy | None:
-    """Trains the epochs that no checkpoint holds yet, each followed by one; returns the last epoch's accuracy."""
+    """Trains the epochs that no checkpoint holds, saves one after each; returns the last epoch's accuracy."""
     out, run, started = Path(config.out), _describe(config, source), time.monotonic()
     groups = split_decay(network, config.weight_decay)
     optimiser = torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True)
     first = load_checkpoint(out, network, optimiser, run=run)
     if first:
-        run_logger().info("goes on after epoch %d of %d", first, config.epochs)
+        run_logger().info("resuming after epoch %d of %d", first, config.epochs)
     accuracy: Accuracy | None = None
     workers = config.workers or num_available_cores()
     views = EvaluationViews(labelled_items(val), size=config.size, workers=workers) if val else None
@@ -99,7 +99,7 @@ def _train(
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
             loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
         if not math.isfinite(loss):
-            drop_checkpoint(out)  # it leads nowhere else
+            drop_checkpoint(out)  # resuming from it would diverge again
             raise InputError(f"training diverged in epoch {epoch + 1} (loss {loss}); lower --lr")
         if epoch + 1 < config.epochs:
             save_checkpoint(out, network, optimiser, run=run, num_epochs=epoch + 1)
@@ -112,12 +112,14 @@ def _train(
 
 
 def _build(config: TrainObserverConfig, num_classes: int) -> nn.Module:
-    """Returns the network to train: fresh, or from the weights the config names."""
+    """Returns the network to train: untrained, or with the weights that the config names."""
     with seeded_init(counter_seed(config.seed, "init")):
         network = build_network(config.arch, num_classes=num_classes, size=config.size)
     if config.init:
         fresh = load_matching(network, local_copy(config.init))
-        run_logger().info("started from %s%s", config.init, f"; trained anew: {', '.join(fresh)}" if fresh else "")
+        run_logger().info(
+            "started from %s%s", config.init, f"; trained from scratch: {', '.join(fresh)}" if fresh else ""
+        )
     return network
 
 

@@ -58,15 +58,15 @@ def train_student(config: EvaluateConfig, plan: EvaluationPlan, chosen: Training
     unit = f"{chosen.name}-{evaluation_name(config, settings, plan.val)}-s{seed}"
     result = plan.run.student(unit)
 
-    @told_if_full("training a student, whose batch is the protocol's,")
+    @told_if_full("training a student with the protocol's batch size")
     def produce() -> dict[str, Any]:
         what = f"{config.student} on {chosen.name}, seed {seed}"
         try:
             with gpu_slot(config.device):
                 training = _Training(config, plan, dataset, seed)
                 facts = training.run(what, after_epoch=lambda: require_same(chosen.folder, sums))
-        except Exception:  # labels of another dataset may fit nothing, in whatever way
-            require_same(chosen.folder, sums)  # the better reason, where both are true
+        except Exception:  # labels of a different dataset may fail in any way
+            require_same(chosen.folder, sums)  # the better explanation, if both apply
             raise
         write_result(result, facts, unit_settings(unit_of_work.settings), unit_of_work.upstream)
         send_now(plan.run.root)
@@ -81,12 +81,12 @@ def train_student(config: EvaluateConfig, plan: EvaluationPlan, chosen: Training
         outputs=(result,),
     )
     done = run_unit(unit_of_work, produce)
-    assert done is not None  # only a class that a run leaves out is not done
+    assert done is not None  # only classes that a run leaves out are not done
     return done.record
 
 
 class _Training:
-    """One student's training: the network and optimiser outlive the calls of an epoch."""
+    """The training of one student, with the network and optimiser that it keeps from epoch to epoch."""
 
     def __init__(self, config: EvaluateConfig, plan: EvaluationPlan, dataset: DistilledDataset, seed: int) -> None:
         self.config, self.dataset, self.protocol = config, dataset, plan.protocol
@@ -108,7 +108,7 @@ class _Training:
         self.optimiser = torch.optim.AdamW(split_decay(self.network, weight_decay), lr=self.peak, betas=(0.9, 0.999))
 
     def run(self, what: str, *, after_epoch: Callable[[], None]) -> dict[str, Any]:
-        """Trains all epochs, each with `after_epoch` at its end; returns last and best accuracy with every look."""
+        """Trains all epochs, with `after_epoch` called after each; returns last and best accuracy and every look."""
         started = time.monotonic()
         looks: list[dict[str, Any]] = []
         wanted = look_epochs(self.epochs, self.config.looks)
@@ -118,11 +118,18 @@ class _Training:
                 loss = self._train_epoch(epoch, batches)
                 after_epoch()
                 if epoch + 1 in wanted:
-                    found = self._measure()
+                    accuracy = self._measure()
                     looks.append(
-                        {"epoch": epoch + 1, "top1": found.top1, "top5": found.top5, "num_images": found.num_images}
+                        {
+                            "epoch": epoch + 1,
+                            "top1": accuracy.top1,
+                            "top5": accuracy.top5,
+                            "num_images": accuracy.num_images,
+                        }
                     )
-                    run_logger().info("%s: epoch %d, loss %.4f, top-1 %.2f %%", what, epoch + 1, loss, 100 * found.top1)
+                    run_logger().info(
+                        "%s: epoch %d, loss %.4f, top-1 %.2f %%", what, epoch + 1, loss, 100 * accuracy.top1
+                    )
         best = max(looks, key=lambda look: look["top1"])
         return {
             "last_top1": looks[-1]["top1"],
@@ -174,7 +181,7 @@ class _Training:
 
 @dataclass(frozen=True, slots=True)
 class _Validation:
-    """A validation source as a cache key: equal specs and digests are equal images."""
+    """A validation source as a cache key: equal specs and digests mean equal images."""
 
     spec: str
     digest: str

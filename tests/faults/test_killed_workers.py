@@ -20,9 +20,7 @@ from rded_core.config import DistillConfig
 
 MakeConfig = Callable[..., DistillConfig]
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-STOPPED = (
-    "rded: error: a worker process ended (killed, or out of memory?); the same command again goes on where it stopped"
-)
+STOPPED = "rded: error: a worker process ended (killed, or out of memory?); run the same command again to resume it"
 RUN_S = 540.0
 """A run takes half a minute on a quiet machine; after this long it hangs."""
 

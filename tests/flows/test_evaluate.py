@@ -165,7 +165,7 @@ def test_no_result_if_the_dataset_is_replaced_during_training(
         return train_epoch(*arguments, **named)
 
     monkeypatch.setattr(students, "train_epoch", replace_dataset)
-    with pytest.raises(InputError, match=r"became another dataset while .*; run the same rded evaluate again"):
+    with pytest.raises(InputError, match=r"dataset changed while .*; run the same rded evaluate again"):
         evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=1))
     assert not (run / "work" / "students").exists()
     assert not (run / "evaluations").exists()
@@ -186,7 +186,7 @@ def test_no_table_if_the_dataset_is_replaced_between_students(
         written.append(path)
 
     monkeypatch.setattr(students, "write_result", replace_dataset)
-    with pytest.raises(InputError, match="became another dataset while"):
+    with pytest.raises(InputError, match="dataset changed while"):
         evaluate.fn(_config(run, shared_source, controls=(), epochs=1))
     assert len(written) == 2
     assert not (run / "evaluations").exists()
@@ -229,7 +229,7 @@ def test_error_names_a_dataset_replaced_by_one_with_fewer_classes(
         return epochs[-1]
 
     monkeypatch.setattr(students, "train_epoch", replace_dataset)
-    with pytest.raises(InputError, match=r"became another dataset while .*; run the same rded evaluate again"):
+    with pytest.raises(InputError, match=r"dataset changed while .*; run the same rded evaluate again"):
         evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=12))
     assert not (run / "work" / "students").exists()
     assert len(epochs) <= 1, "noticed at the end of the epoch at the latest, long before the first look"
@@ -248,6 +248,6 @@ def test_training_error_names_a_replaced_dataset_only_if_it_was_replaced(
         raise RuntimeError("tensors do not match")
 
     monkeypatch.setattr(students, "train_epoch", fail)
-    error, message = (InputError, "became another dataset") if is_replaced else (RuntimeError, "do not match")
+    error, message = (InputError, "dataset changed while") if is_replaced else (RuntimeError, "do not match")
     with pytest.raises(error, match=message):
         evaluate.fn(_config(run, shared_source, controls=(), seeds=1, epochs=1))

@@ -95,7 +95,7 @@ def test_task_that_never_responds_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_repeated_loss_of_workers_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = _Runner(lost_calls=tuple(range(9)))
-    with pytest.raises(RunStopped, match=r"a worker process ended .* the same command again goes on"):
+    with pytest.raises(RunStopped, match=r"a worker process ended .* run the same command again to resume"):
         _run(monkeypatch, runner)
     assert (len(runner.calls), runner.renewed) == (9, 2)
 

@@ -106,7 +106,7 @@ def test_small_class_stops_the_run_otherwise(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     _shrink(image_folder, 5)
-    with pytest.raises(InputError, match=r"class '2' has 5 .*largest --ipc possible is 1.*--allow-fewer"):
+    with pytest.raises(InputError, match=r"class '2' has 5 .*lower --ipc to 1, or pass --allow-fewer"):
         run_undecorated(make_config(tmp_path / "run", source=str(image_folder)))
 
 
@@ -116,7 +116,7 @@ def test_class_whose_images_do_not_decode_stops_the_run(
     for path in sorted((image_folder / "10").iterdir())[:5]:
         path.write_bytes(path.read_bytes()[:700])
     config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=12, max_rejected=1.0)
-    with pytest.raises(InputError, match=r"class '10' has 7 usable images.*largest --ipc possible is 1"):
+    with pytest.raises(InputError, match=r"class '10' has 7 usable images.*lower --ipc to 1,"):
         run_undecorated(config)
     assert not (tmp_path / "run" / "dataset").exists()
 
@@ -129,7 +129,7 @@ def test_class_without_a_usable_image_does_not_suggest_allow_fewer(
     config = make_config(tmp_path / "run", source=str(image_folder), allow_fewer=True, force=True, max_rejected=1.0)
     with pytest.raises(InputError, match="class '10' has 0 usable images") as raised:
         run_undecorated(config)
-    assert "give --allow-fewer" not in str(raised.value), "it was already given"
+    assert "pass --allow-fewer" not in str(raised.value), "it was already given"
 
 
 @pytest.mark.parametrize(("selection", "patches"), [("mosaic", 4), ("random", 1)])

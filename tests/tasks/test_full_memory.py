@@ -45,7 +45,7 @@ def test_training_a_student(
     )
     plan = tasks.training.evaluate.prepare_evaluation.fn(config)
     plan.run = RunFolder(tmp_path)
-    with pytest.raises(InputError, match=f"training a student, whose batch is the protocol's, {TOLD}"):
+    with pytest.raises(InputError, match=f"training a student with the protocol's batch size {TOLD}"):
         tasks.training.train_student.train_student.fn(config, plan, plan.distilled, 0)
     assert not list(tmp_path.rglob("*.json")), "nothing is recorded"
 

@@ -145,7 +145,7 @@ def test_observer_no_better_than_chance(
 def test_ipc_beyond_the_smallest_class(distil_with: Expect, image_folder: Path) -> None:
     for path in sorted((image_folder / "2").iterdir())[9:]:
         path.unlink()
-    distil_with("class '2' has 9 .*largest --ipc possible is 2", source=image_folder, ipc=3, num_candidates=12)
+    distil_with("class '2' has 9 .*lower --ipc to 2,", source=image_folder, ipc=3, num_candidates=12)
 
 
 def test_ipc_beyond_the_candidates(distil_with: Expect) -> None:
@@ -173,7 +173,7 @@ def test_out_of_other_images(expect_error: Expect, finished_run: Path, image_fol
         path.rename(image_folder / f"other {path.name}")
     (tmp_path / "classes.txt").write_text("other 1\nother 10\nother 2\n")
     run = shutil.copytree(finished_run, tmp_path / "copy")
-    pattern = r"holds a run of other images \(.*\); choose another --out"
+    pattern = r"holds a run of different images \(.*\); choose another --out"
     flags = ("--observer-classes", tmp_path / "classes.txt")
     expect_error(pattern, "distill", image_folder, "--config", run / "run.json", "--out", run, *flags)
     sums = "dataset/SHA256SUMS"
@@ -206,7 +206,7 @@ def test_evaluate_missing_labels(expect_error: Expect, finished_run: Path, share
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     (run / "dataset" / "soft_labels" / "epochs-000010-000011.parquet").unlink()
     given = ("evaluate", run, "--val", shared_source, "--student", "convnet3", "--seeds", 1)
-    expect_error("epochs-000010-000011.parquet is missing; rded repair .* makes it again", *given)
+    expect_error("epochs-000010-000011.parquet is missing; run rded repair .* to restore it", *given)
 
 
 def test_train_observer_unwritable_file(expect_error: Expect, shared_source: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_out_of_different_images_is_refused(make_config: MakeConfig, image_folde
         (image_folder / name).rename(image_folder / f"other {name}")
     (tmp_path / "classes.txt").write_text("other 1\nother 10\nother 2\n")
     config = make_config(tmp_path / "run", source=str(image_folder), observer_classes=str(tmp_path / "classes.txt"))
-    with pytest.raises(InputError, match=r"holds a run of other images \(.*source\); choose another --out"):
+    with pytest.raises(InputError, match=r"holds a run of different images \(.*source\); choose another --out"):
         prepare.fn(config)
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
@@ -103,7 +103,7 @@ def test_weights_replaced_during_a_run_stop_it(
     load_scorer(plan)
     weights.write_bytes(save_untrained().read_bytes())
     for load in (load_scorer, load_device_scorers, partial(load_labeller, codec="float16")):
-        with pytest.raises(RunStopped, match=r"^the (observer|teacher)'s weights were replaced while the run was at"):
+        with pytest.raises(RunStopped, match=r"^the (observer|teacher)'s weights were replaced during the run; run"):
             load(plan)
 
 
@@ -152,7 +152,9 @@ def test_out_of_different_images_is_refused_even_without_run_json(
         (image_folder / name).rename(image_folder / f"other {name}")
     (tmp_path / "classes.txt").write_text("other 1\nother 10\nother 2\n")
     config = make_config(run, source=str(image_folder), observer_classes=str(tmp_path / "classes.txt"))
-    with pytest.raises(InputError, match=r"holds a run of other images, whose run.json .*choose another --out"):
+    with pytest.raises(
+        InputError, match=r"holds a run of different images \(.*\), whose run.json .*choose another --out"
+    ):
         prepare.fn(config)
     assert not (run / "run.json").exists()
     prepare.fn(make_config(run))

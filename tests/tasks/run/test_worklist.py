@@ -137,5 +137,5 @@ def test_only_counts_are_logged_as_counts(work: _Work, caplog: pytest.LogCapture
         todo = Worklist({0: replace(work.unit, outputs=())})
         todo.finish(0, facts)
         todo.result("soft_labels")
-    assert "label: 1 made: 6 views, 2 views taken over, 1 rejected (truncated), " in caplog.text
+    assert "label: 1 made: 6 views, 2 views reused, 1 rejected (truncated), " in caplog.text
     assert "280" not in caplog.text

@@ -90,7 +90,7 @@ def test_missing_label_table_is_noticed_before_training(run: Path, shared_source
     copied = Path(shutil.copytree(run, tmp_path / "run"))
     (table,) = (copied / "dataset" / "soft_labels").iterdir()
     table.unlink()
-    with pytest.raises(InputError, match=rf"{table.name} is missing; rded repair {copied} makes it again"):
+    with pytest.raises(InputError, match=rf"{table.name} is missing; run rded repair {copied} to restore it"):
         prepare_evaluation.fn(_config(copied, shared_source))
     prepare_evaluation.fn(_config(copied, shared_source, protocol="hard"))
     published = shutil.copytree(copied / "dataset", tmp_path / "published")
