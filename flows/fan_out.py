@@ -53,13 +53,13 @@ def _here(task: Any, plan: Any, rows: Sequence[tuple[Any, ...]], count: Count) -
 def _on_workers(runner: Any, task: Any, plan: Any, rows: Sequence[tuple[Any, ...]], count: Count) -> list[Any]:
     plan = plan.sharing_cores(runner.num_processes)
     results: dict[int, Any] = {}
-    for left in reversed(range(runner.attempts)):
-        left_rows = {number: row for number, row in enumerate(rows) if number not in results}
-        results |= _try_all(runner, task, plan, left_rows, partial(count, len(results)))
+    for attempts_left in reversed(range(runner.attempts)):
+        rows_left = {number: row for number, row in enumerate(rows) if number not in results}
+        results |= _try_all(runner, task, plan, rows_left, partial(count, len(results)))
         lost = [row for number, row in enumerate(rows) if number not in results]
         if not lost:
             return [results[number] for number in range(len(rows))]
-        if left:
+        if attempts_left:
             run_logger().warning("%s; restarting %d tasks", WORKERS_LOST, len(lost))
             runner.renew()
     raise RunStopped(f"{WORKERS_LOST}; run the same command again to resume it")

@@ -63,8 +63,8 @@ def score_crops(plan: RunPlan, shard: ClassShard, candidates: StageResult) -> St
         for index, rows, rejected in score(plan, shard, listed) if listed else ():
             write_rows(plan.run.table(STAGE, _name(plan, index)), rows, SCORES)
             form = {"observer": network_form(plan)} if plan.config.selection == "realism" else {}
-            made = made_with(resolve_device(device))
-            work.finish(index, {"usable": len(rows), **form, **_rounding(plan), **made, "rejected": rejected})
+            versions = made_with(resolve_device(device))
+            work.finish(index, {"usable": len(rows), **form, **_rounding(plan), **versions, "rejected": rejected})
     return work.result(STAGE, shard.name)
 
 
@@ -162,10 +162,10 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
     yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
     def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
-        kept, patches, rejected = cut_group(plan, *entry)
+        decoded, patches, rejected = cut_group(plan, *entry)
         if scorer is not None and patches:
-            score_group(plan, scorer, entry[0], kept, patches)
-        return entry[0], kept, rejected
+            score_group(plan, scorer, entry[0], decoded, patches)
+        return entry[0], decoded, rejected
 
     with one_torch_thread():
         outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
@@ -173,15 +173,15 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
         for index, parts in groupby(followed, key=lambda outcome: outcome[0]):
             rows: list[Row] = []
             rejected: Rejected = []
-            for _, kept, others in parts:
-                rows += kept
+            for _, decoded, others in parts:
+                rows += decoded
                 rejected += others
             yield index, rows, rejected
 
 
 def cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], list[Tensor], Rejected]:
     """Returns the rows of a group that decode, with boxes; their patches; and reason and URI of the others."""
-    kept: list[Row] = []
+    decoded: list[Row] = []
     patches: list[Tensor] = []
     rejected: Rejected = []
     for row in group:
@@ -190,10 +190,10 @@ def cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], l
         except RejectedImage as error:
             rejected.append((error.reason, row["source_uri"]))
             continue
-        kept.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
+        decoded.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
         if plan.config.selection == "realism":
             patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
-    return kept, patches, rejected
+    return decoded, patches, rejected
 
 
 def _load_for_device(plan: RunPlan, index: int, row: Row) -> tuple[Tensor | bytes, Tensor]:

@@ -113,8 +113,8 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
             tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
             digests: list[str] = []
             write_shard(tar, _digested((sample for _, sample in samples), digests))
-            made = made_with(torch.device("cpu"))
-            yield index, {"images": len(digests), "bytes": file_stamp(str(tar))[1], "sha256": digests, **made}
+            versions = made_with(torch.device("cpu"))
+            yield index, {"images": len(digests), "bytes": file_stamp(str(tar))[1], "sha256": digests, **versions}
 
 
 def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]:

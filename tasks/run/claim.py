@@ -30,9 +30,9 @@ def claim_run(run: RunFolder, described: dict[str, Any], source: Source) -> None
                 f"--out {run.root} holds a run of different images ({before['config.source']}); choose another --out"
             )
         changes = {name: f"{setting_words(name)} {before.get(name)} -> {now[name]}" for name in changed}
-        shown = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in changes.items()]
-        if shown:
-            run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(shown))
+        listed = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in changes.items()]
+        if listed:
+            run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(listed))
     elif any(run.stage(INDEX_STAGE).glob("[!.]*.json")) and not _has_any(run, source):
         raise InputError(
             f"--out {run.root} holds a run of different images (without any class of {source.spec}), whose run.json "

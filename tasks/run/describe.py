@@ -30,7 +30,7 @@ def describe_run(config: DistillConfig, source: Source, observer: Observer, teac
 
 
 def absolute_paths(config: DistillConfig) -> dict[str, str]:
-    """Returns the config's local paths, made absolute, so that a run can resume and run.json be used from any folder."""
+    """Returns the config's local paths, made absolute, so that a run can resume, and run.json is usable, anywhere."""
     named = {name: getattr(config, name) for name in PATH_FIELDS}
     return {name: absolute_spec(path) for name, path in named.items() if path}
 

@@ -67,9 +67,9 @@ def describe_difference(before: Iterable[SourceItem], now: Iterable[SourceItem])
     resized = sum(was.num_bytes != item.num_bytes for was, item in both)
     stamped = sum(was.num_bytes == item.num_bytes and was.stamp != item.stamp for was, item in both)
     counts = {"new image": len(new.keys() - old.keys()), "gone image": len(old.keys() - new.keys())}
-    shown = [counted(count, what) for what, count in {**counts, "changed image": resized}.items() if count]
-    shown += [f"{counted(stamped, 'image')} touched or changed"] if stamped else []
-    return ", ".join(shown) if old else ""
+    parts = [counted(count, what) for what, count in {**counts, "changed image": resized}.items() if count]
+    parts += [f"{counted(stamped, 'image')} touched or changed"] if stamped else []
+    return ", ".join(parts) if old else ""
 
 
 def draw_order(items: tuple[SourceItem, ...], seed: int, folder: str) -> list[SourceItem]:

@@ -98,8 +98,10 @@ def check_counts(config: DistillConfig, source: Source, chosen: Collection[int])
 def log_classes(source: Source) -> None:
     """Logs the size of a source, and the order of its classes."""
     names = [label.folder for label in source.classes]
-    shown = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
-    run_logger().info("%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), shown)
+    first_names = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+    run_logger().info(
+        "%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), first_names
+    )
     if source.num_ignored_files:
         run_logger().info("%s skipped: by their names not labelled images", counted(source.num_ignored_files, "file"))
 

@@ -141,15 +141,17 @@ class Worklist:
 
     def _log(self, what: str) -> None:
         """Logs how many units were made and why, their counts, the seconds it took, and their folder."""
-        made = [done.record.facts for done in self.done.values() if done and done.reason]
-        counts: Counter[str] = sum((_counts(facts) for facts in made), Counter[str]())
+        facts_made = [done.record.facts for done in self.done.values() if done and done.reason]
+        counts: Counter[str] = sum((_counts(facts) for facts in facts_made), Counter[str]())
         why = Counter(reason for reason in self.stale.values() if reason != NEW)
         reasons = ", ".join(f"{count} x {reason}" if count > 1 else reason for reason, count in why.most_common(3))
-        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
-        again = f" ({reasons})" if reasons else ""
+        totals = ", ".join(f"{count} {name}" for name, count in counts.items())
+        why_made = f" ({reasons})" if reasons else ""
         folder = as_shown(next(iter(self.units.values())).path.parent)
         seconds = time.monotonic() - self._started
-        run_logger().info("%s: %d made%s: %s, %.1f s, %s", what, len(made), again, shown or "done", seconds, folder)
+        run_logger().info(
+            "%s: %d made%s: %s, %.1f s, %s", what, len(facts_made), why_made, totals or "done", seconds, folder
+        )
 
     def end_with(self, result: Any) -> Any:
         """Ends a task: with a state named ``Cached`` if nothing was made; without Prefect, with the plain result."""

@@ -56,7 +56,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     run_logger().info("%d validation images in %d classes", val.num_items, len(val.classes))
     if config.controls and run is None:
         raise InputError(
-            f"{config.dataset} lies outside its run folder, from which controls are made; pass the --out folder "
+            f"{config.dataset} is outside its run folder, from which controls are made; pass the --out folder "
             "of rded distill, or --controls none"
         )
     require_writable(run.root if run else evaluation_folder(folder).root)

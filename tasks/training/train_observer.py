@@ -104,9 +104,9 @@ def _train(
         if epoch + 1 < config.epochs:
             save_checkpoint(out, network, optimiser, run=run, num_epochs=epoch + 1)
         accuracy = measure_accuracy(network, views.batches(Preprocessing(), device)) if views else None
-        shown = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
+        top1 = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
         run_logger().info(
-            "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, shown, time.monotonic() - started
+            "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, top1, time.monotonic() - started
         )
     return accuracy
 

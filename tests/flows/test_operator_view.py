@@ -35,32 +35,32 @@ class _Run:
 
 
 @pytest.fixture(scope="module")
-def shown(prefect_harness: None, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> _Run:  # noqa: ARG001
-    return _Run(make_config(tmp_path_factory.mktemp("shown") / "photos", label_epochs=2))
+def flow_run(prefect_harness: None, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> _Run:  # noqa: ARG001
+    return _Run(make_config(tmp_path_factory.mktemp("view") / "photos", label_epochs=2))
 
 
-def test_runs_are_named_by_what_they_do(shown: _Run) -> None:
-    assert shown.run.name == "distill source · realism · ipc 2"
+def test_runs_are_named_by_what_they_do(flow_run: _Run) -> None:
+    assert flow_run.run.name == "distill source · realism · ipc 2"
     shards = [
         f"{word} {shard} · source"
         for word in ("draw", "score", "select", "tile")
         for shard in ("0000-0001", "0002-0002")
     ]
     others = ["prepare", "check observer", "choose labels", "label epochs 0-1", "publish"]
-    assert set(shown.tasks) == {*shards, *(f"{word} · source" for word in others)}
+    assert set(flow_run.tasks) == {*shards, *(f"{word} · source" for word in others)}
 
 
-def test_classes_summary_and_progress_are_shown(shown: _Run) -> None:
-    out = shown.run.parameters["config"]["out"]
-    rows = json.loads(shown.artifacts[key_of(out, "classes")].data)
+def test_classes_summary_and_progress_are_created(flow_run: _Run) -> None:
+    out = flow_run.run.parameters["config"]["out"]
+    rows = json.loads(flow_run.artifacts[key_of(out, "classes")].data)
     assert [row["class"] for row in rows] == ["1", "10", "2"]
     assert all(row["candidates"] == 10 and row["made"] == "list, draw, score, select, tile" for row in rows)
     assert all(float(row["best (nats)"]) >= float(row["median (nats)"]) and row["seconds"] > 0 for row in rows)
-    page = shown.artifacts[key_of(out, "summary")]
+    page = flow_run.artifacts[key_of(out, "summary")]
     assert "| images | 6 in 3 classes, from 36 |" in page.data
     assert "](data:image/jpeg;base64," in page.data
     assert len(page.data) < 300_000
-    bar = shown.artifacts[key_of(out, "progress")]
+    bar = flow_run.artifacts[key_of(out, "progress")]
     assert (bar.data, bar.description, bar.task_run_id) == (100, "done", None)
 
 

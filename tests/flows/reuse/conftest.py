@@ -21,17 +21,17 @@ def distill(plain_flows: None) -> Distill:  # noqa: ARG001
 
 @pytest.fixture(scope="package")
 def source(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source for these tests only; `kept` restores it."""
+    """A source for these tests only, which `restore_source` restores."""
     return Path(shutil.copytree(shared_source, tmp_path_factory.mktemp("reuse") / "source"))
 
 
 @pytest.fixture
-def kept(source: Path, tmp_path: Path) -> Iterator[None]:
+def restore_source(source: Path, tmp_path: Path) -> Iterator[None]:
     """Restores the source after a test, including modification times."""
-    shutil.copytree(source, tmp_path / "kept")
+    shutil.copytree(source, tmp_path / "backup")
     yield
     shutil.rmtree(source)
-    shutil.copytree(tmp_path / "kept", source)
+    shutil.copytree(tmp_path / "backup", source)
 
 
 @pytest.fixture(scope="package")

@@ -76,9 +76,9 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_change_remakes_only_what_depends_on_it(
-    case: Case, out: Path, source: Path, kept: None, make_config: MakeConfig, distill: Distill, tmp_path: Path
+    case: Case, out: Path, source: Path, restore_source: None, make_config: MakeConfig, distill: Distill, tmp_path: Path
 ) -> None:  # fmt: skip
-    del kept
+    del restore_source
     if case.edit:
         case.edit(source)
     before = written(out)
@@ -124,10 +124,10 @@ REASONS = [
 
 @pytest.mark.parametrize(("edit", "stage", "why"), REASONS)
 def test_summary_gives_the_reason(
-    edit: Callable[[Path], None], stage: str, why: dict[str, int], out: Path, source: Path, kept: None,
+    edit: Callable[[Path], None], stage: str, why: dict[str, int], out: Path, source: Path, restore_source: None,
     make_config: MakeConfig, distill: Distill,
 ) -> None:  # fmt: skip
-    del kept
+    del restore_source
     edit(source)
     work = distill(make_config(out, source=str(source)))["work"]
     assert next(entry for entry in work if entry["stage"] == stage)["why"] == why

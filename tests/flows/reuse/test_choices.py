@@ -76,9 +76,9 @@ def test_requested_stages_are_remade_to_the_same_bytes(
 
 
 def test_only_named_classes_are_updated(
-    out: Path, source: Path, kept: None, make_config: MakeConfig, distill: Distill
+    out: Path, source: Path, restore_source: None, make_config: MakeConfig, distill: Distill
 ) -> None:
-    del kept
+    del restore_source
     edit_images(source)
     save_picture(source / "2" / "000.jpg")
     save_picture(source / "2" / "001.jpg")

@@ -31,7 +31,7 @@ def refresh(plain_flows: None) -> Distill:  # noqa: ARG001
 
 
 @pytest.fixture
-def config(out: Path, source: Path, kept: None, make_config: MakeConfig) -> DistillConfig:  # noqa: ARG001
+def config(out: Path, source: Path, restore_source: None, make_config: MakeConfig) -> DistillConfig:  # noqa: ARG001
     """The config of the finished run; its source may be changed."""
     return make_config(out, source=str(source))
 

@@ -100,8 +100,8 @@ def test_frozen_unit_is_left_unchanged(work: _Work) -> None:
     assert work(frozen) is None, "nothing exists yet"
     first = work()
     assert first is not None
-    left = work(frozen, upstream={"data": "b"})
-    assert left is not None and left.record == first.record and not left.reason
+    unchanged = work(frozen, upstream={"data": "b"})
+    assert unchanged is not None and unchanged.record == first.record and not unchanged.reason
     assert work(frozen, settings={"n": 2}) is None, "it was made under other settings"
     work.output.unlink()
     assert work(frozen) is None
