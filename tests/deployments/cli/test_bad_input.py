@@ -49,7 +49,7 @@ def test_missing_source(distil_with: Expect, tmp_path: Path) -> None:
 
 
 def test_source_that_is_a_file(distil_with: Expect, shared_source: Path) -> None:
-    distil_with("is a file, not a folder; give a folder", source=shared_source / "1" / "000.jpg")
+    distil_with("is a file, not a folder; pass a folder", source=shared_source / "1" / "000.jpg")
 
 
 def test_empty_source(distil_with: Expect, tmp_path: Path) -> None:
