@@ -1,4 +1,4 @@
-"""One writer at a time at a URL: a lock file that its holder keeps fresh, since storages have no locks of their own."""
+"""One writer at a time at a URL: a lock file that its holder renews, since storages have no locks of their own."""
 
 import json
 import logging
@@ -18,31 +18,31 @@ from rded_core.io.storage.urls import join_path, open_filesystem
 
 BEAT_S = 20.0
 LEASE_S = 180.0
-"""What its holder has not kept fresh for so long, is held no more; clocks of machines may differ by a minute or two."""
+"""Seconds without renewal after which a lock expires; clocks of machines may differ by a minute or two."""
 
 SETTLE_S = 1.0
 
 logger = logging.getLogger(__name__)
 
 TAKEN = frozenset({409, 412})
-"""HTTP statuses of a storage that refuses to create what somebody else has just created."""
+"""HTTP statuses of a storage that refuses to create a file that another client has just created."""
 
 _held: dict[str, "_Lock"] = {}
 """Locks of this process, by URL."""
 
 _tokens: set[str] = set()
-"""Of the locks that this process holds, or is about to: others of its number are those of a try that failed."""
+"""Tokens of the locks that this process holds or is taking; any other lock with its ID is a failed release."""
 
 
 @contextmanager
 def only_writer_at(url: str) -> Generator[None]:
-    """Holds the run folder at `url` while a block writes to it; who holds it already goes on: one flow runs another.
+    """Holds the lock of the run folder at `url` while a block writes to it.
 
-    A lock whose holder was a process of this machine that has ended is taken over at once, any other when it has not
-    been kept fresh for three minutes.
+    A process that already holds it continues: one flow runs another. The lock of an ended process of this machine is
+    taken over at once, any other when it has not been renewed for three minutes.
 
     Raises:
-        InputError: somebody else writes there, who is named; or the storage cannot be written.
+        InputError: another process writes there, which the message names; or the storage cannot be written.
         RunStopped: the lock was taken over while the block ran.
     """
     url = url.rstrip("/")
@@ -51,7 +51,7 @@ def only_writer_at(url: str) -> Generator[None]:
         return
     lock = _Lock(url)
     lock.take()
-    beat = Thread(target=lock.keep_fresh, name="remote-lock", daemon=True)
+    beat = Thread(target=lock.renew, name="remote-lock", daemon=True)
     beat.start()
     _held[url] = lock
     try:
@@ -60,22 +60,22 @@ def only_writer_at(url: str) -> Generator[None]:
         del _held[url]
         lock.ended.set()
         beat.join()
-        lock.give_back()
+        lock.release()
     lock.require()
 
 
 def held_token(url: str) -> str:
-    """Returns the token of this process's lock at a URL, by which its workers know it; empty where it holds none."""
+    """Returns the token of this process's lock at a URL, by which its workers recognise it; empty if it holds none."""
     lock = _held.get(url.rstrip("/"))
     return lock.token if lock else ""
 
 
 def require_held(url: str, token: str = "") -> None:
-    """Raises RunStopped where the lock at a URL is no more that of this process, or of the run that it works for.
+    """Raises RunStopped if this process, or the run that it works for, no longer holds the lock at a URL.
 
     Args:
-        url: of the run folder.
-        token: of the run's lock, where this is a worker of its.
+        url: URL of the run folder.
+        token: token of the run's lock, if this process is one of its workers.
     """
     if lock := _held.get(url.rstrip("/")):
         lock.require()
@@ -84,20 +84,18 @@ def require_held(url: str, token: str = "") -> None:
 
 
 def _taken_over(url: str) -> RunStopped:
-    return RunStopped(
-        f"{url} could not be held against other runs, which may have taken it over; run again when they are done"
-    )
+    return RunStopped(f"lost the lock at {url}, which another run may have taken over; run again when that run is done")
 
 
 def find_writer_at(url: str) -> str:
-    """Says who else writes at a URL now; nothing where nobody does."""
+    """Returns who else is writing at a URL now; empty if no one is."""
     lock = _Lock(url.rstrip("/"))
-    held = lock.read()
-    return str(held["who"]) if held is not None and lock.url not in _held and not lock.is_stale(held) else ""
+    current = lock.read()
+    return str(current["who"]) if current is not None and lock.url not in _held and not lock.is_stale(current) else ""
 
 
 class _Lock:
-    """A lock file at a URL, with who holds it and when that was last true."""
+    """A lock file at a URL, with its holder and the time of its last renewal."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url, self.token = url, token or uuid.uuid4().hex
@@ -109,37 +107,37 @@ class _Lock:
         self._fresh = time.monotonic()
 
     def take(self) -> None:
-        """Writes the lock file; raises InputError where somebody else holds it.
+        """Writes the lock file; raises InputError if another process holds it.
 
-        It is read first: not every storage keeps the promise to create only what is not there.
+        It is read first: not every storage keeps its promise to create a file only if it does not exist.
         """
         taken_over = False
         _tokens.add(self.token)
         while not self.is_mine():
-            if (held := self.read()) is not None:
-                self._require_stale(held)
+            if (current := self.read()) is not None:
+                self._require_stale(current)
                 self._remove()
                 taken_over = True
             with suppress(FileExistsError):
                 self._write(mode="create")
-            if taken_over:  # another may have found the same stale lock, and removed this one in its place
+            if taken_over:  # another process may have seen the same stale lock, and removed this one instead
                 time.sleep(SETTLE_S)
         self._fresh = time.monotonic()
 
-    def is_stale(self, held: dict[str, Any]) -> bool:
-        """Tells whether the holder of a lock is no more."""
-        is_here = held["machine"] == machine()
-        is_left = held["pid"] == os.getpid() and held["token"] not in _tokens  # it could not be given back
-        is_dead = is_here and (is_left or not is_running(held["pid"]))
-        return is_dead or time.time() - held["at"] >= LEASE_S
+    def is_stale(self, current: dict[str, Any]) -> bool:
+        """Returns True if the holder of a lock has ended, or has not renewed it in time."""
+        is_here = current["machine"] == machine()
+        is_leftover = current["pid"] == os.getpid() and current["token"] not in _tokens  # its release failed
+        is_dead = is_here and (is_leftover or not is_running(current["pid"]))
+        return is_dead or time.time() - current["at"] >= LEASE_S
 
     def require(self) -> None:
-        """Raises RunStopped where the lock is this process's no more, or may be somebody else's by now."""
+        """Raises RunStopped if this process has lost the lock, or may have lost it by now."""
         if self.lost or time.monotonic() - self._fresh > LEASE_S:
             raise _taken_over(self.url)
 
-    def keep_fresh(self) -> None:
-        """Tells every few seconds that the lock is held, until `ended`."""
+    def renew(self) -> None:
+        """Renews the lock every few seconds, until it has `ended` or is lost."""
         while not self.ended.wait(BEAT_S):
             try:
                 self.lost = not self.is_mine()
@@ -148,42 +146,43 @@ class _Lock:
                 self._write()
                 self._fresh = time.monotonic()
             except (InputError, OSError) as error:
-                logger.warning("the lock at %s could not be kept fresh: %s", self.url, first_line(error))
+                logger.warning("could not renew the lock at %s: %s", self.url, first_line(error))
 
-    def give_back(self) -> None:
-        """Removes the lock file, if it is still this process's."""
+    def release(self) -> None:
+        """Removes the lock file, if this process still holds it."""
         _tokens.discard(self.token)
         try:
             if self.is_mine():
                 self._remove()
         except (InputError, OSError) as error:
-            logger.warning("the lock at %s could not be given back: %s", self.url, first_line(error))
+            logger.warning("could not release the lock at %s: %s", self.url, first_line(error))
 
     def read(self) -> dict[str, Any] | None:
-        """Returns what the lock file says; None where there is none. What is no lock of ours counts as a stale one."""
+        """Returns the content of the lock file; None if there is none. Any other file counts as a stale lock."""
         try:
             data = self._ask(lambda: self._filesystem.cat_file(self._path), "read")
         except FileNotFoundError:
             return None
         try:
-            held = json.loads(data)
-            told = {name: str(held[name]) for name in ("token", "who", "machine")}
-            return {**told, "pid": int(held["pid"]), "at": float(held["at"])}
+            current = json.loads(data)
+            texts = {name: str(current[name]) for name in ("token", "who", "machine")}
+            return {**texts, "pid": int(current["pid"]), "at": float(current["at"])}
         except (ValueError, KeyError, TypeError):
-            return {"token": "", "who": "nobody", "machine": "", "pid": 0, "at": 0.0}
+            return {"token": "", "who": "unknown", "machine": "", "pid": 0, "at": 0.0}
 
-    def _require_stale(self, held: dict[str, Any]) -> None:
-        """Raises InputError where a lock is still held."""
-        if not self.is_stale(held):
+    def _require_stale(self, current: dict[str, Any]) -> None:
+        """Raises InputError if a lock is still held."""
+        if not self.is_stale(current):
             raise InputError(
-                f"--out {self.url} is being written by {held['who']} (seen {max(time.time() - held['at'], 0):.0f} s "
-                f"ago); wait until it is done ({LEASE_S:.0f} s if it died), or choose another --out"
+                f"--out {self.url} is being written by {current['who']} (last seen "
+                f"{max(time.time() - current['at'], 0):.0f} s ago); wait until it is done ({LEASE_S:.0f} s if it "
+                "died), or choose another --out"
             )
 
     def is_mine(self) -> bool:
-        """Tells whether the lock file there says that this lock is held."""
-        held = self.read()
-        return held is not None and held["token"] == self.token
+        """Returns True if the lock file has this lock's token."""
+        current = self.read()
+        return current is not None and current["token"] == self.token
 
     def _remove(self) -> None:
         with suppress(FileNotFoundError):
@@ -194,14 +193,14 @@ class _Lock:
         try:
             self._ask(lambda: self._filesystem.pipe_file(self._path, content, **how), "write")
         except FileNotFoundError as error:
-            raise InputError(f"cannot write {self.url}: {first_line(error)}; make the bucket first") from error
+            raise InputError(f"cannot write {self.url}: {first_line(error)}; create the bucket first") from error
         except InputError as error:
             if how and error.__cause__ and http_status(error.__cause__) in TAKEN:
                 raise FileExistsError(self._path) from error
             raise
 
     def _ask(self, action: Callable[[], Any], doing: str) -> Any:
-        """Asks the storage, again where it is busy, but not to give the lock back: it runs out by itself."""
+        """Asks the storage, again if it is busy, but only once to release the lock, which expires without it."""
         attempts = 1 if self.ended.is_set() else ATTEMPTS
         answers = (FileNotFoundError, FileExistsError)
         return ask_storage(action, self.url, doing=doing, answers=answers, attempts=attempts)

@@ -1,4 +1,4 @@
-"""Which URL a run has, and where its working copy lies."""
+"""Paths of the working copies of runs at URLs, and the way back to their URLs."""
 
 import re
 from collections.abc import Generator
@@ -16,17 +16,17 @@ MAX_NAME_BYTES = 240
 
 
 def run_at(out: str) -> RunFolder:
-    """Returns the run folder that ``--out`` names: for a URL, this machine's copy of it."""
+    """Returns the run folder that ``--out`` names; for a URL, this machine's copy of it."""
     return RunFolder(copies() / copy_name(out) if is_url(out) else Path(out))
 
 
 def copies() -> Path:
-    """Returns where this machine keeps its copies of run folders: in ``$RDED_CACHE``, or ``~/.cache/rded``."""
+    """Returns the folder of this machine's copies of run folders: in ``$RDED_CACHE``, or ``~/.cache/rded``."""
     return default_cache().absolute() / "runs" / HOST
 
 
 def copy_name(url: str) -> str:
-    """Names the copy of what is at a URL; raises InputError where the URL is too long for a folder's name."""
+    """Returns the folder name of a URL's copy; raises InputError if the URL is too long for a folder's name."""
     name = quote(url.rstrip("/"), safe="")
     if len(name) > MAX_NAME_BYTES:
         raise InputError(f"{url} is too long ({len(name)} bytes, at most {MAX_NAME_BYTES}); choose a shorter one")
@@ -34,14 +34,14 @@ def copy_name(url: str) -> str:
 
 
 def as_shown(text: object) -> str:
-    """Returns a path, or a text that names paths, as people know them: by its URL what lies in a copy."""
+    """Returns a path, or a text that names paths, with the URL in place of each path of a working copy."""
     copy = re.escape(str(copies())) + r"/(?:[^/\s'\"]+/)?([^/\s'\"]+%3A%2F%2F[^/\s'\"]+)"
-    return re.sub(copy, lambda found: unquote(found[1]), str(text))
+    return re.sub(copy, lambda match: unquote(match[1]), str(text))
 
 
 @contextmanager
-def told_with_url() -> Generator[None]:
-    """Has errors of a block name what lies in a copy as its user knows it: by its URL."""
+def errors_with_url() -> Generator[None]:
+    """Makes the errors of a block name the URL instead of the path of its working copy."""
     try:
         yield
     except InputError as error:

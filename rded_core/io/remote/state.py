@@ -1,4 +1,4 @@
-"""What files were when a run folder at a URL and this machine's copy of it were last level: a small database."""
+"""Database of the state of files when a run folder at a URL and its local copy were last in sync."""
 
 import sqlite3
 from collections.abc import Generator, Iterable
@@ -11,43 +11,43 @@ TIMEOUT_S = 60.0
 SCHEMA = "CREATE TABLE IF NOT EXISTS level (path TEXT PRIMARY KEY, remote TEXT, mtime_ns INTEGER, num_bytes INTEGER)"
 
 Here = tuple[int, int]
-"""A local file's time of change in ns, and its size."""
+"""A local file's modification time in ns, and its size in bytes."""
 
 Row = tuple[str, str, int, int]
-"""Path, what the storage says of when and as what it was written, and what it was here."""
+"""Path, the stamp at the storage, and the local modification time in ns and size in bytes."""
 
 
 class MirrorState:
-    """A database of files by path; what is lost of it costs another transfer, and no more.
+    """A database of files by path; losing an entry only costs another transfer.
 
     Args:
-        path: where it lies.
+        path: path of the database.
 
-    Raises (of every method):
-        InputError: it cannot be read or written.
+    Raises (every method):
+        InputError: the database cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, tuple[str, Here]]:
-        """Returns, by path, a file's stamp at the storage and here."""
+        """Returns, by path, a file's stamp at the storage and its local state."""
         with self._open() as database:
-            found = database.execute("SELECT path, remote, mtime_ns, num_bytes FROM level")
-            return {path: (remote, (mtime_ns, num_bytes)) for path, remote, mtime_ns, num_bytes in found}
+            rows = database.execute("SELECT path, remote, mtime_ns, num_bytes FROM level")
+            return {path: (remote, (mtime_ns, num_bytes)) for path, remote, mtime_ns, num_bytes in rows}
 
     def note(self, rows: Iterable[Row]) -> None:
-        """Notes files that are level now."""
+        """Records files that are in sync now."""
         with self._open() as database:
             database.executemany("INSERT OR REPLACE INTO level VALUES (?, ?, ?, ?)", rows)
 
     def drop(self, paths: Iterable[str]) -> None:
-        """Forgets files that are on neither side."""
+        """Deletes the entries of files that are on neither side."""
         with self._open() as database:
             database.executemany("DELETE FROM level WHERE path = ?", [(path,) for path in paths])
 
     def clear(self) -> None:
-        """Forgets all files."""
+        """Deletes all entries."""
         with self._open() as database:
             database.execute("DELETE FROM level")
 

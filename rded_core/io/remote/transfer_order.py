@@ -1,4 +1,4 @@
-"""Files of a run by their POSIX paths from there: which are sent to a URL, in what order, and which a task needs."""
+"""Which files of a run are sent to a URL, in what order, and which a task needs, by POSIX path below the run."""
 
 from collections.abc import Callable, Collection
 from enum import Enum
@@ -11,7 +11,7 @@ from rded_core.io.layout.units import block_name
 
 
 class SendOrder(Enum):
-    """In which order files of a run are sent to a URL: each may be believed only once those before it are there."""
+    """Order in which files of a run are sent to a URL: each group is valid only once those before it are there."""
 
     NOTES, OUTPUTS, RECORDS, SUMS = range(4)
 
@@ -19,7 +19,7 @@ class SendOrder(Enum):
 _RUN = RunFolder(Path())
 
 NOTES_TO_FORGET = tuple(path.as_posix() for path in (_RUN.forgotten, _RUN.forgotten_copy, _RUN.forgetting))
-"""Paths of the notes of what must never be used again: they go before all else."""
+"""Paths of the notes of images that must never be used again: they are sent first."""
 
 SUMS_NAME = DatasetFolder(Path()).sums.name
 
@@ -27,7 +27,7 @@ BEING_MADE = tuple(path.parts for path in (_RUN.staged_dataset, _RUN.replaced_da
 
 
 def send_order(path: str) -> SendOrder:
-    """Returns when a file of a run, by its POSIX path from there, is sent."""
+    """Returns the group in which a file of a run is sent, by its POSIX path below the run folder."""
     if path in NOTES_TO_FORGET:
         return SendOrder.NOTES
     if path.endswith(".json"):
@@ -36,17 +36,17 @@ def send_order(path: str) -> SendOrder:
 
 
 def sums_beside(path: str) -> str:
-    """Returns the checksums of the dataset that a file of a run is part of; nothing for others, and the checksums."""
+    """Returns the path of the checksums of a file's dataset; empty for other files and for checksums."""
     dataset = f"/{_RUN.dataset.name}/"
-    above, found, _ = f"/{path}".partition(dataset)
-    is_other = not found or send_order(path) is SendOrder.SUMS
+    above, separator, _ = f"/{path}".partition(dataset)
+    is_other = not separator or send_order(path) is SendOrder.SUMS
     return "" if is_other else f"{above}{dataset}{SUMS_NAME}".lstrip("/")
 
 
 def is_sent(path: str) -> bool:
-    """Tells whether a file of a run goes to a URL: no lock does, nor a dataset that is being put together.
+    """Returns True if a file of a run is sent to a URL: not a lock, and not a dataset that is being assembled.
 
-    What leads out of the run folder is no file of it.
+    Paths that lead out of the run folder are not sent.
     """
     parts = path.split("/")
     is_being_made = any(pair in BEING_MADE for pair in pairwise(parts))
@@ -54,21 +54,21 @@ def is_sent(path: str) -> bool:
 
 
 def class_files(units: Collection[str]) -> Callable[[str], bool]:
-    """Picks the files of some classes, whatever the stage."""
+    """Selects the files of some classes, in all stages."""
     return lambda path: stage_and_unit(path)[1] in units
 
 
 def label_files_of(block: range) -> Callable[[str], bool]:
-    """Picks a block's labels, notes of what images labels were made from, and all distilled images."""
+    """Selects a block's labels, the notes of the images they were made from, and all distilled images."""
     own = (block_name(block), "images-")
     return lambda path: stage_and_unit(path)[0] == "squeeze" or stage_and_unit(path)[1].startswith(own)
 
 
 def candidate_files(path: str) -> bool:
-    """Picks candidates, and what networks made of them as they are."""
+    """Selects candidates, and the outputs of networks on them."""
     return stage_and_unit(path)[0] in ("candidates", "observe")
 
 
 def all_but_candidates(path: str) -> bool:
-    """Picks all but the candidates' own tars, which are as large as the source's share of them."""
+    """Selects all files except the candidates' own tars, which are as large as their share of the source."""
     return not (stage_and_unit(path)[0] == "candidates" and path.endswith(".tar"))

@@ -1,4 +1,4 @@
-"""Fixtures of run folders at URLs: one in fsspec's memory, and machines that write there."""
+"""Fixtures for run folders at URLs: one in fsspec's memory, and machines that write there."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from rded_core.io.remote.sync import Mirror
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """The URL of a run folder that is not there yet, in fsspec's memory."""
+    """URL of a run folder that does not exist yet, in fsspec's memory."""
     url = f"memory://rded-{uuid4().hex}/run"
     yield url
     storage = fsspec.filesystem("memory")
@@ -25,7 +25,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def files_at() -> Callable[[str], dict[str, str]]:
-    """Returns what lies at a URL in fsspec's memory: texts by their paths."""
+    """Returns the files at a URL in fsspec's memory: texts by their paths."""
 
     def read(url: str) -> dict[str, str]:
         inner, storage = url.removeprefix("memory:/"), fsspec.filesystem("memory")
@@ -36,7 +36,7 @@ def files_at() -> Callable[[str], dict[str, str]]:
 
 @pytest.fixture
 def machine(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Mirror]:
-    """Opens the copy of `url` on a machine, which is named."""
+    """Opens the copy of `url` on the named machine."""
 
     def open_at(name: str) -> Mirror:
         monkeypatch.setenv("RDED_CACHE", str(tmp_path / name))
@@ -47,10 +47,10 @@ def machine(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 @pytest.fixture
 def hold_elsewhere() -> Callable[..., None]:
-    """Writes the lock of a process of another machine to a URL; what it says may be changed."""
+    """Writes the lock of a process on another machine to a URL, with optional changes to its fields."""
 
     def hold(url: str, **changes: Any) -> None:
-        held = {"token": "t", "who": "process 7 on there", "machine": "elsewhere", "pid": 7, "at": time.time()}
+        held = {"token": "t", "who": "process 7 on elsewhere", "machine": "elsewhere", "pid": 7, "at": time.time()}
         fsspec.filesystem("memory").pipe_file(f"{url}/.lock", json.dumps({**held, **changes}).encode())
 
     return hold

@@ -1,4 +1,4 @@
-"""Run folders at URLs and this machine's copies of them."""
+"""Sync between run folders at URLs and their local copies."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +24,11 @@ def write(mirror: Mirror, **files: str) -> None:
 
 
 def files_of(mirror: Mirror) -> dict[str, str]:
-    found = (path for path in mirror.root.rglob("*") if path.is_file())
-    return {path.relative_to(mirror.root).as_posix(): path.read_text() for path in found}
+    paths = (path for path in mirror.root.rglob("*") if path.is_file())
+    return {path.relative_to(mirror.root).as_posix(): path.read_text() for path in paths}
 
 
-def test_what_one_machine_writes_another_finds(url: str, files_at: FilesAt, machine: OpenAt) -> None:
+def test_files_written_on_one_machine_reach_another(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first, second = machine("first"), machine("second")
     assert first.root != second.root
     write(first, work__a="1", run_json="{}")
@@ -42,7 +42,7 @@ def test_what_one_machine_writes_another_finds(url: str, files_at: FilesAt, mach
     assert files_of(first) == files_at(url) == {"work/a": "22", "work/b": "3", "run.json": "{}"}
 
 
-def test_what_is_removed_on_one_side_is_removed_on_the_other(url: str, files_at: FilesAt, machine: OpenAt) -> None:
+def test_files_removed_on_one_side_are_removed_on_the_other(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first, second = machine("first"), machine("second")
     write(first, a="1", b="2")
     first.push()
@@ -54,7 +54,7 @@ def test_what_is_removed_on_one_side_is_removed_on_the_other(url: str, files_at:
     assert files_of(first) == {"b": "2"}
 
 
-def test_only_what_has_changed_travels(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_files_are_transferred(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = machine("first"), machine("second")
     write(first, a="1", b="2")
     first.push()
@@ -78,7 +78,7 @@ def test_only_what_has_changed_travels(machine: OpenAt, monkeypatch: pytest.Monk
     assert moved == ["_send b", "_fetch b"]
 
 
-def test_only_what_is_wanted_travels(url: str, files_at: FilesAt, machine: OpenAt) -> None:
+def test_only_wanted_files_are_transferred(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first, second = machine("first"), machine("second")
     write(first, a="1", b="2")
     first.push(lambda path: path == "a")
@@ -87,11 +87,11 @@ def test_only_what_is_wanted_travels(url: str, files_at: FilesAt, machine: OpenA
     second.pull(lambda path: path == "b")
     assert files_of(second) == {"b": "2"}
     second.push()
-    assert files_at(url) == {"a": "1", "b": "2"}, "what was never fetched is not taken for removed"
+    assert files_at(url) == {"a": "1", "b": "2"}, "files that were never fetched do not count as removed"
 
 
-def test_what_another_machine_has_written_since_wins(url: str, files_at: FilesAt, machine: OpenAt) -> None:
-    """A process that died left a change behind which it never sent; meanwhile others went on."""
+def test_a_later_write_of_another_machine_wins(url: str, files_at: FilesAt, machine: OpenAt) -> None:
+    """A process that died left a change that it never sent; meanwhile others continued."""
     first, second = machine("first"), machine("second")
     write(first, a="1")
     first.push()
@@ -104,9 +104,7 @@ def test_what_another_machine_has_written_since_wins(url: str, files_at: FilesAt
     assert files_at(url) == files_of(first) == {"a": "newer"}
 
 
-def test_what_was_written_and_not_sent_is_kept_where_nobody_else_wrote(
-    url: str, files_at: FilesAt, machine: OpenAt
-) -> None:
+def test_unsent_changes_are_kept_if_no_other_machine_wrote(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first = machine("first")
     write(first, a="1")
     first.push()
@@ -118,7 +116,7 @@ def test_what_was_written_and_not_sent_is_kept_where_nobody_else_wrote(
     assert files_at(url) == {"a": "22", "b": "3"}
 
 
-def test_a_file_that_is_lost_here_comes_again(machine: OpenAt) -> None:
+def test_a_file_that_is_lost_locally_is_fetched_again(machine: OpenAt) -> None:
     first = machine("first")
     write(first, a="1")
     first.push()
@@ -127,9 +125,7 @@ def test_a_file_that_is_lost_here_comes_again(machine: OpenAt) -> None:
     assert files_of(first) == {"a": "1"}
 
 
-def test_what_was_removed_there_goes_here_whatever_was_changed_since(
-    url: str, files_at: FilesAt, machine: OpenAt
-) -> None:
+def test_a_removal_at_the_url_wins_over_a_local_change(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first, second = machine("first"), machine("second")
     write(first, a="1", b="2")
     first.push()
@@ -142,9 +138,7 @@ def test_what_was_removed_there_goes_here_whatever_was_changed_since(
     assert files_at(url) == files_of(first) == {"b": "2"}
 
 
-def test_where_images_were_forgotten_nothing_from_before_stays_here(
-    url: str, files_at: FilesAt, machine: OpenAt
-) -> None:
+def test_no_older_file_stays_here_after_images_were_forgotten(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first, second = machine("first"), machine("second")
     write(first, work__squeeze__c="shows it", work__squeeze__d="does not")
     first.push()
@@ -159,7 +153,7 @@ def test_where_images_were_forgotten_nothing_from_before_stays_here(
     assert files_of(first) == files_at(url)
 
 
-def test_what_is_sent_while_another_looks_is_not_taken_for_removed(
+def test_files_sent_during_a_pull_do_not_count_as_removed(
     url: str, files_at: FilesAt, machine: OpenAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = machine("first")
@@ -179,7 +173,7 @@ def test_what_is_sent_while_another_looks_is_not_taken_for_removed(
     assert files_of(first) == files_at(url) == {"a": "1", "b": "2"}
 
 
-def test_paths_that_lead_out_of_the_run_are_passed_over(url: str, machine: OpenAt) -> None:
+def test_paths_that_lead_out_of_the_run_are_skipped(url: str, machine: OpenAt) -> None:
     first = machine("first")
     inner = url.removeprefix("memory:/")
     storage.pipe_file(f"{url}/a", b"1")
@@ -212,11 +206,11 @@ def test_records_follow_their_outputs_and_sums_come_last(
     seen.clear()
     write(first, dataset__recipe_json="other")
     first.push()
-    assert all("dataset/SHA256SUMS" not in step for step in seen), "while a dataset changes, nobody takes it for whole"
+    assert all("dataset/SHA256SUMS" not in step for step in seen), "a dataset that is changing does not count as whole"
     assert "dataset/SHA256SUMS" in files_at(url)
 
 
-def test_what_is_half_done_stays_here(url: str, files_at: FilesAt, machine: OpenAt) -> None:
+def test_unfinished_files_are_not_sent(url: str, files_at: FilesAt, machine: OpenAt) -> None:
     first = machine("first")
     write(first, a="1", work__dataset__x="being made")
     (first.root / ".a.host-1.tmp").write_text("half")
@@ -225,7 +219,7 @@ def test_what_is_half_done_stays_here(url: str, files_at: FilesAt, machine: Open
     assert files_at(url) == {"a": "1"}
 
 
-def test_a_block_that_fails_has_its_files_sent_and_its_errors_name_the_url(
+def test_files_of_a_block_that_fails_are_sent_and_its_error_names_the_url(
     url: str, files_at: FilesAt, machine: OpenAt
 ) -> None:
     first = machine("first")
@@ -235,7 +229,7 @@ def test_a_block_that_fails_has_its_files_sent_and_its_errors_name_the_url(
     assert files_at(url) == {"a": "1"}
 
 
-def test_paths_are_shown_as_their_user_knows_them(url: str, machine: OpenAt) -> None:
+def test_paths_of_a_copy_are_shown_as_urls(url: str, machine: OpenAt) -> None:
     root = machine("first").root
     assert as_shown(root) == url
     assert as_shown(f"made 3, {root}/tiles; and '{root}'") == f"made 3, {url}/tiles; and '{url}'"
@@ -244,27 +238,27 @@ def test_paths_are_shown_as_their_user_knows_them(url: str, machine: OpenAt) -> 
     assert run_at("out").root == Path("out")
 
 
-def test_a_url_that_cannot_be_a_place_is_told() -> None:
+def test_an_unusable_url_is_an_input_error() -> None:
     with pytest.raises(InputError, match="is too long"):
         run_at("s3://bucket/" + "x" * 300)
     with pytest.raises(InputError, match="contains a password or token"):
         Mirror("memory://user:s3cr3t@bucket/run")
 
 
-def test_the_error_of_a_block_is_told_and_not_that_of_sending(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_block_is_raised_not_that_of_sending(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("Access Denied")
 
     first = machine("first")
     monkeypatch.setattr(type(storage), "put_file", refuse)
     for error in (InputError("wrong"), KeyboardInterrupt()):
-        with pytest.raises(type(error)) as told, first.level():
+        with pytest.raises(type(error)) as caught, first.level():
             write(first, a="1")
             raise error
-        assert told.value is error
+        assert caught.value is error
 
 
-def test_a_storage_that_fails_is_told(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_storage_is_an_input_error(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
     first = machine("first")
     write(first, a="1")
 
@@ -279,7 +273,7 @@ def test_a_storage_that_fails_is_told(machine: OpenAt, monkeypatch: pytest.Monke
         first.pull()
 
 
-def test_what_cannot_be_removed_is_not_sent_again(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_removed_are_not_sent_again(machine: OpenAt, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = machine("first"), machine("second")
     write(first, a="shows it")
     first.push()

@@ -27,52 +27,52 @@ def test_a_local_folder_is_itself(tmp_path: Path) -> None:
             assert folder == str(tmp_path)
 
 
-def test_what_holds_no_run_is_told_before_anything_is_fetched_or_written(
+def test_a_url_without_a_run_is_refused_before_anything_is_fetched_or_written(
     url: str, files_at: FilesAt, machine: OpenAt
 ) -> None:
     first = machine("first")
-    with pytest.raises(InputError, match=r"^nothing found at memory://[^\n]*; give the URL of a run folder"):
+    with pytest.raises(InputError, match=r"^nothing found at memory://[^\n]*; pass the URL of a run folder"):
         folder_to_read(url).__enter__()
     storage.pipe_file(f"{url}/photo.jpg", b"1")
-    with pytest.raises(InputError, match=r"^no run folder at memory://[^\n]*; give the URL that rded distill had"):
+    with pytest.raises(InputError, match=r"^no run folder at memory://[^\n]*; pass the URL that rded distill had"):
         run_to_change(url).__enter__()
-    with pytest.raises(InputError, match=r"is not empty and holds no run of rded \(photo.jpg is there\)"):
+    with pytest.raises(InputError, match=r"is not empty and holds no rded run \(photo.jpg is there\)"):
         run_to_change(url, may_be_new=True).__enter__()
     assert files_at(url) == {"photo.jpg": "1"}
     assert not first.root.exists()
 
 
 @pytest.mark.parametrize("open_folder", [folder_to_read, run_to_change])
-def test_a_storage_that_never_answers_is_told_soon(
+def test_a_storage_that_never_answers_is_an_early_error(
     url: str, open_folder: OpenFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(retries, "sleep", waits.append)
 
     def refuse(*_: object, **__: object) -> None:
-        raise ConnectionRefusedError("nobody listens")
+        raise ConnectionRefusedError("connection refused")
 
     monkeypatch.setattr(type(storage), "info", refuse)
-    with pytest.raises(InputError, match=r"ConnectionRefusedError nobody listens, 2 times in a row"):
+    with pytest.raises(InputError, match=r"ConnectionRefusedError connection refused, 2 times in a row"):
         open_folder(url).__enter__()
     assert sum(waits) < 4
 
 
-def test_readers_have_a_copy_of_their_own_and_leave_none(
+def test_readers_use_a_private_copy_and_remove_it(
     url: str, machine: OpenAt, hold_elsewhere: Callable[[str], None]
 ) -> None:
     first = machine("first")
     first.root.mkdir(parents=True)
     (first.root / "a").write_text("1")
     first.push()
-    (first.root / "a").write_text("being made anew")
+    (first.root / "a").write_text("being remade")
     with folder_to_read(url) as folder:
         assert Path(folder, "a").read_text() == "1"
         assert as_shown(f"{folder}/a") == f"{url}/a"
     assert not Path(folder).exists()
-    assert (first.root / "a").read_text() == "being made anew"
+    assert (first.root / "a").read_text() == "being remade"
     hold_elsewhere(url)
-    with pytest.raises(InputError, match="is being written by process 7 on there; wait until it is done"):
+    with pytest.raises(InputError, match="is being written by process 7 on elsewhere; wait until it is done"):
         folder_to_read(url).__enter__()
 
 
@@ -89,7 +89,7 @@ def test_changes_are_sent_after_a_block_or_at_once(url: str, files_at: FilesAt, 
     send_now(Path(folder))
 
 
-def test_what_was_written_while_it_was_fetched_is_not_read(
+def test_a_run_that_changes_during_the_download_is_not_read(
     url: str, machine: OpenAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine("first")
@@ -101,7 +101,7 @@ def test_what_was_written_while_it_was_fetched_is_not_read(
         storage.pipe_file(f"{url}/b", b"2")
 
     monkeypatch.setattr(Mirror, "pull", slow)
-    with pytest.raises(InputError, match="was written while it was fetched; run the same command again"):
+    with pytest.raises(InputError, match="changed during the download; run the same command again"):
         folder_to_read(url).__enter__()
 
 
@@ -112,16 +112,16 @@ def test_a_dataset_is_not_read_while_its_run_is_written(
     storage.pipe_file(f"{url}/run.json", b"{}")
     storage.pipe_file(f"{url}/dataset/SHA256SUMS", b"")
     hold_elsewhere(url)
-    with pytest.raises(InputError, match="is being written by process 7 on there; wait until it is done"):
+    with pytest.raises(InputError, match="is being written by process 7 on elsewhere; wait until it is done"):
         folder_to_read(f"{url}/dataset").__enter__()
     with run_as_asked(url) as folder:
         assert [path.name for path in Path(folder).iterdir()] == ["run.json"]
     storage.rm(f"{url}/.lock")
     with run_to_change(f"{url}/dataset") as folder:
-        assert (Path(folder) / "run.json").read_text() == "{}", "the run is meant, whose dataset it is"
+        assert (Path(folder) / "run.json").read_text() == "{}", "the run that the dataset belongs to"
 
 
-def test_what_a_killed_reader_left_is_removed_by_the_next(url: str, machine: OpenAt) -> None:
+def test_leftovers_of_a_killed_reader_are_removed_by_the_next(url: str, machine: OpenAt) -> None:
     machine("first")
     storage.pipe_file(f"{url}/run.json", b"{}")
     dead, alive = (copies() / f"read-{pid}-x" for pid in (2**22 + 1, os.getpid()))
