@@ -140,7 +140,7 @@ def open_table(path: Path) -> pq.ParquetFile:
 
 
 def table_metadata(opened: pq.ParquetFile) -> dict[str, Any]:
-    """Returns the metadata that rded stored in a table; empty if there is none."""
+    """Returns the metadata that rded stored in a table; empty if it is missing."""
     return json.loads((opened.schema_arrow.metadata or {}).get(b"rded", b"{}"))
 
 

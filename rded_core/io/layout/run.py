@@ -1,4 +1,4 @@
-"""Layout of a run folder; no other module knows where files lie in OUT."""
+"""Layout of a run folder; no other module knows the paths in OUT."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +146,7 @@ def find_dataset(path: str) -> tuple[DatasetFolder, RunFolder | None]:
     """Returns the dataset at `path` (a run folder, or the dataset itself) and its run folder, or None if it has none.
 
     Raises:
-        InputError: there is no finished dataset at `path`.
+        InputError: `path` has no finished dataset.
     """
     root = Path(path)
     for candidate, run_root in ((root / "dataset", root), (root, root.resolve().parent)):

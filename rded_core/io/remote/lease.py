@@ -158,7 +158,7 @@ class _Lock:
             logger.warning("could not release the lock at %s: %s", self.url, first_line(error))
 
     def read(self) -> dict[str, Any] | None:
-        """Returns the content of the lock file; None if there is none. Any other file counts as a stale lock."""
+        """Returns the content of the lock file; None if it does not exist. Any other file counts as a stale lock."""
         try:
             data = self._ask(lambda: self._filesystem.cat_file(self._path), "read")
         except FileNotFoundError:

@@ -25,27 +25,27 @@ _changed: ContextVar[tuple[Mirror, ...]] = ContextVar("changed", default=())
 
 
 @contextmanager
-def folder_to_read(where: str) -> Generator[str]:
-    """Yields a local folder with the content of `where`, a folder or the URL of one.
+def folder_to_read(location: str) -> Generator[str]:
+    """Yields a local folder with the content of `location`, a folder or the URL of one.
 
     For a URL, every file is fetched into a private folder: a run on this machine continues in its own copy.
 
     Raises:
-        InputError: there is nothing at the URL, it cannot be read, or another process writes there.
+        InputError: the URL is empty, it cannot be read, or another process writes there.
     """
-    if not is_url(where):
-        yield where
+    if not is_url(location):
+        yield location
         return
-    path_kind(where, attempts=FIRST_ATTEMPTS)
-    _require_no_writer(where)
+    path_kind(location, attempts=FIRST_ATTEMPTS)
+    _require_no_writer(location)
     with _private_folder() as folder, errors_with_url():
-        mirror = Mirror(where, folder)
+        mirror = Mirror(location, folder)
         mirror.pull()
         if not any(mirror.root.iterdir()):
-            raise InputError(f"nothing found at {where}; pass the URL of a run folder of rded distill, or of a dataset")
-        _require_no_writer(where)
+            raise InputError(f"nothing found at {location}; pass the URL of a run folder, or of a dataset")
+        _require_no_writer(location)
         if not mirror.is_level():
-            raise InputError(f"{where} changed during the download; run the same command again")
+            raise InputError(f"{location} changed during the download; run the same command again")
         yield str(mirror.root)
 
 
@@ -54,7 +54,7 @@ def run_as_asked(url: str) -> Generator[str]:
     """Yields a folder with only the files that say what a run at a URL was asked to do, even while it runs.
 
     Raises:
-        InputError: there is no run at the URL, or it cannot be read.
+        InputError: the URL has no run, or it cannot be read.
     """
     path_kind(url, attempts=FIRST_ATTEMPTS)
     names = {mark.as_posix() for mark in RunFolder(Path()).marks()}
@@ -65,12 +65,12 @@ def run_as_asked(url: str) -> Generator[str]:
         yield str(mirror.root)
 
 
-def _require_no_writer(where: str) -> None:
+def _require_no_writer(location: str) -> None:
     """Raises InputError if another process writes to a URL, or to the run whose dataset is there."""
-    above, _, name = where.rstrip("/").rpartition("/")
-    for url in (where, above) if name == RunFolder(Path()).dataset.name else (where,):
+    above, _, name = location.rstrip("/").rpartition("/")
+    for url in (location, above) if name == RunFolder(Path()).dataset.name else (location,):
         if writer := find_writer_at(url):
-            raise InputError(f"{where} is being written by {writer}; wait until it is done")
+            raise InputError(f"{location} is being written by {writer}; wait until it is done")
 
 
 @contextmanager
@@ -86,27 +86,27 @@ def _private_folder() -> Generator[Path]:
 
 
 @contextmanager
-def run_to_change(where: str, wanted: Wanted = everything, *, may_be_new: bool = False) -> Generator[str]:
+def run_to_change(location: str, wanted: Wanted = everything, *, may_be_new: bool = False) -> Generator[str]:
     """Yields the local folder of a run, locked against other writers, and sends the changes of the block.
 
     A run at a URL is changed in this machine's copy of it.
 
     Args:
-        where: the run folder, or its URL.
+        location: the run folder, or its URL.
         wanted: which files to fetch and send.
         may_be_new: whether the run may not exist yet.
 
     Raises:
-        InputError: there is no run at the URL, it cannot be read or written, or another process writes there.
+        InputError: the URL has no run, it cannot be read or written, or another process writes there.
     """
-    if not is_url(where):
-        yield where
+    if not is_url(location):
+        yield location
         return
-    path_kind(where, attempts=FIRST_ATTEMPTS)
-    where = _run_of(where)
-    mirror = Mirror(where)
+    path_kind(location, attempts=FIRST_ATTEMPTS)
+    location = _run_of(location)
+    mirror = Mirror(location)
     require_run(mirror, may_be_new=may_be_new)
-    with errors_with_url(), only_writer_at(where):
+    with errors_with_url(), only_writer_at(location):
         mirror.pull(wanted)
         token = _changed.set((*_changed.get(), mirror))
         try:
@@ -116,11 +116,11 @@ def run_to_change(where: str, wanted: Wanted = everything, *, may_be_new: bool =
             _changed.reset(token)
 
 
-def _run_of(where: str) -> str:
-    """Returns the URL of the run at `where`, or of the run whose dataset is there."""
-    above, _, name = where.rstrip("/").rpartition("/")
-    is_dataset = name == RunFolder(Path()).dataset.name and not _holds_run(where) and _holds_run(above)
-    return above if is_dataset else where
+def _run_of(location: str) -> str:
+    """Returns the URL of the run at `location`, or of the run whose dataset is there."""
+    above, _, name = location.rstrip("/").rpartition("/")
+    is_dataset = name == RunFolder(Path()).dataset.name and not _holds_run(location) and _holds_run(above)
+    return above if is_dataset else location
 
 
 def _holds_run(url: str) -> bool:

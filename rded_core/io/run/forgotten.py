@@ -74,7 +74,7 @@ def is_forgetting(run: RunFolder) -> bool:
 
 
 def read_begun(run: RunFolder) -> Begun:
-    """Reads the note of an unfinished ``rded forget``; empty if there is none.
+    """Reads the note of an unfinished ``rded forget``; empty if it does not exist.
 
     Raises:
         InputError: the note is damaged: continuing without it could finish with nothing forgotten.

@@ -41,14 +41,14 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         return
     require_writable(path.parent)
     stream = _acquire(path, wait=wait)
-    held = _HELD.set(_HELD.get() | {path.resolve()})
+    token = _HELD.set(_HELD.get() | {path.resolve()})
     try:
         with contextlib.suppress(OSError):  # on a full disk, which the first file that matters reports
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), f"{who_am_i()}\n".encode())
         yield
     finally:
-        _HELD.reset(held)
+        _HELD.reset(token)
         with contextlib.suppress(OSError):  # the folder may have been removed
             path.unlink()
         stream.close()

@@ -49,7 +49,7 @@ def find_run(path: str) -> RunFolder:
     """Returns the run folder that a user names by its own path, or by its dataset's.
 
     Raises:
-        InputError: there is no run folder, or it is a control, which is not changed on its own.
+        InputError: the run folder does not exist, or is a control, which is not changed on its own.
     """
     root = Path(path)
     run = next((each for each in (RunFolder(root), RunFolder(root.resolve().parent)) if holds_run(each)), None)
@@ -123,7 +123,7 @@ def require_published(run: RunFolder, described: dict[str, Any]) -> None:
 
 
 def require_out(out: str, source: str) -> None:
-    """Raises InputError if OUT cannot hold a run of `source`: by its form, where it lies, or what it holds.
+    """Raises InputError if OUT cannot hold a run of `source`: by its form, its place, or its content.
 
     Creates nothing. For a URL, only its form is checked; `require_folder_at` queries the storage.
     """
@@ -148,7 +148,7 @@ def require_free(run: RunFolder) -> None:
 
 
 def _first_other(run: RunFolder) -> Path | None:
-    """Returns a file that no run killed early, or without its run.json, would have; None if there is no such file."""
+    """Returns a file that cannot be from a run that was killed early or lost its run.json; None if all files can be."""
     files = {run.lock, run.forgotten, run.forgotten_copy, run.forgetting}
     ours = {*map(run.stage, STAGES), run.staged_dataset}
     if any(run.stage("publish").glob("*.json")):  # it was finished once
@@ -159,7 +159,7 @@ def _first_other(run: RunFolder) -> Path | None:
 
 
 def require_apart(out: str, source: str) -> None:
-    """Raises InputError if a run would be written into its own source, and its files would become part of it."""
+    """Raises InputError if OUT lies inside the source of its run, which would then include the run's files."""
     if is_url(out) != is_url(source):
         return
     if is_url(out):

@@ -55,7 +55,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def require_file(path: str, what: str) -> None:
-    """Raises InputError if there is no file at `path`; `what` names the kind of file expected."""
+    """Raises InputError unless `path` is a file; `what` names the kind of file expected."""
     if kind_of(Path(path)) != "file":
         raise InputError(f"no such {what}: {path}")
 

@@ -17,9 +17,9 @@ def read_bytes(path: str, *, offset: int = 0, num_bytes: int = -1) -> bytes:
         InputError: the storage of a URL keeps failing.
     """
     with open_stream(path) as stream:
-        left = stream.seek(0, io.SEEK_END) - offset if num_bytes > 0 else 0
-        if left < num_bytes:  # before reading: a damaged index may ask for more than memory holds
-            raise EOFError(f"{path} ends {num_bytes - left} bytes early")
+        remaining = stream.seek(0, io.SEEK_END) - offset if num_bytes > 0 else 0
+        if remaining < num_bytes:  # before reading: a damaged index may ask for more than memory holds
+            raise EOFError(f"{path} ends {num_bytes - remaining} bytes early")
         stream.seek(offset)
         return stream.read(num_bytes)
 
@@ -80,14 +80,14 @@ class RemoteFile(io.RawIOBase):
         return self._stream
 
     def _read_once(self, size: int) -> bytes:
-        left = None if self.size is None else max(self.size - self._at, 0)
-        wanted = size if left is None or 0 <= size < left else left
+        remaining = None if self.size is None else max(self.size - self._at, 0)
+        num_bytes = size if remaining is None or 0 <= size < remaining else remaining
         try:
             stream = self._open()
             stream.seek(self._at)
-            data: bytes = stream.read(wanted)
-            if left is not None and len(data) < wanted:
-                raise EOFError(f"got {len(data)} of {wanted} bytes")
+            data: bytes = stream.read(num_bytes)
+            if remaining is not None and len(data) < num_bytes:
+                raise EOFError(f"got {len(data)} of {num_bytes} bytes")
         except Exception:
             self._drop()  # it may hold half of a response
             raise

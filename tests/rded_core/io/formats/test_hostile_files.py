@@ -114,14 +114,14 @@ def test_a_tar_shorter_than_its_end_is_damaged(tmp_path: Path, num_bytes: int) -
 @pytest.mark.parametrize("label", ["²", "٣", "1" * 5000])
 def test_labels_of_odd_digits_are_names(tmp_path: Path, label: str) -> None:
     (tmp_path / "a.tar").write_bytes(BEFORE + sound("c.jpg", b"x") + sound("c.cls", label.encode()) + END)
-    assert label in [found.folder for found in open_source(str(tmp_path)).classes]
+    assert label in [each.folder for each in open_source(str(tmp_path)).classes]
 
 
 def test_deeply_nested_json_is_not_a_label(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(BEFORE + sound("c.jpg", b"x") + sound("c.json", DEEP.encode()) + END)
     (tmp_path / "classes.json").write_text(DEEP)
     source = open_source(str(tmp_path))
-    assert [found.folder for found in source.classes] == ["0", "1"]
+    assert [each.folder for each in source.classes] == ["0", "1"]
     assert source.num_ignored_files == 1
 
 
@@ -137,11 +137,11 @@ def claim_rows(data: bytes, held: int, claimed: int, *, only_last: bool = False)
 
 
 def varint(number: int) -> bytes:
-    out, left = b"", 2 * number
-    while left > 127:
-        out += bytes([left & 127 | 128])
-        left >>= 7
-    return out + bytes([left])
+    out, remaining = b"", 2 * number
+    while remaining > 127:
+        out += bytes([remaining & 127 | 128])
+        remaining >>= 7
+    return out + bytes([remaining])
 
 
 def hub_table(path: Path, **columns: list[object]) -> bytes:

@@ -50,7 +50,7 @@ def hold_elsewhere() -> Callable[..., None]:
     """Writes the lock of a process on another machine to a URL, with optional changes to its fields."""
 
     def hold(url: str, **changes: Any) -> None:
-        held = {"token": "t", "who": "process 7 on elsewhere", "machine": "elsewhere", "pid": 7, "at": time.time()}
-        fsspec.filesystem("memory").pipe_file(f"{url}/.lock", json.dumps({**held, **changes}).encode())
+        content = {"token": "t", "who": "process 7 on elsewhere", "machine": "elsewhere", "pid": 7, "at": time.time()}
+        fsspec.filesystem("memory").pipe_file(f"{url}/.lock", json.dumps({**content, **changes}).encode())
 
     return hold

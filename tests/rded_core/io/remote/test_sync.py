@@ -162,11 +162,11 @@ def test_files_sent_during_a_pull_do_not_count_as_removed(
     plain = Mirror._list
 
     def slow(self: Mirror) -> dict[str, tuple[str, int]]:
-        there = plain(self)
+        listing = plain(self)
         write(first, b="2")
         monkeypatch.setattr(Mirror, "_list", plain)
         first.push()
-        return there
+        return listing
 
     monkeypatch.setattr(Mirror, "_list", slow)
     first.pull()
