@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rded_core.errors import InputError
-from rded_core.io.device.memory import told_if_full
+from rded_core.io.device.memory import input_error_if_full
 from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.formats.schemas import CANDIDATES
@@ -114,7 +114,7 @@ def sample_per_class(num_candidates: int, num_classes: int) -> int:
     return max(wanted // num_classes, 1)
 
 
-@told_if_full("checking a network on a few images at a time")
+@input_error_if_full("checking a network on a few images at a time")
 def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> dict[str, Any]:
     network = load_planned(plan, role)
     device = device_of(network)

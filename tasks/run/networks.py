@@ -11,7 +11,7 @@ from torch import nn
 from rded_core.config import DistillConfig
 from rded_core.errors import RunStopped
 from rded_core.io.device.devices import num_available_cores, resolve_device, resolve_precision, same_kind
-from rded_core.io.device.memory import told_if_full
+from rded_core.io.device.memory import input_error_if_full
 from rded_core.io.device.scoring import DeviceScorer
 from rded_core.io.networks.observers import Observer, open_observer
 from rded_core.io.sources.base import SourceClass
@@ -82,7 +82,7 @@ def load_device_scorers(plan: "RunPlan") -> tuple[DeviceScorer, ...]:
 
 
 @lru_cache(maxsize=1)
-@told_if_full("the network")
+@input_error_if_full("the network")
 def _make_scorers(
     network: nn.Module,
     preprocessing: Preprocessing,
@@ -107,13 +107,13 @@ def fast_form(network: nn.Module, *, patch_px: int, size: int) -> CanvasNetwork:
 
 
 @lru_cache(maxsize=2)
-@told_if_full("the network")
+@input_error_if_full("the network")
 def _make_fast(network: nn.Module, patch_px: int, size: int) -> CanvasNetwork:
     return CanvasNetwork(network, patch_px=patch_px, size=size)
 
 
 @lru_cache(maxsize=2)
-@told_if_full("the network")
+@input_error_if_full("the network")
 def _load(
     spec: str,
     weights: str | None,

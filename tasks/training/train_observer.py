@@ -14,7 +14,7 @@ from rded_core import ALGORITHM_VERSION
 from rded_core.config import TrainObserverConfig
 from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores, resolve_device
-from rded_core.io.device.memory import ELSEWHERE, told_if_full
+from rded_core.io.device.memory import ELSEWHERE, input_error_if_full
 from rded_core.io.networks.weights import load_matching, save_network
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source
@@ -81,7 +81,7 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     }
 
 
-@told_if_full("training", f"{ELSEWHERE}, or a smaller --batch-size")
+@input_error_if_full("training", f"{ELSEWHERE}, or a smaller --batch-size")
 def _train(
     network: nn.Module, source: Source, val: Source | None, *, config: TrainObserverConfig, device: torch.device
 ) -> Accuracy | None:

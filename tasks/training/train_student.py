@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rded_core.config import EvaluateConfig
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.device.devices import num_available_cores, resolve_device
-from rded_core.io.device.memory import told_if_full
+from rded_core.io.device.memory import input_error_if_full
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.records import Record, unit_settings
 from rded_core.io.sources.base import Source
@@ -58,7 +58,7 @@ def train_student(config: EvaluateConfig, plan: EvaluationPlan, chosen: Training
     unit = f"{chosen.name}-{evaluation_name(config, settings, plan.val)}-s{seed}"
     result = plan.run.student(unit)
 
-    @told_if_full("training a student with the protocol's batch size")
+    @input_error_if_full("training a student with the protocol's batch size")
     def produce() -> dict[str, Any]:
         what = f"{config.student} on {chosen.name}, seed {seed}"
         try:

@@ -16,7 +16,7 @@ from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 
-TOLD = r"does not fit the device's memory \(it was asked for 2.00 GiB more\); free memory on the device, or give .*cpu"
+TOLD = r"does not fit the device's memory \(2.00 GiB more requested\); free memory on the device, or give .*cpu"
 
 
 def _full(*_: object, **__: object) -> None:

@@ -1,1 +1,1 @@
-"""What a processor is given: memory, uploads, graphs, decoding, scoring and labelling."""
+"""Work on a CPU or GPU: memory, uploads, graphs, decoding, scoring and labelling."""

@@ -1,4 +1,4 @@
-"""Candidates decoded for a device: a few of a class at a time, on all cores, in memory that can be sent over."""
+"""Decodes candidates for a device: a few of one class at a time, on all cores, into memory that is ready to send."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from rded_core.patches.crops import cut_patches
 
 Row = TypeVar("Row")
 Load = Callable[[Row], tuple[Tensor | bytes, Tensor]]
-"""A candidate's row to its uint8 RGB image (3 h w), or a JPEG that the device is to decode, and its boxes (m 4)."""
+"""Loads a candidate's row: its uint8 RGB image (3 h w), or a JPEG for the device to decode, and its boxes (m 4)."""
 
 DECODED_TOGETHER = 8
-"""Candidates that one job decodes and that travel together."""
+"""Candidates that one job decodes and sends together."""
 
 NOTHING = torch.empty(0)
 
@@ -26,7 +26,7 @@ MAX_SIDE_PX = 640
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Row]):
-    """Candidates of one class that are decoded together; `is_last` where no more of the class follow."""
+    """Candidates of one class that are decoded together; `is_last` marks the last job of the class."""
 
     class_index: int
     rows: list[Row]
@@ -38,12 +38,12 @@ class Packed(Generic[Row]):
     """A job's decoded candidates.
 
     Attributes:
-        job: what it was.
+        job: the job itself.
         rows: those that decode.
-        images: c h w 3, uint8, each in its upper left corner.
+        images: c h w 3, uint8, each image in the upper left corner.
         boxes: c m 4.
         large: patches (m 3 p p) of images too large to send, by position.
-        refused: the other rows, with reasons.
+        refused: the other rows, with the reasons.
     """
 
     job: Job[Row]
@@ -55,7 +55,7 @@ class Packed(Generic[Row]):
 
 
 def list_jobs(classes: Iterable[tuple[int, list[Row]]]) -> Iterator[Job[Row]]:
-    """Cuts classes into jobs, in order; a class without candidates is one that is empty."""
+    """Yields the jobs of each class, in order; a class without candidates gets one empty job."""
     for index, rows in classes:
         for start in range(0, max(len(rows), 1), DECODED_TOGETHER):
             stop = start + DECODED_TOGETHER
@@ -63,7 +63,7 @@ def list_jobs(classes: Iterable[tuple[int, list[Row]]]) -> Iterator[Job[Row]]:
 
 
 def pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) -> Packed[Row]:
-    """Decodes a job's candidates into memory that can be sent while the next are decoded."""
+    """Returns a job's candidates, decoded into memory that can be sent while the next ones are decoded."""
     rows, loaded, refused = _load_all(load, device, job.rows)
     if not rows:
         return Packed(job, rows, NOTHING, NOTHING, {}, refused)
@@ -74,9 +74,9 @@ def pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) ->
     }
     sent = [image for place, (image, _) in enumerate(loaded) if place not in large]
     height, width = (max((image.shape[side] for image in sent), default=1) for side in (1, 2))
-    there = loaded[0][0].device
-    pinned = device.type == "cuda" and there.type == "cpu"
-    images = torch.zeros(len(rows), height, width, 3, dtype=torch.uint8, device=there, pin_memory=pinned)
+    origin = loaded[0][0].device
+    pinned = device.type == "cuda" and origin.type == "cpu"
+    images = torch.zeros(len(rows), height, width, 3, dtype=torch.uint8, device=origin, pin_memory=pinned)
     for place, (image, _) in enumerate(loaded):
         if place not in large:
             images[place, : image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
@@ -86,7 +86,7 @@ def pack(load: Load[Row], device: torch.device, patch_px: int, job: Job[Row]) ->
 def _load_all(
     load: Load[Row], device: torch.device, rows: list[Row]
 ) -> tuple[list[Row], list[tuple[Tensor, Tensor]], list[tuple[Row, RejectedImage]]]:
-    """Returns the rows that decode, their images (on one device) and boxes, and the other rows with reasons."""
+    """Returns the rows that decode, their images (on one device) and boxes, and the other rows with the reasons."""
     refused: list[tuple[Row, RejectedImage]] = []
     opened: list[tuple[Row, Tensor | bytes, Tensor]] = []
     for row in rows:
@@ -98,8 +98,8 @@ def _load_all(
     decoded = dict(zip(encoded, decode_jpegs(list(encoded.values()), device), strict=True)) if encoded else {}
     kept: list[Row] = []
     loaded: list[tuple[Tensor, Tensor]] = []
-    for place, (row, given, boxes) in enumerate(opened):
-        image = decoded[place] if isinstance(given, bytes) else given.to(device) if decoded else given
+    for place, (row, data, boxes) in enumerate(opened):
+        image = decoded[place] if isinstance(data, bytes) else data.to(device) if decoded else data
         if isinstance(image, RejectedImage):
             refused.append((row, image))
         else:

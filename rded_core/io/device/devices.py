@@ -1,4 +1,4 @@
-"""Devices by name, and what processor is here."""
+"""Devices by name, and the processor of this machine."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from rded_core.errors import InputError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Returns a device as `find_device`, with TF32 switched off in this process: scores are float32 everywhere.
+    """Returns `find_device(name)`, with TF32 switched off in this process: scores are float32 everywhere.
 
     Raises:
         InputError: as `find_device`.
@@ -23,9 +23,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def find_device(name: str) -> torch.device:
-    """Turns ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
+    """Returns the device for ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, once it is known to work.
 
-    ``auto`` takes CUDA, then MPS, then the CPU.
+    ``auto`` prefers CUDA, then MPS, then the CPU.
 
     Raises:
         InputError: the device is unknown or absent.
@@ -42,12 +42,12 @@ def find_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """Turns ``auto``, ``float32`` or ``bfloat16`` into the type of the fast scoring pass.
+    """Returns the type of the fast scoring pass for ``auto``, ``float32`` or ``bfloat16``.
 
-    ``auto`` takes bfloat16 on CUDA, where it is several times faster, and float32 elsewhere.
+    ``auto`` means bfloat16 on CUDA GPUs that support it (several times faster), and float32 elsewhere.
 
     Raises:
-        InputError: the device does not compute in it.
+        InputError: the device does not compute in that type.
     """
     if name == "auto":
         is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -58,14 +58,14 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def same_kind(device: torch.device) -> list[torch.device]:
-    """Returns the devices that may share the work: all GPUs where CUDA was named without a number, else `device`."""
+    """Returns the devices that may share the work: all GPUs if CUDA was named without a number, else `device`."""
     if str(device) == "cuda" and torch.cuda.device_count() > 1:
         return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     return [device]
 
 
 def num_available_cores() -> int:
-    """Returns the number of cores this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -76,7 +76,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 @cache
 def cpu_model() -> str:
-    """Names this machine's processor, as far as the system tells: libraries choose their kernels by its model."""
+    """Returns this machine's processor model as far as the system reports it: libraries choose their kernels by it."""
     with contextlib.suppress(OSError):
         for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""JPEGs decoded by a device: faster where cores are few, and another decoder, whose pixels differ by a level or two."""
+"""JPEGs decoded on a device: faster with few cores, but by a different decoder: pixels differ by a level or two."""
 
 import logging
 
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def decode_jpegs(files: list[bytes], device: torch.device) -> list[UInt8[Tensor, "3 h w"] | RejectedImage]:
-    """Decodes JPEGs on a device, in order; one that it refuses is decoded on the CPU, and told.
+    """Decodes JPEGs on a device, in order; a file that it refuses is decoded on the CPU and logged.
 
     Returns:
-        uint8 RGB on the device, or why a file cannot be used.
+        uint8 RGB on the device, or the reason why a file cannot be used.
     """
     try:
         return list(_decode(files, device))
@@ -27,7 +27,7 @@ def decode_jpegs(files: list[bytes], device: torch.device) -> list[UInt8[Tensor,
 
 
 def require_jpeg_decoder(device: torch.device) -> None:
-    """Raises InputError where the device decodes no JPEG: none is there, or torchvision was built without."""
+    """Raises InputError if the device cannot decode JPEGs: not CUDA, or a torchvision built without the decoder."""
     if device.type != "cuda":
         raise InputError(f"decoder cuda needs --device cuda, got {device.type}; give --decoder cpu")
     sample = encode_image(torch.zeros(3, 16, 16, dtype=torch.uint8), "jpeg", 90)
@@ -35,7 +35,7 @@ def require_jpeg_decoder(device: torch.device) -> None:
         _decode([sample], device)
     except RuntimeError as error:
         first_line = (str(error).splitlines() or ["no reason given"])[0]
-        raise InputError(f"torchvision decodes no JPEG on {device} ({first_line}); give --decoder cpu") from error
+        raise InputError(f"torchvision cannot decode JPEGs on {device} ({first_line}); give --decoder cpu") from error
 
 
 def _decode(files: list[bytes], device: torch.device) -> list[Tensor]:
@@ -60,5 +60,5 @@ def _decode_alone(data: bytes, device: torch.device) -> Tensor | RejectedImage:
             image = decode_image(data)
         except RejectedImage as error:
             return error
-        logger.warning("a JPEG that %s refuses is decoded on the CPU (%s)", device, str(refusal).splitlines()[0])
+        logger.warning("%s cannot decode a JPEG (%s); decoding it on the CPU", device, str(refusal).splitlines()[0])
         return image.to(device)

@@ -1,4 +1,4 @@
-"""Labelling on a device: distilled images where the teacher is, and forward passes as large as its memory holds."""
+"""Labelling on a device: images on the teacher's device, and forward passes as large as its memory holds."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from rded_core.labels.views import Views, apply_views, join_views
 logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Views]
-"""The rows of a batch's images, and their views."""
+"""Image rows of a batch, and their views."""
 
 
 class TeacherPasses:
-    """Images to label and the passes they are labelled in, for as long as the images stay the same.
+    """Images to label, and the size of the passes that label them, for as long as the images stay the same.
 
-    Where the device's memory is full, the images are taken off it first, if they were kept there: that changes no
-    number. Then the rows of a pass are halved (rounded up), down to one, and recorded batches that shared a pass get
-    their views apart. Views are the same; logits come of passes of another shape, where a network may sum in another
-    order, so that their last bits may differ before they are rounded to float16.
+    If the device's memory is full, the images are first moved off it, if they were kept there; that changes no
+    numbers. Then the rows of a pass are halved (rounded up), down to one, and recorded batches that shared a pass get
+    their views separately. The views stay the same; the logits come from passes of a different shape, in which a
+    network may sum in a different order, so that their last bits may differ before they are rounded to float16.
 
     Args:
-        images: all that is to be labelled.
+        images: all images to label.
         device: the teacher's.
     """
 
@@ -38,7 +38,7 @@ class TeacherPasses:
         self.is_kept = self.images.device.type == device.type
         note = "; logits may differ in their last bits from here on"
         remedy = f"{ELSEWHERE}, or a smaller --teacher"
-        self.passes = FittingPasses(device, stage="labelling", unit="rows", remedy=remedy, note=note)
+        self.passes = FittingPasses(device, stage="labelling", unit="row", remedy=remedy, note=note)
 
     def label(
         self,
@@ -49,7 +49,7 @@ class TeacherPasses:
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> Float[Tensor, "b k"]:
-        """Returns a network's logits of all views of some batches, in passes of `rows` rows where they fit.
+        """Returns a network's logits of all views of some batches, in passes of `rows` rows if they fit.
 
         Raises:
             InputError: a pass of one row does not fit.
@@ -67,15 +67,15 @@ class TeacherPasses:
     def _show(
         self, batches: Sequence[Batch], *, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> Tensor:
-        """Makes the views of some batches, joined; partners stay within their own."""
+        """Returns the joined views of some batches; partners stay within their own batch."""
         images = take_rows(self.images, torch.cat([chosen for chosen, _ in batches]), self.device)
         views = upload_views(join_views([views for _, views in batches]), self.device)
         return apply_views(images, views, mean=mean, std=std)
 
     def _leave_device(self) -> bool:
-        """Takes the images off the device; False where none were kept there."""
+        """Moves the images off the device; returns False if they were not kept there."""
         if not self.is_kept:
             return False
-        logger.warning("the memory of %s is full: the images to label no longer stay there", self.device)
+        logger.warning("the memory of %s is full; moving the images to label off it", self.device)
         self.images, self.is_kept = self.images.cpu(), False
         return True

@@ -1,7 +1,7 @@
-"""A device whose memory is full: work goes on in smaller passes where it can, and says what to do where it cannot.
+"""Full device memory: work continues in smaller passes if it can, or else ends with what to do.
 
-An error's traceback keeps every tensor of the work that failed. So nothing is tried again, and nothing is given back,
-before the error has been left behind (`attempt`).
+An error's traceback keeps every tensor of the failed work alive. So nothing is retried or released before the error
+is gone (`attempt`).
 """
 
 import gc
@@ -17,40 +17,41 @@ import torch
 
 from rded_core.errors import InputError
 from rded_core.io.device.graphs import RECORDING
+from rded_core.text.wording import counted
 
 logger = logging.getLogger(__name__)
 
 Out = TypeVar("Out")
-Given = ParamSpec("Given")
+Params = ParamSpec("Params")
 
 ELSEWHERE = "free memory on the device, or give another --device or --device cpu"
 
-SAID = ("out of memory", "ALLOC_FAILED")
-"""How MPS and CUDA's libraries name full memory, in errors of no class of their own."""
+FULL_MEMORY_ERRORS = ("out of memory", "ALLOC_FAILED")
+"""Texts by which MPS and CUDA's libraries report full memory, in errors without a class of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """Stands where a result would be: the device's memory did not hold the work. `reason` is a note in brackets."""
+    """Returned in place of a result: the work did not fit the device's memory. `reason` is a note in brackets."""
 
     reason: str
 
 
 def attempt(work: Callable[[], Out]) -> Out | Full:
-    """Returns ``work()``, or `Full`; by then no error holds the work's tensors any more."""
+    """Returns ``work()``, or `Full` once no error holds the work's tensors any more."""
     try:
         return work()
     except RuntimeError as error:
         if not _is_full(error):
             raise
         wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
-        return Full(f" (it was asked for {wanted[1]} more)" if wanted else "")
+        return Full(f" ({wanted[1]} more requested)" if wanted else "")
 
 
 def release(device: torch.device) -> None:
-    """Gives a device's memory back as far as nothing refers to it: the caching allocator keeps it, and graphs theirs.
+    """Frees the device memory that nothing refers to any more, which the caching allocator and graphs keep.
 
-    Not while a graph is recorded, on whatever device: the allocator's cache is emptied for all of them.
+    Waits while a graph is recorded on any device: the allocator's cache is emptied for all of them.
     """
     with RECORDING:
         gc.collect()
@@ -60,13 +61,13 @@ def release(device: torch.device) -> None:
 
 
 class FittingPasses:
-    """How large a stage's passes are on one device: halved, for good, whenever its memory is full.
+    """Size of a stage's passes on one device: halved for good whenever its memory is full.
 
     Args:
         device: where the passes run.
-        stage: what they do, for the log.
-        unit: what their size counts.
-        remedy: what to do where not even one fits.
+        stage: name of the stage, for messages.
+        unit: noun, in the singular, that their size counts.
+        remedy: what to do if not even one fits.
         note: what a smaller pass changes, for the log.
     """
 
@@ -76,61 +77,62 @@ class FittingPasses:
         self._lock = Lock()
 
     def run(self, work: Callable[[int], Out], size: int, *, drop: Callable[[], bool] = lambda: False) -> Out:
-        """Returns what `work` returns for a pass of `size`, or of a half, a quarter (rounded up) where that is full.
+        """Returns ``work(size)``, with the size halved (rounded up) as often as it takes to fit the memory.
 
         Args:
-            work: takes the size; done again from its start after every halving.
-            size: of a pass where all fits.
-            drop: lets go of what `work` holds from call to call; True where the same size may fit after that.
+            work: takes the size; restarts from its beginning after every halving.
+            size: of a pass that need not be halved.
+            drop: releases what `work` holds between calls; returns True if the same size may then fit.
 
         Raises:
             InputError: a pass of one does not fit.
         """
         while True:
             halvings = self.halvings
-            now = -(-size // 2**halvings)
-            found = attempt(partial(work, now))
-            if not isinstance(found, Full):
-                return found
+            current = -(-size // 2**halvings)
+            result = attempt(partial(work, current))
+            if not isinstance(result, Full):
+                return result
             same_size = drop()
             release(self.device)
             if not same_size:
-                self._halve(now, halvings, found)
+                self._halve(current, halvings, result)
 
     def _halve(self, size: int, halvings: int, full: Full) -> None:
-        """Halves once for all threads that found the same size too large."""
+        """Halves the size once for all threads to which the same size was too large."""
         if size == 1:
             raise InputError(
-                f"{self.stage} in passes of one of its {self.unit} does not fit the memory of {self.device}"
+                f"{self.stage} in passes of {counted(1, self.unit)} does not fit the memory of {self.device}"
                 f"{full.reason}; {self.remedy}"
             )
         with self._lock:
             if self.halvings == halvings:
                 self.halvings += 1
-                told = (self.device, full.reason, self.stage, -(-size // 2), self.unit, size, self.note)
-                logger.warning("the memory of %s is full%s: %s in passes of %d %s instead of %d%s", *told)
+                half = counted(-(-size // 2), self.unit)
+                details = (self.device, full.reason, self.stage, half, size, self.note)
+                logger.warning("the memory of %s is full%s; %s in passes of %s instead of %d%s", *details)
 
 
-def told_if_full(what: str, remedy: str = ELSEWHERE) -> Callable[[Callable[Given, Out]], Callable[Given, Out]]:
-    """Decorates work that cannot be made smaller: full memory ends it in one InputError, which says what to do."""
+def input_error_if_full(what: str, remedy: str = ELSEWHERE) -> Callable[[Callable[Params, Out]], Callable[Params, Out]]:
+    """Decorates work of a fixed size: if the memory is full, an InputError says what did not fit, and the remedy."""
 
-    def decorate(work: Callable[Given, Out]) -> Callable[Given, Out]:
+    def decorate(work: Callable[Params, Out]) -> Callable[Params, Out]:
         @wraps(work)
-        def told(*args: Given.args, **options: Given.kwargs) -> Out:
-            found = attempt(partial(work, *args, **options))
-            if isinstance(found, Full):
-                raise InputError(f"{what} does not fit the device's memory{found.reason}; {remedy}")
-            return found
+        def checked(*args: Params.args, **options: Params.kwargs) -> Out:
+            result = attempt(partial(work, *args, **options))
+            if isinstance(result, Full):
+                raise InputError(f"{what} does not fit the device's memory{result.reason}; {remedy}")
+            return result
 
-        return told
+        return checked
 
     return decorate
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Tells whether an error is full memory, or came up while one was handled (the end of a recording that failed)."""
+    """Whether an error means full memory, or was raised while one that does was handled (as by a failed recording)."""
     while error is not None:
-        if isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in SAID):
+        if isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in FULL_MEMORY_ERRORS):
             return True
         error = error.__context__
     return False

@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes with."""
+"""Number of threads that PyTorch computes with."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,17 +7,17 @@ from threading import Lock
 import torch
 
 _TORCH_THREADS: list[int] = []
-"""What every block that now runs with one thread found; the first of them found what was before all."""
+"""Number of threads at the start of each block that now runs; the first entry is the number before all blocks."""
 
 _COUNTING = Lock()
 
 
 @contextmanager
 def one_torch_thread() -> Generator[None]:
-    """Runs a block with torch's intra-op parallelism off, so that jobs share the cores one each.
+    """Runs a block with torch's intra-op parallelism off, so that each job uses one core.
 
-    Results then do not depend on the number of cores either: oneDNN splits sums by thread. Blocks may overlap, in
-    threads of one process: the setting is the process's, and comes back when the last of them ends.
+    Results then do not depend on the number of cores either: oneDNN splits sums by thread. Blocks may overlap in
+    threads of one process: the setting applies to the process, and is restored when the last block ends.
     """
     with _COUNTING:
         _TORCH_THREADS.append(torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""Tensors on their way to a device."""
+"""Copies tensors to a device."""
 
 import logging
 from functools import partial
@@ -12,7 +12,7 @@ from rded_core.labels.views import Views
 logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 4 * 2**30
-"""Images up to this size are put on the device whole, once; larger sets stay in memory and go there batch by batch."""
+"""Image sets up to this size are copied to the device once; larger sets stay in memory and go batch by batch."""
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
@@ -28,19 +28,19 @@ def upload_views(views: Views, device: torch.device) -> Views:
 
 
 def keep_on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Puts a whole set of images on a device where it is small enough to stay, and fits; else returns it as it is."""
+    """Returns a whole set of images on a device if it is small enough to stay, and fits; else returns it unchanged."""
     if images.nbytes > KEPT_BYTES:
         return images
     kept = attempt(partial(images.to, device))
     if not isinstance(kept, Full):
         return kept
     release(device)
-    logger.warning("the memory of %s is full%s: images go there batch by batch", device, kept.reason)
+    logger.warning("the memory of %s is full%s; uploading images batch by batch", device, kept.reason)
     return images
 
 
 def take_rows(images: Tensor, rows: Tensor, device: torch.device) -> Tensor:
-    """Returns some of the images on a device, whether they are kept there or not."""
+    """Returns some of the images on a device, whether or not they are kept there."""
     if images.device.type != device.type:
         return upload(images[rows], device)
     return images[upload(rows, device)]

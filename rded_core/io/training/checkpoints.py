@@ -1,4 +1,4 @@
-"""Training that goes on where it stopped: after each epoch its state lies in one file beside the weights to come."""
+"""Training that resumes where it stopped: its state after each epoch lies in one file next to the future weights."""
 
 import json
 import pickle
@@ -17,24 +17,24 @@ from rded_core.text.wording import counted
 def save_checkpoint(
     out: Path, network: nn.Module, optimiser: torch.optim.Optimizer, *, run: dict[str, Any], num_epochs: int
 ) -> None:
-    """Writes network and optimiser as they are after `num_epochs` epochs of the training that `run` describes."""
+    """Writes the state of network and optimiser after `num_epochs` epochs of the training that `run` describes."""
     state = {
         "run": json.dumps(run, sort_keys=True),
         "num_epochs": num_epochs,
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    write_atomically(_place(out), lambda temporary: torch.save(state, temporary))
+    write_atomically(_checkpoint_path(out), lambda temporary: torch.save(state, temporary))
 
 
 def load_checkpoint(out: Path, network: nn.Module, optimiser: torch.optim.Optimizer, *, run: dict[str, Any]) -> int:
-    """Restores what `save_checkpoint` wrote; returns the epochs done, 0 where there is none or a damaged one.
+    """Restores a checkpoint and returns its number of epochs; 0 if it is missing or damaged.
 
     Raises:
-        InputError: it belongs to a training with other settings or images.
+        InputError: it belongs to a training with different settings or images.
     """
     try:
-        state = torch.load(_place(out), map_location="cpu", weights_only=True)
+        state = torch.load(_checkpoint_path(out), map_location="cpu", weights_only=True)
         before = json.loads(state["run"])
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, struct.error, pickle.UnpicklingError):
         return 0
@@ -43,8 +43,8 @@ def load_checkpoint(out: Path, network: nn.Module, optimiser: torch.optim.Optimi
         name = changed[0]
         epochs = counted(state["num_epochs"], "epoch")
         raise InputError(
-            f"{_place(out)} holds {epochs} of another training ({name} was {before.get(name)!r}, "
-            f"now {run[name]!r}); give its settings to go on with it, choose another --out, or delete it"
+            f"{_checkpoint_path(out)} holds {epochs} of a different training ({name} was {before.get(name)!r}, "
+            f"now {run[name]!r}); give its settings to resume it, choose another --out, or delete it"
         )
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
@@ -52,9 +52,9 @@ def load_checkpoint(out: Path, network: nn.Module, optimiser: torch.optim.Optimi
 
 
 def drop_checkpoint(out: Path) -> None:
-    """Removes the checkpoint, once the weights themselves are there."""
-    _place(out).unlink(missing_ok=True)
+    """Removes the checkpoint, once the weights themselves are written."""
+    _checkpoint_path(out).unlink(missing_ok=True)
 
 
-def _place(out: Path) -> Path:
+def _checkpoint_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.checkpoint")

@@ -30,7 +30,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def labelled_items(source: Source) -> list[LabelledItem]:
-    """Lists every image of a source with its class index, by class, then key."""
+    """Returns every image of a source with its class index, by class, then key."""
     return [(item, index) for index, group in enumerate(source.items) for item in group]
 
 
@@ -46,7 +46,7 @@ def training_batches(
     flip: bool,
     workers: int,
 ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-    """Yields one epoch of augmented, normalised batches in an order drawn for it; a last partial batch is dropped."""
+    """Yields one epoch of augmented, normalised batches in an order drawn for it; drops a last partial batch."""
     items = labelled_items(source)
     order = torch.randperm(len(items), generator=counter_generator(seed, "order", epoch)).tolist()
 
@@ -62,17 +62,17 @@ def training_batches(
 
 
 class EvaluationViews:
-    """Images to measure on: evaluation views, decoded at the first look and kept for the next where they fit memory.
+    """Evaluation views of images: decoded on first use and kept for the next one if they fit in memory.
 
-    The short side is resized to size // 7 * 8 first, the field's evaluation transform (256 for 224, 32 for 32), and
-    views are rounded to 8 bits as the field's are, kept or not, so that keeping them changes no accuracy.
+    The short side is first resized to size // 7 * 8, the field's evaluation transform (256 for 224, 32 for 32), and
+    views are rounded to 8 bits like the field's, kept or not, so that keeping them changes no accuracy.
     Source: RDED's validation code; torchvision's Resize and CenterCrop of PIL images.
 
     Args:
-        items: images and their class indices, measured in this order.
+        items: images and their class indices, evaluated in this order.
         size: side of a view in pixels.
         workers: threads that decode.
-        kept_bytes: most bytes of views that are kept; larger sets are decoded anew at each look.
+        kept_bytes: maximum size of views that are kept; larger sets are decoded again on each use.
     """
 
     def __init__(self, items: list[LabelledItem], *, size: int, workers: int, kept_bytes: int = KEPT_BYTES) -> None:
@@ -86,13 +86,15 @@ class EvaluationViews:
         """Yields normalised batches on a device, every usable image once, in order."""
         if self.fits and self._kept is None:
             self._kept = self._decode_all(device)
-        found = _split(self._kept, batch_size) if self._kept else _collate(self._decode(), batch_size, drop_last=False)
-        for images, targets in found:
+        batches = (
+            _split(self._kept, batch_size) if self._kept else _collate(self._decode(), batch_size, drop_last=False)
+        )
+        for images, targets in batches:
             views = normalise_levels(upload(images, device).float(), preprocessing.mean, preprocessing.std)
             yield views.contiguous(memory_format=torch.channels_last), upload(targets, device)
 
     def _decode(self) -> Iterator[tuple[Tensor, int]]:
-        """Yields uint8 views and class indices; rejected images are left out."""
+        """Yields uint8 views and class indices; rejected images are skipped."""
 
         def fit(entry: LabelledItem) -> tuple[Tensor, int]:
             return fit_view(read_item(entry[0]), self.size).mul(255.0).round().to(torch.uint8), entry[1]
@@ -109,7 +111,7 @@ class EvaluationViews:
 
 
 def fit_view(data: bytes, size: int, *, interpolation: str = "bilinear") -> Float[Tensor, "3 s s"]:
-    """Decodes one image and makes its evaluation view: float RGB 0..1."""
+    """Returns the evaluation view of an encoded image: float RGB 0..1."""
     mode = "bicubic" if interpolation == "bicubic" else "bilinear"
     return fit_centre(decode_image(data), size, resize_px=max(size // 7 * 8, size), mode=mode)
 
@@ -117,7 +119,7 @@ def fit_view(data: bytes, size: int, *, interpolation: str = "bilinear") -> Floa
 def _skip_rejected(
     prepare: Callable[[LabelledItem], tuple[Tensor, int]], entries: list[LabelledItem], *, workers: int
 ) -> Iterator[tuple[Tensor, int]]:
-    """Yields what `prepare` makes of each entry; rejected images are counted by reason and logged once at the end."""
+    """Yields ``prepare(entry)`` for each entry; rejected images are counted by reason and logged once at the end."""
     rejected: Counter[str] = Counter()
 
     def attempt(entry: LabelledItem) -> tuple[Tensor, int] | str:
@@ -132,7 +134,9 @@ def _skip_rejected(
         else:
             yield outcome
     if rejected:
-        logger.warning("left out %s", ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items())))
+        logger.warning(
+            "skipped rejected images: %s", ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+        )
 
 
 def _split(views: Batch, batch_size: int) -> Iterator[Batch]:

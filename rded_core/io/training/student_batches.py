@@ -1,4 +1,4 @@
-"""What a student sees: views of a distilled dataset with their targets, prepared ahead on other threads."""
+"""Batches for students: views of a distilled dataset with their targets, prepared ahead on other threads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ MAX_WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class StudentBatch:
-    """One batch of normalised views on the student's device, and what the student is to learn from it.
+    """One batch of normalised views on the student's device, with its targets.
 
     Attributes:
         shown: mixed views, channels last.
-        unmixed: views without their partners, where asked for.
-        teacher_logits: of the mixed views; zeros under one-hot protocols, which read none.
+        unmixed: views without their partners, if requested.
+        teacher_logits: of the mixed views; zeros under one-hot protocols, which do not use them.
         hard_labels: rows that sum to one, mixed by the share of the partner.
     """
 
@@ -50,11 +50,11 @@ def student_epochs(
     workers: int,
     unmixed: bool = False,
 ) -> Iterator[Iterator[StudentBatch]]:
-    """Yields the epochs, each an iterator over its batches that is to be used up before the next is taken.
+    """Yields the epochs, each an iterator over its batches that must be exhausted before the next is taken.
 
-    They are the recorded views and logits, or freshly drawn unmixed views under one-hot protocols. Labels are read one
-    epoch ahead and views made some batches ahead on other threads, across the ends of epochs too; images go to the
-    device once.
+    Batches hold the recorded views and logits, or freshly drawn unmixed views under one-hot protocols. Labels are read
+    one epoch ahead and views are made some batches ahead on other threads, also across the ends of epochs; images are
+    copied to the device once.
     """
     images = keep_on_device(dataset.images.images, device)
 

@@ -19,7 +19,7 @@ def test_cpu_is_the_cpu() -> None:
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-def test_auto_takes_the_cpu_where_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     without_accelerators(monkeypatch)
     assert resolve_device("auto") == torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_unknown_devices_are_errors(name: str) -> None:
         resolve_device(name)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
 def test_absent_cuda_is_an_error_that_names_it(name: str) -> None:
     with pytest.raises(InputError, match=f"device '{name}' cannot be used here"):
@@ -80,7 +80,7 @@ def test_bfloat16_on_mps_is_an_error() -> None:
         resolve_precision("bfloat16", torch.device("mps"))
 
 
-def test_cuda_without_a_number_is_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_number_means_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert [str(device) for device in same_kind(torch.device("cuda"))] == ["cuda:0", "cuda:1", "cuda:2"]
     assert same_kind(torch.device("cuda", 1)) == [torch.device("cuda", 1)]

@@ -1,4 +1,4 @@
-"""JPEGs decoded by a device, here by torchvision's decoder on the CPU: order, and files that do not decode."""
+"""JPEG decoding on a device, here torchvision's decoder on the CPU: order, and files that do not decode."""
 
 import io
 
@@ -24,14 +24,14 @@ def _jpeg(height: int, width: int, mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
-def test_images_come_in_order_within_a_few_levels() -> None:
+def test_images_are_in_order_and_within_a_few_levels() -> None:
     files = [_jpeg(30, 40), _jpeg(17, 9, "L"), _jpeg(64, 64)]
-    for data, found in zip(files, decode_jpegs(files, CPU), strict=True):
-        assert isinstance(found, Tensor)
-        assert (found.int() - decode_image(data).int()).abs().max() <= 3
+    for data, image in zip(files, decode_jpegs(files, CPU), strict=True):
+        assert isinstance(image, Tensor)
+        assert (image.int() - decode_image(data).int()).abs().max() <= 3
 
 
-def test_a_broken_file_is_named_and_the_others_decode() -> None:
+def test_a_broken_file_is_rejected_and_the_others_decode() -> None:
     files = [_jpeg(30, 40), b"\xff\xd8\xff rubbish", _jpeg(20, 20)]
     first, broken, last = decode_jpegs(files, CPU)
     assert isinstance(broken, RejectedImage)
@@ -55,12 +55,12 @@ def test_size_is_read_from_the_header(data: bytes, size: tuple[int, int] | None)
     assert jpeg_size(data) == size
 
 
-def test_a_device_that_has_no_decoder_is_told_at_once() -> None:
+def test_a_device_without_a_decoder_is_refused() -> None:
     with pytest.raises(InputError, match="decoder cuda needs --device cuda, got cpu; give --decoder cpu"):
         require_jpeg_decoder(CPU)
 
 
-def test_memory_that_is_full_is_not_a_file_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_memory_is_not_mistaken_for_a_broken_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("full")
 
@@ -69,7 +69,7 @@ def test_memory_that_is_full_is_not_a_file_that_is_broken(monkeypatch: pytest.Mo
         decode_jpegs([_jpeg(8, 8)], CPU)
 
 
-def test_a_sound_file_that_the_device_refuses_is_told(
+def test_a_valid_file_that_the_device_refuses_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd, plain = device_jpegs.decode_jpeg, _jpeg(9, 9)
@@ -82,4 +82,4 @@ def test_a_sound_file_that_the_device_refuses_is_told(
     monkeypatch.setattr(device_jpegs, "decode_jpeg", refusing)
     first, second = decode_jpegs([plain, _jpeg(40, 30)], CPU)
     assert isinstance(first, Tensor) and isinstance(second, Tensor)
-    assert caplog.text.count("refuses is decoded on the CPU (unsupported)") == 1
+    assert caplog.text.count("cpu cannot decode a JPEG (unsupported); decoding it on the CPU") == 1

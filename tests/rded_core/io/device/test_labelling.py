@@ -12,13 +12,14 @@ from rded_core.io.device import uploads
 from rded_core.io.device.labelling import Batch, TeacherPasses
 from rded_core.labels.batches import classify_in_passes, rows_per_pass
 from rded_core.labels.views import ViewRecipe, apply_views, draw_views, join_views
+from rded_core.text.wording import counted
 
 CPU = torch.device("cpu")
 NUM_IMAGES, SIZE, NUM_CLASSES = 30, 16, 5
 STYLE = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
 RECIPE = ViewRecipe(size=SIZE, factor=2, crop_scale_min=0.5, flip=True, mix="cutmix")
 TOLERANCE = 1e-5
-"""Logits (of a spread of about 1) that passes of two shapes may be apart; none where arithmetic is by row."""
+"""Maximum difference of logits (with a spread of about 1) from passes of two shapes; zero if arithmetic is by row."""
 
 WEIGHT = torch.randn(3 * SIZE * SIZE, NUM_CLASSES, generator=torch.Generator().manual_seed(1)) / 30.0
 
@@ -54,26 +55,26 @@ def _batches(*sizes: int) -> list[Batch]:
 
 
 def _plain(network: Callable[[Tensor], Tensor], batches: list[Batch], rows: int) -> Tensor:
-    """All views at once, in passes of `rows` rows: what a device does whose memory holds them."""
+    """All views at once, in passes of `rows` rows, as on a device with enough memory."""
     images = _images()[torch.cat([chosen for chosen, _ in batches])]
     return classify_in_passes(network, apply_views(images, join_views([views for _, views in batches]), **STYLE), rows)
 
 
 def _lines(*sizes: int) -> list[str]:
-    left = "the memory of cpu is full: the images to label no longer stay there"
-    return [left] + [
-        f"the memory of cpu is full (it was asked for 2.00 GiB more): labelling in passes of {now} rows instead of "
+    moved = "the memory of cpu is full; moving the images to label off it"
+    return [moved] + [
+        f"the memory of cpu is full (2.00 GiB more requested); labelling in passes of {counted(now, 'row')} instead of "
         f"{before}; logits may differ in their last bits from here on"
         for before, now in pairwise(sizes)
     ]
 
 
 @pytest.mark.parametrize("sizes", [(10, 10), (23,), (4, 4, 4, 3)])
-def test_where_all_fits_passes_are_the_plain_ones(sizes: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
+def test_passes_are_unchanged_if_everything_fits(sizes: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
     batches, seen = _batches(*sizes), list[int]()
     rows = rows_per_pass(max(sizes), 20)
-    found = TeacherPasses(_images(), CPU).label(_limited(_together, 20, seen), batches, rows, **STYLE)
-    assert torch.equal(found, _plain(_together, batches, rows))
+    logits = TeacherPasses(_images(), CPU).label(_limited(_together, 20, seen), batches, rows, **STYLE)
+    assert torch.equal(logits, _plain(_together, batches, rows))
     assert set(seen) == {rows}
     assert not caplog.records
 
@@ -92,24 +93,24 @@ def test_fewer_rows_give_the_same_logits(
 ) -> None:
     batches, passes, seen = _batches(*sizes), TeacherPasses(_images(), CPU), list[int]()
     for _ in range(2):
-        found = passes.label(_limited(network, limit, seen), batches, halved[0], **STYLE)
-        torch.testing.assert_close(found, _plain(network, batches, halved[0]), rtol=tolerance, atol=tolerance)
-    assert caplog.messages == _lines(*halved), "the second time nothing has to give way"
-    assert seen[: len(halved) + 1] == [halved[0], *halved], "first without the images there, then in halves"
+        logits = passes.label(_limited(network, limit, seen), batches, halved[0], **STYLE)
+        torch.testing.assert_close(logits, _plain(network, batches, halved[0]), rtol=tolerance, atol=tolerance)
+    assert caplog.messages == _lines(*halved), "the second call changes nothing"
+    assert seen[: len(halved) + 1] == [halved[0], *halved], "first with the images moved off, then in halves"
     assert set(seen[len(halved) + 1 :]) == {halved[-1]}
 
 
-def test_recorded_batches_get_their_views_apart_where_a_pass_holds_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[int] = []
+def test_recorded_batches_get_their_views_separately_if_a_pass_holds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
     show = TeacherPasses._show  # pyright: ignore[reportPrivateUsage]
 
     def watched(self: TeacherPasses, batches: list[Batch], **style: object) -> Tensor:
-        shown.append(sum(len(rows) for rows, _ in batches))
+        sizes.append(sum(len(rows) for rows, _ in batches))
         return show(self, batches, **style)  # pyright: ignore
 
     monkeypatch.setattr(TeacherPasses, "_show", watched)
     TeacherPasses(_images(), CPU).label(_limited(_together, 5, []), _batches(5, 5, 5, 5), 20, **STYLE)
-    assert shown == [20, 20, 10, 5, 5, 5, 5]
+    assert sizes == [20, 20, 10, 5, 5, 5, 5]
 
 
 def test_images_leave_the_device_before_anything_is_halved(caplog: pytest.LogCaptureFixture) -> None:
@@ -137,14 +138,14 @@ def test_images_that_do_not_fit_the_device_stay_where_they_are(
     assert uploads.keep_on_device(images, torch.device("cuda", 1)) is images
     assert released == ["cuda:1"]
     assert caplog.messages == [
-        "the memory of cuda:1 is full (it was asked for 3.50 GiB more): images go there batch by batch"
+        "the memory of cuda:1 is full (3.50 GiB more requested); uploading images batch by batch"
     ]
 
 
-def test_not_even_one_row_is_an_error_that_says_what_to_do() -> None:
+def test_one_row_that_does_not_fit_is_an_error_with_a_remedy() -> None:
     with pytest.raises(InputError) as caught:
         TeacherPasses(_images(), CPU).label(_limited(_together, 0, []), _batches(10), 10, **STYLE)
     assert str(caught.value) == (
-        "labelling in passes of one of its rows does not fit the memory of cpu (it was asked for 2.00 GiB more); free "
+        "labelling in passes of 1 row does not fit the memory of cpu (2.00 GiB more requested); free "
         "memory on the device, or give another --device or --device cpu, or a smaller --teacher"
     )

@@ -1,4 +1,4 @@
-"""Scoring whole images on a device: the scores and the selection of the plain path, whatever is in the batches."""
+"""Scoring whole images on a device: the same scores and selection as the plain path, for any batches."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from rded_core.patches.realism import pad_to_canvas, realism_scores
 from rded_core.patches.selection import select_patches
 from rded_core.seeds import seeded_init
 
-GIVEN = Preprocessing()
+PREPROCESSING = Preprocessing()
 PATCH_PX, SIZE, NUM_CROPS = 16, 32, 3
 
 
@@ -24,13 +24,13 @@ PATCH_PX, SIZE, NUM_CROPS = 16, 32, 3
 def network() -> nn.Module:
     with seeded_init(0):
         network = build_network("convnet3", num_classes=4, size=SIZE).eval()
-    with torch.no_grad():  # as far apart as a trained network's logits
+    with torch.no_grad():  # as spread out as a trained network's logits
         list(network.parameters())[-2].mul_(300.0)
     return network
 
 
 def _load(row: int) -> tuple[Tensor, Tensor]:
-    """Row r: an image of a size of its own; every thirteenth does not decode."""
+    """Returns an image of a size drawn for the row, with boxes; every thirteenth row does not decode."""
     if row % 13 == 5:
         raise RejectedImage("truncated")
     generator = torch.Generator().manual_seed(row)
@@ -43,14 +43,16 @@ def _plain_scores(network: nn.Module, rows: list[int], index: int) -> Tensor:
     scores: list[Tensor] = []
     for row in rows:
         image, boxes = _load(row)
-        patches = normalise(cut_patches(image, boxes, PATCH_PX), GIVEN.mean, GIVEN.std)
+        patches = normalise(cut_patches(image, boxes, PATCH_PX), PREPROCESSING.mean, PREPROCESSING.std)
         with torch.inference_mode():
             scores.append(realism_scores(network(pad_to_canvas(patches, SIZE)), torch.full((NUM_CROPS,), index)))
     return torch.stack(scores)
 
 
 def _scorer(network: nn.Module, dtype: torch.dtype) -> DeviceScorer:
-    return DeviceScorer(network, GIVEN, patch_px=PATCH_PX, size=SIZE, num_crops=NUM_CROPS, num_chosen=6, dtype=dtype)
+    return DeviceScorer(
+        network, PREPROCESSING, patch_px=PATCH_PX, size=SIZE, num_crops=NUM_CROPS, num_chosen=6, dtype=dtype
+    )
 
 
 def _score(network: nn.Module, classes: list[tuple[int, list[int]]], dtype: torch.dtype) -> list[ScoredClass[int]]:
@@ -63,9 +65,9 @@ CLASSES = [(0, list(range(3))), (3, list(range(100, 230))), (1, []), (2, [5, 18,
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_scores_and_selection_equal_the_plain_path(network: nn.Module, dtype: torch.dtype) -> None:
-    found = _score(network, CLASSES, dtype)
-    assert [each.class_index for each in found] == [0, 3, 1, 2]
-    for (index, rows), each in zip(CLASSES, found, strict=True):
+    results = _score(network, CLASSES, dtype)
+    assert [each.class_index for each in results] == [0, 3, 1, 2]
+    for (index, rows), each in zip(CLASSES, results, strict=True):
         sound = [row for row in rows if row % 13 != 5]
         assert each.rows == sound
         assert [(row, error.reason) for row, error in each.refused] == [
@@ -84,16 +86,16 @@ def test_scores_and_selection_equal_the_plain_path(network: nn.Module, dtype: to
         torch.testing.assert_close(chosen.scores, wanted.scores, rtol=3e-6, atol=3e-6)
 
 
-def test_rounding_is_there_and_is_kept_where_it_does_not_matter(network: nn.Module) -> None:
+def test_fast_scores_stay_rounded_if_they_do_not_decide(network: nn.Module) -> None:
     fast, exact = (_score(network, CLASSES[1:2], dtype)[0].scores for dtype in (torch.bfloat16, torch.float32))
     assert ((fast - exact).abs() > 1e-5).any()
 
 
-def test_large_images_are_cut_where_they_are_decoded(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_cut_on_the_cpu(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = _score(network, CLASSES[:2], torch.float32)
     monkeypatch.setattr(device_decoding, "MAX_SIDE_PX", 40)
-    for found, before in zip(_score(network, CLASSES[:2], torch.float32), expected, strict=True):
-        torch.testing.assert_close(found.scores, before.scores, rtol=3e-6, atol=3e-6)
+    for result, before in zip(_score(network, CLASSES[:2], torch.float32), expected, strict=True):
+        torch.testing.assert_close(result.scores, before.scores, rtol=3e-6, atol=3e-6)
 
 
 def test_encoded_candidates_are_decoded_together(network: nn.Module) -> None:
@@ -105,26 +107,26 @@ def test_encoded_candidates_are_decoded_together(network: nn.Module) -> None:
         return (data[:40] if row % 13 == 7 else data), boxes
 
     scorer = _scorer(network, torch.float32)
-    found = next(scorer.score([(1, list(range(40)))], encoded, workers=2))
+    result = next(scorer.score([(1, list(range(40)))], encoded, workers=2))
     broken = [row for row in range(40) if row % 13 == 5 or (row % 13 == 7 and row % 3 != 1)]
-    assert sorted(row for row, _ in found.refused) == broken
-    assert found.rows == [row for row in range(40) if row not in broken]
-    assert torch.equal(found.boxes, torch.stack([_load(row)[1] for row in found.rows]))
+    assert sorted(row for row, _ in result.refused) == broken
+    assert result.rows == [row for row in range(40) if row not in broken]
+    assert torch.equal(result.boxes, torch.stack([_load(row)[1] for row in result.rows]))
 
 
-def test_a_fast_pass_that_is_far_off_gives_way_to_float32(
+def test_a_fast_pass_that_is_far_off_is_replaced_by_float32(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = _score(network, CLASSES[1:2], torch.float32)[0]
     scorer = _scorer(network, torch.bfloat16)
     monkeypatch.setattr(scorer, "fast", lambda patches: 5.0 * network(pad_to_canvas(patches, SIZE)))
-    found = next(scorer.score(CLASSES[1:2], _load, workers=1))
+    result = next(scorer.score(CLASSES[1:2], _load, workers=1))
     assert "class 3: the fast scores are far off" in caplog.text
-    assert torch.equal(found.scores, expected.scores)
-    assert len(found.refused) == len(expected.refused)
+    assert torch.equal(result.scores, expected.scores)
+    assert len(result.refused) == len(expected.refused)
 
 
-def test_other_classes_and_workers_change_no_score(network: nn.Module) -> None:
+def test_scores_do_not_depend_on_other_classes_or_workers(network: nn.Module) -> None:
     together = _score(network, CLASSES, torch.bfloat16)
     scorer = _scorer(network, torch.bfloat16)
     alone = next(scorer.score(CLASSES[1:2], _load, workers=5))
@@ -135,9 +137,9 @@ def test_pixels_of_a_class_are_not_kept(network: nn.Module, monkeypatch: pytest.
     kept: list[int] = []
     finish = DeviceScorer._finish  # pyright: ignore[reportPrivateUsage]
 
-    def watched(self: DeviceScorer, found: object, parts: list[Packed[int]], *rest: object) -> object:
+    def watched(self: DeviceScorer, class_scores: object, parts: list[Packed[int]], *rest: object) -> object:
         kept.append(sum(part.images.numel() + len(part.large) for part in parts))
-        return finish(self, found, parts, *rest)  # pyright: ignore
+        return finish(self, class_scores, parts, *rest)  # pyright: ignore
 
     monkeypatch.setattr(DeviceScorer, "_finish", watched)
     _score(network, CLASSES[1:2], torch.float32)
@@ -153,7 +155,7 @@ class _TurnsToFloat(nn.Module):
         return self.second(self.first(images).float()).mean(dim=(2, 3))
 
 
-def test_a_network_that_does_not_round_is_told() -> None:
+def test_a_network_that_cannot_run_in_bfloat16_is_an_error() -> None:
     with pytest.raises(InputError, match=r"the observer does not run in bfloat16 \(.*\); give --precision float32"):
         _scorer(_TurnsToFloat().eval(), torch.bfloat16)
     assert _score(_TurnsToFloat().eval(), CLASSES[:1], torch.float32)[0].scores.shape == (3, NUM_CROPS)

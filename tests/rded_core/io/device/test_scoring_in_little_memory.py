@@ -1,6 +1,6 @@
-"""Scoring on a device whose memory fills up: the selection of one that holds everything, in smaller passes.
+"""Scoring on a device whose memory fills up: smaller passes make the same selection as a device with enough memory.
 
-A network that refuses more than so many rows stands in for the device; all else is the path of a GPU, on the CPU.
+A network that refuses more than a number of rows stands in for the device; the rest is a GPU's code path, on the CPU.
 """
 
 import weakref
@@ -22,18 +22,19 @@ from rded_core.patches.class_scores import ClassScores
 from rded_core.patches.crops import draw_crop_boxes
 from rded_core.patches.selection import select_patches
 from rded_core.seeds import seeded_init
+from rded_core.text.wording import counted
 
 PATCH_PX, SIZE, NUM_CROPS, NUM_CHOSEN = 16, 32, 3, 4
 CLASSES = [(2, list(range(30, 35))), (0, list(range(21))), (1, []), (3, list(range(200, 217)))]
 
 TOLERANCE = 3e-6
-"""Nats (and share) that float32 scores of batches of two shapes may be apart; none where arithmetic is by row."""
+"""Maximum difference, in nats and relative, of float32 scores from batches of two shapes; zero for row arithmetic."""
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 
 class _Memory:
-    """Holds passes of so many rows; notes those that were asked for, by their type."""
+    """Holds passes of up to a number of rows; records the size of every pass, by its type."""
 
     def __init__(self) -> None:
         self.rows: dict[torch.dtype, int] = {}
@@ -56,7 +57,7 @@ def hold(logits: Tensor) -> Tensor:
 
 
 class _Traced(nn.Module):
-    """As far apart as a trained network's logits; torch.fx follows it."""
+    """Logits as spread out as a trained network's; torch.fx can trace it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class _Traced(nn.Module):
 
 
 class _ByRow(nn.Module):
-    """Sees one row at a time, whatever the batch; torch.fx cannot follow its loop."""
+    """Computes row by row, so the batch does not matter; torch.fx cannot trace its loop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class _ByRow(nn.Module):
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> _Memory:
-    """A memory that holds everything until a test says otherwise; passes of few candidates keep the tests short."""
+    """Memory that holds everything until a test limits it; passes of few candidates keep the tests short."""
     monkeypatch.setattr(device_scoring, "CANDIDATES_PER_PASS", 16)
     monkeypatch.setattr(device_scoring, "EXACT_PATCHES", 16)
     MEMORY.rows, MEMORY.asked = {}, []
@@ -110,10 +111,10 @@ def _score(scorer: DeviceScorer) -> list[ScoredClass[int]]:
     return list(scorer.score(CLASSES, _load, workers=2))
 
 
-def _assert_same(found: list[ScoredClass[int]], expected: list[ScoredClass[int]], tolerance: float) -> None:
-    """Holds what is selected to be the same, and all scores of the selected to be as near as `tolerance`."""
-    assert [each.class_index for each in found] == [index for index, _ in CLASSES]
-    for each, other in zip(found, expected, strict=True):
+def _assert_same(results: list[ScoredClass[int]], expected: list[ScoredClass[int]], tolerance: float) -> None:
+    """Asserts that the same patches are selected, with scores equal within `tolerance`."""
+    assert [each.class_index for each in results] == [index for index, _ in CLASSES]
+    for each, other in zip(results, expected, strict=True):
         assert each.rows == other.rows
         assert torch.equal(each.boxes, other.boxes)
         if each.rows:
@@ -129,8 +130,8 @@ def _halvings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def _lines(*sizes: int) -> list[str]:
     return [
-        f"the memory of cpu is full (it was asked for 2.00 GiB more): scoring in passes of {now} candidates instead of "
-        f"{before}"
+        f"the memory of cpu is full (2.00 GiB more requested); scoring in passes of {counted(now, 'candidate')} "
+        f"instead of {before}"
         for before, now in pairwise(sizes)
     ]
 
@@ -144,44 +145,44 @@ def test_smaller_passes_select_the_same(
     assert scorer.shortcut
     assert not caplog.records
     memory.rows, memory.asked = {dtype: rows}, []
-    found = _score(scorer)
-    _assert_same(found, expected, TOLERANCE)
+    results = _score(scorer)
+    _assert_same(results, expected, TOLERANCE)
     assert _halvings(caplog) == _lines(*sizes)
     asked = [count for kind, count in memory.asked if kind == dtype]
     assert asked[: len(sizes)] == [size * NUM_CROPS for size in sizes], "the first pass of each size"
     assert set(asked[len(sizes) :]) == {sizes[-1] * NUM_CROPS}, "later classes keep the smaller passes"
     if dtype == torch.float32:
-        for each, other in zip(found, expected, strict=True):
+        for each, other in zip(results, expected, strict=True):
             torch.testing.assert_close(each.scores, other.scores, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_arithmetic_by_row_gives_the_same_bits(memory: _Memory, caplog: pytest.LogCaptureFixture) -> None:
     expected = _score(_scorer(_ByRow(), torch.float32))
     memory.rows = {torch.float32: 13}
-    found = _score(_scorer(_ByRow(), torch.float32))
+    results = _score(_scorer(_ByRow(), torch.float32))
     assert _halvings(caplog) == _lines(16, 8, 4)
-    assert all(torch.equal(each.scores, other.scores) for each, other in zip(found, expected, strict=True))
+    assert all(torch.equal(each.scores, other.scores) for each, other in zip(results, expected, strict=True))
 
 
-def test_what_decides_keeps_its_shape_while_a_pass_over_all_is_no_smaller(memory: _Memory) -> None:
+def test_the_float32_pass_keeps_its_shape_while_the_fast_pass_is_no_smaller(memory: _Memory) -> None:
     expected, scorer = _score(_scorer(_Traced(), torch.bfloat16)), _scorer(_Traced(), torch.bfloat16)
     memory.rows, memory.asked = {torch.bfloat16: 24}, []
     _assert_same(_score(scorer), expected, 0.0)
     assert {count for kind, count in memory.asked if kind == torch.float32} == {16}
 
 
-def test_a_float32_pass_that_does_not_fit_is_made_smaller(memory: _Memory, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_float32_pass_that_does_not_fit_is_halved(memory: _Memory, caplog: pytest.LogCaptureFixture) -> None:
     expected, scorer = _score(_scorer(_Traced(), torch.bfloat16)), _scorer(_Traced(), torch.bfloat16)
     memory.rows = {torch.float32: 7}
     _assert_same(_score(scorer), expected, TOLERANCE)
     assert _halvings(caplog) == _lines(16, 8, 4, 2)
 
 
-def test_a_class_scored_in_float32_throughout_is_done_again_too(
+def test_a_class_scored_entirely_in_float32_is_also_retried(
     memory: _Memory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, finish = _score(_scorer(_Traced(), torch.float32)), ClassScores.finish
-    monkeypatch.setattr(ClassScores, "finish", lambda found: None if found.exact is not None else finish(found))
+    monkeypatch.setattr(ClassScores, "finish", lambda scores: None if scores.exact is not None else finish(scores))
     scorer = _scorer(_Traced(), torch.bfloat16)
     memory.rows = {torch.float32: 24}
     _assert_same(_score(scorer), expected, TOLERANCE)
@@ -190,18 +191,18 @@ def test_a_class_scored_in_float32_throughout_is_done_again_too(
 
 
 @BOTH
-def test_not_even_one_candidate_is_an_error_that_says_what_to_do(memory: _Memory, dtype: torch.dtype) -> None:
+def test_one_candidate_that_does_not_fit_is_an_error_with_a_remedy(memory: _Memory, dtype: torch.dtype) -> None:
     scorer = _scorer(_Traced(), dtype)
     memory.rows = {dtype: NUM_CROPS - 1}
     with pytest.raises(InputError) as caught:
         _score(scorer)
     assert str(caught.value) == (
-        "scoring in passes of one of its candidates does not fit the memory of cpu (it was asked for 2.00 GiB more); "
+        "scoring in passes of 1 candidate does not fit the memory of cpu (2.00 GiB more requested); "
         "free memory on the device, or give another --device or --device cpu, or a smaller --size or --num-crops"
     )
 
 
-def test_classes_that_are_done_are_not_done_again(memory: _Memory, caplog: pytest.LogCaptureFixture) -> None:
+def test_finished_classes_are_not_scored_again(memory: _Memory, caplog: pytest.LogCaptureFixture) -> None:
     loaded: Counter[int] = Counter()
 
     def load(row: int) -> tuple[Tensor, Tensor]:
@@ -209,17 +210,17 @@ def test_classes_that_are_done_are_not_done_again(memory: _Memory, caplog: pytes
         return _load(row)
 
     expected = _score(_scorer(_Traced(), torch.float32))
-    found: list[ScoredClass[int]] = []
+    results: list[ScoredClass[int]] = []
     for each in _scorer(_Traced(), torch.float32).score(CLASSES, load, workers=1):
-        found.append(each)
+        results.append(each)
         memory.rows = {torch.float32: 24}  # another program takes the rest
-    _assert_same(found, expected, TOLERANCE)
+    _assert_same(results, expected, TOLERANCE)
     assert _halvings(caplog) == _lines(16, 8)
     assert all(loaded[row] == 1 for row in CLASSES[0][1])
-    assert any(loaded[row] == 2 for row in CLASSES[1][1]), "its pixels were let go, so they are decoded again"
+    assert any(loaded[row] == 2 for row in CLASSES[1][1]), "its pixels were dropped, so they are decoded again"
 
 
-def test_decoding_on_the_device_may_fill_it_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_decoding_on_the_device_may_also_fill_its_memory(caplog: pytest.LogCaptureFixture) -> None:
     failures = iter([True])
 
     def load(row: int) -> tuple[Tensor, Tensor]:
@@ -228,19 +229,19 @@ def test_decoding_on_the_device_may_fill_it_too(caplog: pytest.LogCaptureFixture
         return _load(row)
 
     expected = _score(_scorer(_Traced(), torch.float32))
-    found = list(_scorer(_Traced(), torch.float32).score(CLASSES, load, workers=3))
-    _assert_same(found, expected, TOLERANCE)
+    results = list(_scorer(_Traced(), torch.float32).score(CLASSES, load, workers=3))
+    _assert_same(results, expected, TOLERANCE)
     assert _halvings(caplog) == _lines(16, 8)
 
 
 @BOTH
-def test_recordings_are_let_go_before_smaller_ones_are_made(
+def test_recordings_are_dropped_before_smaller_ones_are_made(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, dtype: torch.dtype
 ) -> None:
     alive: weakref.WeakSet[_Recording] = weakref.WeakSet()
 
     class _Recording(FixedShape):
-        """Recordings hold memory: 40 patches fit, all recordings together."""
+        """A recording takes memory: all recordings together may hold 40 patches."""
 
         def __init__(self, function: nn.Module, example: Tensor) -> None:
             if sum(each.patches for each in alive) + len(example) > 40:
@@ -258,12 +259,12 @@ def test_recordings_are_let_go_before_smaller_ones_are_made(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @BOTH
 def test_a_gpu_with_less_memory_selects_the_same(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, dtype: torch.dtype
 ) -> None:
-    """Measures what passes of 64 candidates need, then allows a third of that above what is held without them."""
+    """Measures the memory that passes of 64 candidates need, then allows a third of it on top of the rest."""
     monkeypatch.setattr(device_scoring, "CANDIDATES_PER_PASS", 64)
     device = torch.device("cuda", torch.cuda.current_device())
     with seeded_init(0):
@@ -279,10 +280,10 @@ def test_a_gpu_with_less_memory_selects_the_same(
     assert not _halvings(caplog)
     torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.mem_get_info(device)[1], device)
     try:
-        found = _score(_scorer(network, dtype, patch_px=112, size=224))
+        results = _score(_scorer(network, dtype, patch_px=112, size=224))
         assert torch.cuda.memory_reserved(device) <= allowed
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
         release(device)
     assert _halvings(caplog)[0].endswith("scoring in passes of 32 candidates instead of 64")
-    _assert_same(found, expected, 1e-4)
+    _assert_same(results, expected, 1e-4)

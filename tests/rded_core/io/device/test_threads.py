@@ -6,7 +6,7 @@ import torch
 from rded_core.io.device.threads import one_torch_thread
 
 
-def test_one_torch_thread_is_given_back() -> None:
+def test_one_torch_thread_restores_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -1,4 +1,4 @@
-"""Tensors on their way to a device: the same values wherever they lie."""
+"""Copying tensors to a device: the values stay the same."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_views_are_moved_field_by_field() -> None:
     assert all(torch.equal(getattr(moved, name), getattr(views, name)) for name in Views.__slots__)
 
 
-def test_sets_above_the_limit_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_above_the_limit_are_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "KEPT_BYTES", 11)
     images, meta = torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device("meta")
     assert keep_on_device(images, meta) is images
@@ -30,7 +30,7 @@ def test_sets_above_the_limit_stay_where_they_are(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_views_made_on_a_gpu_equal_those_of_the_cpu() -> None:
     device = torch.device("cuda")
     recipe = ViewRecipe(size=224, factor=2, crop_scale_min=0.5, flip=True, mix="cutmix")
@@ -39,6 +39,6 @@ def test_views_made_on_a_gpu_equal_those_of_the_cpu() -> None:
     views, rows = draw_views(recipe, 30, generator), torch.randperm(40, generator=generator)[:30]
     style = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     kept = keep_on_device(images, device)
-    found = apply_views(take_rows(kept, rows, device), upload_views(views, device), **style)
+    made = apply_views(take_rows(kept, rows, device), upload_views(views, device), **style)
     assert torch.equal(take_rows(images, rows, device), take_rows(kept, rows, device))
-    torch.testing.assert_close(found.cpu(), apply_views(images[rows], views, **style), rtol=0, atol=2e-6)
+    torch.testing.assert_close(made.cpu(), apply_views(images[rows], views, **style), rtol=0, atol=2e-6)

@@ -1,4 +1,4 @@
-"""Evaluation views: the same kept as decoded anew, on whole and on damaged images."""
+"""Evaluation views: the same whether kept or decoded again, with valid and with damaged images."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def items(image_folder: Path) -> list[LabelledItem]:
 
 
 def look(views: EvaluationViews, batch_size: int = 10) -> tuple[list[int], Tensor, Tensor]:
-    found = list(views.batches(Preprocessing(), CPU, batch_size=batch_size))
-    images, targets = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return [len(part) for _, part in found], images, targets
+    batches = list(views.batches(Preprocessing(), CPU, batch_size=batch_size))
+    images, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return [len(part) for _, part in batches], images, targets
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Lists what is read from here on."""
+    """Returns a list to which the key of every image read from now on is added."""
     read: list[str] = []
     monkeypatch.setattr(batches_module, "read_item", lambda item: (read.append(item.key), read_item(item))[1])
     return read
@@ -43,16 +43,16 @@ def test_views_are_the_fitted_images_rounded_to_8_bits(items: list[LabelledItem]
     torch.testing.assert_close(images, normalise(levels, Preprocessing().mean, Preprocessing().std), rtol=0, atol=1e-6)
 
 
-def test_what_fits_is_decoded_once_and_what_does_not_each_time(
+def test_views_that_fit_are_decoded_once_and_others_each_time(
     items: list[LabelledItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = len(items) * 3 * SIZE * SIZE
     kept = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=needed)
-    anew = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=needed - 1)
+    not_kept = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=needed - 1)
     read = counting(monkeypatch)
     first, again = look(kept), look(kept)
     assert len(read) == len(items)
-    other, last = look(anew), look(anew)
+    other, last = look(not_kept), look(not_kept)
     assert len(read) == 3 * len(items)
     for sizes, images, targets in (again, other, last):
         assert sizes == first[0]
@@ -61,21 +61,21 @@ def test_what_fits_is_decoded_once_and_what_does_not_each_time(
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 2**30])
-def test_damaged_images_are_left_out_kept_or_not(
+def test_damaged_images_are_skipped_whether_kept_or_not(
     items: list[LabelledItem], kept_bytes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for item, _ in items[3:5]:
         Path(item.path).write_bytes(b"no image")
     views = EvaluationViews(items, size=SIZE, workers=2, kept_bytes=kept_bytes)
     _, images, targets = look(views)
-    assert "left out 2 not_an_image" in caplog.text
+    assert "skipped rejected images: 2 not_an_image" in caplog.text
     whole = [entry for entry in items if entry not in items[3:5]]
     assert targets.tolist() == [index for _, index in whole]
     assert torch.equal(images, look(EvaluationViews(whole, size=SIZE, workers=1))[1])
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 2**30])
-def test_no_usable_image_gives_no_batch(items: list[LabelledItem], kept_bytes: int) -> None:
+def test_a_source_without_usable_images_gives_no_batches(items: list[LabelledItem], kept_bytes: int) -> None:
     Path(items[0][0].path).write_bytes(b"")
     views = EvaluationViews(items[:1], size=SIZE, workers=1, kept_bytes=kept_bytes)
     assert list(views.batches(Preprocessing(), CPU)) == []

@@ -1,4 +1,4 @@
-"""What students see: recorded views by epoch, in order, whatever the number of threads."""
+"""Batches for students: recorded views by epoch, in order, for any number of threads."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_every_epoch_shows_the_recorded_views_with_their_logits(dataset: Distill
             assert torch.equal(batch.teacher_logits, logits.float())
 
 
-def test_unmixed_views_come_where_asked_for(dataset: DistilledDataset) -> None:
+def test_unmixed_views_are_included_on_request(dataset: DistilledDataset) -> None:
     style = {"mean": tuple(dataset.recipe["mean"]), "std": tuple(dataset.recipe["std"])}
     (batches,) = epochs_of(dataset, num_epochs=1, unmixed=True)
     for batch, (rows, views, _) in zip(batches, dataset.recorded_batches(0), strict=True):
@@ -48,7 +48,7 @@ def test_unmixed_views_come_where_asked_for(dataset: DistilledDataset) -> None:
         assert torch.equal(batch.unmixed, apply_views(dataset.images.images[rows], views, **style, mix=False))
 
 
-def test_hard_labels_share_with_the_partner_what_the_view_shows_of_it(dataset: DistilledDataset) -> None:
+def test_hard_labels_give_the_partner_its_share_of_the_view(dataset: DistilledDataset) -> None:
     (batches,) = epochs_of(dataset, num_epochs=1)
     for batch, (rows, views, _) in zip(batches, dataset.recorded_batches(0), strict=True):
         classes = dataset.images.class_indices[rows]
@@ -67,7 +67,7 @@ def test_the_number_of_threads_changes_nothing(dataset: DistilledDataset, name: 
             assert torch.equal(first.hard_labels, second.hard_labels)
 
 
-def test_one_hot_views_are_drawn_anew_each_epoch_and_never_mixed(dataset: DistilledDataset) -> None:
+def test_one_hot_views_are_drawn_afresh_each_epoch_and_never_mixed(dataset: DistilledDataset) -> None:
     epochs = epochs_of(dataset, "hard", num_epochs=40)  # more than are recorded
     assert len(epochs) == 40
     assert not torch.equal(epochs[0][0].shown, epochs[1][0].shown)
@@ -77,7 +77,7 @@ def test_one_hot_views_are_drawn_anew_each_epoch_and_never_mixed(dataset: Distil
         assert labels.sum(dim=0).tolist() == [2.0, 2.0, 2.0]
 
 
-def test_a_longer_training_walks_the_recorded_epochs_again(dataset: DistilledDataset) -> None:
+def test_a_longer_training_repeats_the_recorded_epochs(dataset: DistilledDataset) -> None:
     epochs = epochs_of(dataset, num_epochs=25)
     again = [stored_epoch(epoch, num_stored=12, seed=5) for epoch in range(25)]
     assert sorted(again[12:24]) == list(range(12))
