@@ -1,11 +1,8 @@
 """Set-up of a server by `rded up` and `rded deploy`: a work pool, the GPU limit and the deployments of prefect.yaml."""
 
-import base64
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -30,25 +27,19 @@ REFUSED = (401, 403)
 
 def is_healthy(api_url: str, auth: str | None) -> bool:
     """Whether a server answers at an address."""
-    request = urllib.request.Request(f"{api_url}/health")
-    if auth:
-        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
-    try:
-        with urllib.request.urlopen(request, timeout=PROBE_S) as answer:
-            return answer.status == 200
-    except (OSError, urllib.error.URLError):
-        return False
+    with client_of(api_url, auth, timeout_s=PROBE_S) as client:
+        return client.api_healthcheck() is None
 
 
 @contextmanager
-def client_of(api_url: str, auth: str | None) -> Generator[Any]:
-    """Yields Prefect's client for a server."""
+def client_of(api_url: str, auth: str | None, *, timeout_s: float | None = None) -> Generator[Any]:
+    """Yields Prefect's client for a server, by default with Prefect's own time-outs."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     with (
         temporary_settings({PREFECT_API_URL: api_url, PREFECT_API_AUTH_STRING: auth}),
-        get_client(sync_client=True) as client,
+        get_client(sync_client=True, httpx_settings={"timeout": timeout_s} if timeout_s else None) as client,
     ):
         yield client
 

@@ -1,6 +1,5 @@
 """``rded up`` and ``rded down``: start and stop a Prefect server and one worker on this machine."""
 
-import fcntl
 import logging
 import os
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 import psutil
+from filelock import FileLock, Timeout
 
 from deployments.server.processes import Started, find_marked, kill, start, stop
 from deployments.server.setup import (
@@ -248,9 +248,8 @@ def _ask(stack: Stack, ask: Callable[[Any], Any]) -> Any:
 def _alone() -> Generator[None]:
     """Locks the state against another `rded up` or `rded down` while a block runs."""
     stack_folder().mkdir(parents=True, exist_ok=True)
-    with (stack_folder() / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("another rded up or rded down is running; wait until it is done") from None
-        yield
+    try:
+        with FileLock(stack_folder() / "lock", blocking=False):
+            yield
+    except Timeout:
+        raise InputError("another rded up or rded down is running; wait until it is done") from None

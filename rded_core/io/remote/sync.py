@@ -1,6 +1,5 @@
 """Two-way sync between a run folder at a URL and its local working copy."""
 
-import fcntl
 import logging
 import os
 import tempfile
@@ -9,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from rded_core.config.choices import no_secret
 from rded_core.errors import InputError, RunStopped, first_line
@@ -157,8 +158,7 @@ class Mirror:
     def _alone(self) -> Generator[None]:
         """Lets only one process of this machine at a time sync the copy."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with self.root.with_name(f"{self.root.name}.lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with FileLock(self.root.with_name(f"{self.root.name}.lock")):
             yield
 
     def _clear(self) -> None:
