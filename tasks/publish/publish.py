@@ -28,7 +28,7 @@ from rded_core.io.report.page import write_report
 from rded_core.io.report.pictures import MAX_ROWS
 from rded_core.io.run.records import Record
 from rded_core.io.storage.atomic import write_json
-from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, told_plainly
+from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, os_errors_as_input_errors
 from rded_core.io.storage.swap import swap_folder
 from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.sums import keep_foreign, sum_checks
@@ -80,7 +80,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         work = describe_work(plan, results.in_order())
         return {"out": plan.config.out, "dataset": None, "missing": missing, "why_missing": why, "work": work}
     work = Worklist({0: _unit(plan, results, squeezed)}, lambda _: plan.scope("publish"))
-    with told_plainly(plan.run.staged_dataset):
+    with os_errors_as_input_errors(plan.run.staged_dataset):
         if work.stale:
             work.finish(0, _publish(plan, results, squeezed))
         note_images(plan.run, images_digest(plan, squeezed), key_images(squeezed))

@@ -19,7 +19,7 @@ from rded_core.io.run.records import (
     what_changed,
     write_record,
 )
-from rded_core.io.storage.files import file_digest, told_plainly
+from rded_core.io.storage.files import file_digest, os_errors_as_input_errors
 from rded_core.text.wording import STAGE_WORDS
 from tasks.run.results import Done, StageResult
 from tasks.runtime.logs import run_logger
@@ -121,7 +121,7 @@ class Worklist:
     def finish(self, index: int, facts: dict[str, Any]) -> None:
         """Records a unit whose outputs are in place."""
         unit = self.units[index]
-        with told_plainly(unit.path):
+        with os_errors_as_input_errors(unit.path):
             outputs = {output.name: file_digest(output) for output in unit.outputs}
         record = Record(unit.stage, unit.name, unit_settings(unit.settings), unit.upstream, outputs, facts)
         write_record(unit.path, record)

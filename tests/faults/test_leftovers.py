@@ -12,7 +12,7 @@ from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import clear_leftovers, require_free
 from rded_core.io.storage.atomic import remove_abandoned
-from rded_core.io.storage.files import told_plainly
+from rded_core.io.storage.files import os_errors_as_input_errors
 from rded_core.io.storage.swap import end_swap
 from tasks.run.results import count_missing
 from tasks.run.worklist import Unit, Worklist
@@ -76,7 +76,7 @@ def test_swap_cut_short_keeps_one_dataset(tmp_path: Path, there: tuple[str, ...]
 
 def test_failure_names_its_file(tmp_path: Path) -> None:
     expected = rf"cannot read or write {tmp_path}/gone: No such file or directory; .*run the same command again"
-    with pytest.raises(InputError, match=expected), told_plainly(tmp_path):
+    with pytest.raises(InputError, match=expected), os_errors_as_input_errors(tmp_path):
         (tmp_path / "gone").stat()
 
 

@@ -30,7 +30,7 @@ from rded_core.io.report.croissant import write_croissant
 from rded_core.io.report.page import describe_labels
 from rded_core.io.run.run_json import holds_run
 from rded_core.io.storage.atomic import remove_abandoned, temporary_name, write_json, write_text
-from rded_core.io.storage.files import link_or_copy, require_new, require_writable, told_plainly
+from rded_core.io.storage.files import link_or_copy, os_errors_as_input_errors, require_new, require_writable
 from rded_core.labels.budget import divergence, reuse_loss, signal, spread_over_views
 from rded_core.labels.codecs import Codec, Encoded, find_codec, row_bytes
 
@@ -80,7 +80,7 @@ def reencode(
         raise InputError(
             f"{where} already holds {epochs} epochs of labels as {target.name}; give another --codec, or fewer --epochs"
         )
-    with told_plainly(out):
+    with os_errors_as_input_errors(out):
         return _write_new(labels, out, target, epochs, why)
 
 

@@ -7,7 +7,7 @@ from rded_core.errors import InputError
 from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, seal
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.storage.atomic import write_text
-from rded_core.io.storage.files import told_plainly
+from rded_core.io.storage.files import os_errors_as_input_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +108,5 @@ def end_forgetting(run: RunFolder, images: Collection[str]) -> None:
     if rest := {digest: uris for digest, uris in begun.images.items() if digest not in images}:
         write_text(run.forgetting, seal({"images": rest, "uris": begun.uris}))
         return
-    with told_plainly(run.forgetting):
+    with os_errors_as_input_errors(run.forgetting):
         run.forgetting.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from rded_core.io.formats.sealed import DamagedRecord, digest_of, read_sealed, s
 from rded_core.io.layout.run import STAGES, RunFolder
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.storage.atomic import is_temporary, remove_abandoned, remove_temporaries, write_text
-from rded_core.io.storage.files import kind_of, require_writable, told_plainly
+from rded_core.io.storage.files import kind_of, os_errors_as_input_errors, require_writable
 from rded_core.io.storage.swap import end_swap
 from rded_core.io.storage.urls import is_url, require_url_form
 
@@ -74,7 +74,7 @@ def write_run(run: RunFolder, described: dict[str, Any]) -> None:
 
 def clear_leftovers(run: RunFolder) -> None:
     """Removes half-written files of killed runs and finishes their interrupted swap; for the only writer."""
-    with told_plainly(run.root):
+    with os_errors_as_input_errors(run.root):
         end_swap(run.staged_dataset, run.dataset)
         for folder in run.written_folders():
             remove_abandoned(folder)
@@ -89,7 +89,7 @@ def clear_traces(run: RunFolder) -> None:
     """
     clear_leftovers(run)
     unlocked = (run.student("any").parent, run.evaluation_copy("any").parent)
-    with told_plainly(run.root):
+    with os_errors_as_input_errors(run.root):
         for folder in (*run.written_folders(), *(path for path in run.dataset.rglob("*") if path.is_dir())):
             if folder not in unlocked:
                 remove_temporaries(folder)
@@ -138,7 +138,7 @@ def require_free(run: RunFolder) -> None:
 
     A list of images to forget may exist before the run.
     """
-    with told_plainly(run.root):
+    with os_errors_as_input_errors(run.root):
         if kind_of(run.root) == "folder" and not holds_run(run) and (other := _first_other(run)):
             raise InputError(
                 f"--out {run.root} is not empty and holds no rded run ({other.relative_to(run.root)} is there); "

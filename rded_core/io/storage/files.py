@@ -19,7 +19,7 @@ def reason_of(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def told_plainly(path: Path) -> Generator[None]:
+def os_errors_as_input_errors(path: Path) -> Generator[None]:
     """Raises InputError for an OSError inside a block, naming the error's file, or else `path`."""
     try:
         yield
