@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flows.distill import distill
-from tasks.maintenance.redo import other_device, runs_to_redo, tell_mended, work_to_redo
+from tasks.maintenance.redo import describe_mended, other_device, runs_to_redo, work_to_redo
 from tasks.maintenance.repair import drop_useless, mend_files, run_to_repair
 from tasks.maintenance.verify import check_files
 
@@ -39,7 +39,7 @@ def repair(run: "RunFolder", *, tell: Callable[[str], object]) -> "Findings":
                 tell(note)
             distill(config, only_classes=classes)
         after = check_files(run)
-        for line in tell_mended(run, work, after):
+        for line in describe_mended(run, work, after):
             tell(line)
         dropped = list(drop_useless(run, after))
         for line in dropped:

@@ -172,10 +172,10 @@ def demo(
 
 def _checked(config_class: type, given: dict[str, Any], *, needed: tuple[str, ...], rerun: Rerun | None = None) -> Any:
     """Returns the config once its paths are checked, so that mistakes are reported before Prefect starts."""
-    from rded_core.io.preflight import look_before
+    from rded_core.io.preflight import check_inputs
 
     config = build_config(config_class, given, needed=needed)
-    look_before(config, rerun)
+    check_inputs(config, rerun)
     announce_start()
     return config
 

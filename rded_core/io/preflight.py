@@ -1,6 +1,6 @@
-"""Mistakes that a look at the paths shows, told before anything slow is started (torch is not even imported).
+"""Quick checks of paths and class names before anything slow starts; torch is not even imported.
 
-The stages check in full.
+The stages check everything else.
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ from rded_core.io.storage.files import require_file, require_new, require_writab
 from rded_core.io.storage.urls import is_url, path_kind, require_folder, require_folder_at
 
 
-def look_before(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
-    """Raises InputError where a source, a class, a weights file or a place to write cannot work; changes nothing."""
+def check_inputs(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
+    """Raises InputError if a source, class, weights file or output path cannot work; changes nothing."""
     match config:
         case DistillConfig():
             for spec in filter(None, (config.observer, config.teacher)):

@@ -1,1 +1,1 @@
-"""After a run: verify, recompute, repair, redo, forget, refresh."""
+"""Work on finished runs: verify, recompute, repair, redo, forget, refresh."""

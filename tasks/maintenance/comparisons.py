@@ -1,4 +1,4 @@
-"""Recomputed results compared with stored ones, within a stated tolerance."""
+"""Comparisons of recomputed results with stored ones, within stated tolerances."""
 
 import hashlib
 from itertools import islice
@@ -26,15 +26,14 @@ from tasks.run.networks import load_scorer
 from tasks.run.versions import is_made_as_here
 
 SOURCE_IMAGES = 4
-"""What is computed again: so many classes, spread over all, with a group of candidates and an image each; the first
-passes of so many blocks of labels; so many images of each class in the source."""
+"""Candidates of each class that are compared with the source."""
 
 SCORE_TOLERANCE = 0.02
 ROUNDED_TOLERANCE = 1.0
-"""How far scores of another processor, and those of bfloat16 or a GPU's JPEG decoder, may be off, in log-odds."""
+"""Allowed errors of scores, in log-odds: on a different processor, and from bfloat16 or a GPU's JPEG decoder."""
 
 PIXEL_TOLERANCE = {"png": 1, "jpeg": 24, "webp": 24}
-"""How many of 255 levels a pixel that other versions resampled and encoded may be off."""
+"""Largest allowed error of pixels resampled and encoded by other versions, in levels of 255."""
 
 Row = dict[str, Any]
 
@@ -44,12 +43,12 @@ def find_unit_record(again: Reopened, stage: str, index: int) -> Record:
     path = again.plan.run.record(stage, class_unit(again.plan.classes[index].folder))
     record, _ = find_record(path)
     if record is None:
-        raise InputError(f"{path} is not whole")
+        raise InputError(f"{path} is missing or damaged")
     return record
 
 
 def stage_files(again: Reopened, stage: str, index: int) -> list[Path]:
-    """Returns the files that a stage has of a class, its table first."""
+    """Returns a stage's files of a class, its table first."""
     run, name = again.plan.run, class_unit(again.plan.classes[index].folder)
     table, tar = run.table(stage, name), run.tar(stage, name)
     if stage == "squeeze":
@@ -62,17 +61,17 @@ def _rows(again: Reopened, stage: str, index: int, schema: pa.Schema) -> list[Ro
 
 
 def compare_source(again: Reopened, index: int) -> str:
-    """Reads some of a class's candidates where the source has them; raises RejectedImage where they have gone."""
+    """Compares some of a class's candidates with the source; raises RejectedImage if one is missing or has changed."""
     listed = {row["key"]: row for row in _rows(again, "index", index, INDEX)}
     for row in _rows(again, "candidates", index, CANDIDATES)[:SOURCE_IMAGES]:
         data = read_item(item_of(listed[row["key"]]))
         if hashlib.sha256(data).hexdigest() != row["source_sha256"]:
-            raise RejectedImage("changed", f"{row['source_uri']} is another image in the source now")
+            raise RejectedImage("changed", f"{row['source_uri']} has changed in the source")
     return ""
 
 
 def compare_scores(again: Reopened, index: int) -> str:
-    """Scores one group of a class's candidates again."""
+    """Scores one group of a class's candidates again; returns what differs, or nothing."""
     plan = again.plan
     candidates = _rows(again, "candidates", index, CANDIDATES)
     numbers = sorted({row["position"] // CANDIDATES_PER_FORWARD for row in candidates})
@@ -82,10 +81,10 @@ def compare_scores(again: Reopened, index: int) -> str:
     if patches:
         score_group(plan, load_scorer(plan), index, kept, patches)
     stored = {row["position"]: row for row in _rows(again, "realism", index, SCORES)}
-    there = [row["position"] for row in group if row["position"] in stored]
-    if [row["position"] for row in kept] != there:
-        return f"other candidates decode than positions {there}"
-    # Where fx could follow the network then and cannot now, or the other way round, last digits are others.
+    expected = [row["position"] for row in group if row["position"] in stored]
+    if [row["position"] for row in kept] != expected:
+        return f"the candidates that decode are not those at positions {expected}"
+    # If fx could trace the network then but not now, or the reverse, the last digits differ.
     record = find_unit_record(again, "realism", index)
     is_same_form = record.facts.get("observer") in (None, network_form(plan))
     rounded = "precision" in record.facts or record.settings["decoder"] != "cpu"
@@ -99,27 +98,27 @@ def compare_scores(again: Reopened, index: int) -> str:
 
 
 def _compare_candidate(stored: Row, now: Row, tolerance: float) -> str:
-    """Compares boxes, and scores within a tolerance: with none bit by bit."""
+    """Compares boxes, and scores within a tolerance; a tolerance of 0 means bit by bit."""
     if stored["boxes"] != now["boxes"]:
-        return "other boxes are drawn"
+        return "different boxes are drawn"
     before, after = torch.tensor(stored["scores_nats"]), torch.tensor(now["scores_nats"])
     is_off = largest_error(before, after) > tolerance if tolerance else not torch.equal(before, after)
     return f"scores are off by up to {float((before - after).abs().max()):.3g} nats" if is_off else ""
 
 
 def compare_selection(again: Reopened, index: int) -> str:
-    """Selects a class's patches again, from its scores as stored."""
+    """Selects a class's patches again, from its stored scores; returns what differs, or nothing."""
     lost = find_unit_record(again, "selection", index).facts["lost"]
     places = {row["position"]: row for row in _rows(again, "candidates", index, CANDIDATES)}
     scored = [row for row in _rows(again, "realism", index, SCORES) if row["position"] not in lost]
     now = choose_patches(again.plan, index, [{**row, **places[row["position"]]} for row in scored])
     stored = _rows(again, "selection", index, SELECTED)
     same = [{name: row[name] for name in SELECTED.names} for row in now] == stored
-    return "" if same else "other patches are chosen from these scores"
+    return "" if same else "different patches are chosen from these scores"
 
 
 def compare_pixels(again: Reopened, index: int) -> str:
-    """Cuts, tiles and encodes one image of a class again."""
+    """Cuts, tiles and encodes one image of a class again; returns what differs, or nothing."""
     images = quadrants_of(again.plan, index)
     number = index % len(images)
     _, stored = next(islice(read_shard(stage_files(again, "squeeze", index)[0]), number, None))
@@ -132,4 +131,4 @@ def compare_pixels(again: Reopened, index: int) -> str:
     exact = is_made_as_here(find_unit_record(again, "squeeze", index))
     if apart <= (0 if exact else PIXEL_TOLERANCE[image_format]) and (image_format == "png" or not exact):
         return ""
-    return f"image {number} is another when it is cut again (pixels off by up to {apart} of 255 levels)"
+    return f"image {number} differs when cut again (pixels are off by up to {apart} of 255 levels)"

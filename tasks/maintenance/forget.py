@@ -1,4 +1,4 @@
-"""Forget source images: find them, note them, take them out of the run's files, and say what was done."""
+"""Forgets source images: finds them, notes them, takes them out of the run's files, and reports the result."""
 
 from collections import defaultdict
 from typing import Any
@@ -24,18 +24,18 @@ from tasks.runtime.stage_task import stage_task
 
 
 class Forgetting:
-    """What is being forgotten.
+    """A forgetting in progress.
 
-    A plain class, so that Prefect does not walk into it.
+    A plain class, so that Prefect does not traverse it.
 
     Attributes:
-        plan: of the run without the images.
-        asked: the images asked for.
-        forgotten: all that the run must be without now.
-        uris: of all of these that are candidates, or were until now.
+        plan: plan of the run without the images.
+        asked: images to forget now.
+        forgotten: all images that the run must leave out from now on.
+        uris: URIs of those among `forgotten` that are candidates, or were until now.
         before: lineage as published before, with class folders.
         labels: records of label tables before, by block.
-        controls: names of those removed.
+        controls: names of removed controls.
     """
 
     def __init__(self, plan: RunPlan, asked: Uris, uris: set[str]) -> None:
@@ -55,31 +55,30 @@ def config_to_forget_in(out: str) -> DistillConfig:
 
 
 def still_shown(plan: RunPlan, error: InputError) -> InputError:
-    """Returns an error that says that the images are noted, although the dataset could not be made without them."""
+    """Returns an error which adds that the images are noted, but the dataset still shows them."""
     return InputError(
-        f"{error}; the images are noted as forgotten, but {plan.run.dataset} shows them until rded distill has run "
-        "through"
+        f"{error}; the images are noted as forgotten, but {plan.run.dataset} shows them until rded distill has finished"
     )
 
 
 @stage_task("note", "note what to forget · {plan.config.short_name}")
 def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
-    """Finds the images and notes them: from here on, no run in this folder uses them, whatever happens next.
+    """Finds the images and notes them: from here on, no run in this folder uses them, even after a crash.
 
     Raises:
-        InputError: an image is not to be found, or a class would have too few left; nothing is changed.
+        InputError: an image is unknown, or a class would have too few candidates left; nothing is changed.
     """
     asked = _find_asked(plan, names)
     digests = plan.forgotten.sha256 | frozenset(asked)
     by_class = {folder: set(known) for folder, known in plan.forgotten.by_class.items()}
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    by_unit: defaultdict[str, list[Row]] = defaultdict(list)
     for unit, row in find_candidates(plan.run, digests):
-        found[unit].append(row)
+        by_unit[unit].append(row)
         asked.get(row["source_sha256"], set()).add(row["source_uri"])
         by_class.setdefault(_folder_of(plan, unit), set()).add(row["source_sha256"])
-    _require_enough(plan, found)
+    _require_enough(plan, by_unit)
     forgotten = Forgotten(digests, {folder: sorted(known) for folder, known in sorted(by_class.items())})
-    begin_forgetting(plan.run, asked, {row["source_uri"] for rows in found.values() for row in rows})
+    begin_forgetting(plan.run, asked, {row["source_uri"] for rows in by_unit.values() for row in rows})
     write_forgotten(plan.run, forgotten)
     send_now(plan.run.root)
     return Forgetting(plan.without(forgotten), asked, set(read_begun(plan.run).uris))
@@ -87,29 +86,29 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
 
 @stage_task("scrub", "take out forgotten images · {plan.config.short_name}")
 def scrub_work(plan: RunPlan, forgetting: Forgetting) -> Forgetting:
-    """Takes the images out of candidates, scores, whatever shows them in ``work/``, and controls."""
+    """Takes the images out of candidates and scores, and drops everything else that shows them, including controls."""
     forgetting.controls = scrub(plan, forgetting.forgotten, forgetting.uris)
     return forgetting
 
 
 def _find_asked(plan: RunPlan, names: list[str]) -> Uris:
-    """Returns the images that bear the names, and those of a forgetting that has not ended, with all their URIs."""
+    """Returns the named images, and those of an unfinished forgetting, with all their URIs."""
     asked: Uris = {digest: set(uris) for digest, uris in read_begun(plan.run).images.items()}
-    for name, found in find_images_named(plan.run, names).items():
-        if not found:
+    for name, images in find_images_named(plan.run, names).items():
+        if not images:
             raise InputError(
-                f"no image {name!r}: it is no candidate in the {len(tables_of(plan.run, 'candidates'))} classes that "
-                f"{plan.run.root} has drawn from, nor in its dataset's lineage, nor one of the {sum(plan.num_source)} "
-                f"images of {plan.config.source}; give its URI as lineage names it, or its SHA-256 (of an image that "
-                "was forgotten, no more than that is kept)"
+                f"unknown image {name!r}: not a candidate in the {len(tables_of(plan.run, 'candidates'))} classes that "
+                f"{plan.run.root} has drawn from, not in its dataset's lineage, and not one of the "
+                f"{sum(plan.num_source)} images of {plan.config.source}; give its URI as in the lineage, or its "
+                "SHA-256 (all that is kept of a forgotten image)"
             )
-        for digest, uris in found.items():
+        for digest, uris in images.items():
             asked.setdefault(digest, set()).update(uris)
     return asked
 
 
 def _folder_of(plan: RunPlan, unit: str) -> str:
-    """Returns the folder of a class, also of one that is no longer part of the run."""
+    """Returns the folder of a class, even if the class has left the run."""
     for label in plan.classes:
         if class_unit(label.folder) == unit:
             return label.folder
@@ -117,23 +116,23 @@ def _folder_of(plan: RunPlan, unit: str) -> str:
     return str(record.settings["class"]) if record else unit
 
 
-def _require_enough(plan: RunPlan, found: dict[str, list[Row]]) -> None:
-    """Raises InputError where a class of the run would have too few candidates left."""
+def _require_enough(plan: RunPlan, by_unit: dict[str, list[Row]]) -> None:
+    """Raises InputError if a class of the run would have too few candidates left."""
     config = plan.config
     needed = config.candidates_per_image if config.allow_fewer else config.candidates_per_class
     for label in plan.classes:
-        gone = {row["position"] for row in found.get(class_unit(label.folder), [])}
-        left = _usable(plan.run, class_unit(label.folder)) - gone if gone else None
+        forgotten = {row["position"] for row in by_unit.get(class_unit(label.folder), [])}
+        left = _usable(plan.run, class_unit(label.folder)) - forgotten if forgotten else None
         if left is not None and len(left) < needed:
             raise InputError(
                 f"class {label.folder!r} would have {len(left)} usable candidates left, but {needed} are needed; "
-                "nothing was changed; run rded distill with more --num-candidates, with --allow-fewer, or with a lower "
-                "--ipc first"
+                "nothing was changed; first run rded distill with more --num-candidates, with --allow-fewer, or with a "
+                "lower --ipc"
             )
 
 
 def _usable(run: RunFolder, unit: str) -> set[int]:
-    """Returns the positions of a class's candidates that decode and were not lost since."""
+    """Returns the positions of a class's candidates that decode and have not been lost since."""
     try:
         scored = {row["position"] for row in read_rows(run.table("realism", unit), SCORES)}
     except InputError:  # not scored yet
@@ -143,7 +142,7 @@ def _usable(run: RunFolder, unit: str) -> set[int]:
 
 
 def read_lineage(run: RunFolder) -> list[Row]:
-    """Reads the lineage of a run's dataset, with the class's folder in each row; nothing where there is none."""
+    """Returns the lineage of a run's dataset, with the class's folder in each row; empty if there is no dataset."""
     folder = DatasetFolder(run.dataset)
     try:
         labels = DistilledDataset(folder).classes
@@ -154,19 +153,19 @@ def read_lineage(run: RunFolder) -> list[Row]:
 
 
 def _label_records(run: RunFolder) -> dict[str, Record]:
-    found = {unit: find_record(run.record("soft_labels", unit))[0] for unit in units_of(run, ["soft_labels"])}
-    found = {unit: record for unit, record in found.items() if unit.startswith("epochs-")}
-    return {unit: record for unit, record in found.items() if record}
+    units = [unit for unit in units_of(run, ["soft_labels"]) if unit.startswith("epochs-")]
+    records = {unit: find_record(run.record("soft_labels", unit))[0] for unit in units}
+    return {unit: record for unit, record in records.items() if record}
 
 
 @stage_task("sum-up-forgetting", "sum up what was forgotten")
 def sum_up_forgetting(forgetting: Forgetting) -> dict[str, Any]:
-    """Removes what distilling left behind, and returns what was forgotten and what took its place."""
+    """Removes leftovers of distilling, ends the forgetting, and returns what was forgotten and what replaced it."""
     run = forgetting.plan.run
     clear_traces(run)
     before, now = forgetting.before, read_lineage(run)
     folders = {row["folder"] for row in before if row["source_sha256"] in forgetting.asked}
-    shown = {_patch(row) for row in before}
+    patches_before = {_patch(row) for row in before}
     labels = _label_records(run)
     end_forgetting(run, forgetting.asked)
     made = [record.facts for unit, record in labels.items() if record != forgetting.labels.get(unit)]
@@ -174,7 +173,7 @@ def sum_up_forgetting(forgetting: Forgetting) -> dict[str, Any]:
         "dataset": str(run.dataset),
         "images": [_describe(forgetting, digest) for digest in sorted(forgetting.asked)],
         "uses": [row for row in before if row["source_sha256"] in forgetting.asked],
-        "refilled": [row for row in now if row["folder"] in folders and _patch(row) not in shown],
+        "refilled": [row for row in now if row["folder"] in folders and _patch(row) not in patches_before],
         "num_changed": len(_contents(now) - _contents(before)),
         "num_images": len(_contents(now)),
         "num_labels": sum(record.facts["views"] for record in labels.values()),
@@ -189,12 +188,12 @@ def _describe(forgetting: Forgetting, digest: str) -> dict[str, Any]:
 
 
 def _patch(row: Row) -> tuple[Any, ...]:
-    """Returns what makes a patch: its class, its image and its box."""
+    """Returns what identifies a patch: its class, its source image and its box."""
     return tuple(row[name] for name in ("folder", "source_sha256", "box_top", "box_left", "box_height", "box_width"))
 
 
 def _contents(rows: list[Row]) -> set[tuple[Any, ...]]:
-    """Returns every image's key with its patches."""
+    """Returns each distilled image as its key followed by its patches."""
     images: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:
         images[row["key"]].append(_patch(row))

@@ -1,7 +1,8 @@
-"""Compute a sample of a run again, on the CPU, and compare: source, scores, selection, pixels, labels.
+"""Computes a sample of a run again, on the CPU, and compares: source, scores, selection, pixels, labels.
 
-What was made on such a CPU with these versions, as its record says, must be equal bit by bit when it is computed again;
-all else within the tolerances below. What cannot be computed again, since source or weights are gone, is said.
+Results that, according to their records, were made on the same kind of CPU with the same versions must be equal bit by
+bit; all others must lie within tolerances. Results that cannot be computed again, because source or weights are
+missing, are reported as not checked.
 """
 
 from collections.abc import Callable
@@ -35,47 +36,51 @@ from tasks.patches.tile import LostCandidate
 from tasks.runtime.progress import track
 
 MOST_CLASSES = 64
+"""Classes that each comparison samples, spread over all; of each, one group of candidates and one image."""
+
 MOST_BLOCKS = 8
+"""Blocks of labels that are sampled, spread over all; of each, the first passes."""
 
-
-_GIVES: dict[str, tuple[str, Callable[[Record], str]]] = {
+_OUTPUTS: dict[str, tuple[str, Callable[[Record], str]]] = {
     "index": ("images", Record.outputs_digest),
     "candidates": ("candidates", lambda record: record.facts["content"]),
     "realism": ("scores", Record.outputs_digest),
     "selection": ("selection", Record.outputs_digest),
 }
-"""What later stages call a stage's data among those they were made of, and its digest."""
+"""By stage: the name of its data in the ``upstream`` of later stages' records, and the digest of that data."""
 
-_Look = tuple[list[Path], Callable[[], str]]
-"""The files that a look needs whole, the one that it is about first; and the look, which says what differs in that."""
+_Comparison = tuple[list[Path], Callable[[], str]]
+"""Files that a comparison needs whole, the compared one first; and the comparison, which returns what differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _DeepCheck:
-    """One way to compute a class's files again.
+    """One kind of comparison.
 
     Attributes:
-        what: for people.
-        stage: whose file is compared.
-        redo: what `rded distill --redo` calls that stage.
-        look: returns what differs in a class, or nothing.
-        made_of: stages whose files of the class it reads besides.
-        network: what it computes with.
+        what: name for display.
+        stage: stage whose file is compared.
+        redo: name of that stage in `rded distill --redo`.
+        compare: returns what differs in a class, or nothing.
+        made_of: other stages whose files of the class it reads.
+        network: network that it computes with: ``observer``, ``teacher``, or empty.
     """
 
     what: str
     stage: str
     redo: str
-    look: Callable[[Reopened, int], str]
+    compare: Callable[[Reopened, int], str]
     made_of: tuple[str, ...]
     network: str = ""
 
 
 def check_deep(target: RunFolder | DatasetFolder, findings: Findings) -> None:
-    """Computes a sample of a run and of its controls again and compares; `findings` tells which files are whole.
+    """Computes a sample of a run and of its controls again, and adds the differences to `findings`.
+
+    Only files that `findings` holds as whole are compared.
 
     Raises:
-        InputError: somebody writes there.
+        InputError: another process writes to the run.
     """
     if isinstance(target, DatasetFolder):
         findings.unchecked.append("scores, labels, pixels: a dataset without its run cannot be computed again")
@@ -97,71 +102,73 @@ def _check_run(again: Reopened, findings: Findings) -> None:
         _DeepCheck("selections", "selection", "select", compare_selection, ("candidates", "realism")),
         _DeepCheck("pixels", "squeeze", "tile", compare_pixels, ("candidates", "selection")),
     ):
-        looks: list[_Look] = []
+        comparisons: list[_Comparison] = []
         for index in spread(len(plan.classes), MOST_CLASSES):
             files = [file for stage in (check.stage, *check.made_of) for file in stage_files(again, stage, index)]
-            looks.append((files, partial(_look_at, again, check, index)))
-        _take(again, findings, check.what, looks, network=check.network, redo=check.redo)
+            comparisons.append((files, partial(_compare_class, again, check, index)))
+        _compare_all(again, findings, check.what, comparisons, network=check.network, redo=check.redo)
     tables = sorted(plan.run.stage("soft_labels").glob("*.parquet"))
     _check_labels(again, findings, [tables[number] for number in spread(len(tables), MOST_BLOCKS)])
 
 
 def _check_labels(again: Reopened, findings: Findings, tables: list[Path]) -> None:
     tars = {label.index: stage_files(again, "squeeze", label.index)[0] for label in again.plan.classes}
-    looks: list[_Look] = []
+    comparisons: list[_Comparison] = []
     if findings.whole.issuperset(tars.values()):
         digest = images_digest(again.plan, {index: find_unit_record(again, "squeeze", index) for index in tars})
         images = images_to_label(tuple(tars.items()), digest, torch.device("cpu"))
-        looks = [([table], partial(compare_labels, again, images, digest, table)) for table in tables]
-    _take(again, findings, "labels", looks, network="teacher", redo="label")
+        comparisons = [([table], partial(compare_labels, again, images, digest, table)) for table in tables]
+    _compare_all(again, findings, "labels", comparisons, network="teacher", redo="label")
 
 
-def _take(again: Reopened, findings: Findings, what: str, looks: list[_Look], *, network: str, redo: str) -> None:
-    """Takes one check file by file, where all it needs is whole; what cannot be checked is told once."""
+def _compare_all(
+    again: Reopened, findings: Findings, what: str, comparisons: list[_Comparison], *, network: str, redo: str
+) -> None:
+    """Makes the comparisons whose files are whole; reports once what could not be checked."""
     run = again.plan.run
     remedy = f"rded distill --config {run.run_json} --redo {redo}"
-    gone = [again.absent[network]] if network in again.absent else [] if looks else ["images are not whole"]
+    skipped = [again.absent[network]] if network in again.absent else [] if comparisons else ["images are damaged"]
     done = 0
-    for files, look in track([] if gone else looks, total=len(looks), what=f"check {what}"):
+    for files, compare in track([] if skipped else comparisons, total=len(comparisons), what=f"check {what}"):
         try:
             _require_whole(files, findings)
-            wrong = look()
+            wrong = compare()
         except (InputError, RejectedImage, LostCandidate) as error:
-            gone.append(str(error))
+            skipped.append(str(error))
             continue
         done += 1
         if wrong:
             findings.add("differs", files[0], wrong, remedy=remedy)
     if done:
-        findings.notes.append(f"{what} of {run.root}: a part of {done} files computed again and compared")
-    if gone:
-        more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
-        findings.unchecked.append(f"{what} of {run.root}: {gone[0]}{more}")
+        findings.notes.append(f"{what} of {run.root}: a sample of {done} files was computed again and compared")
+    if skipped:
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        findings.unchecked.append(f"{what} of {run.root}: {skipped[0]}{more}")
 
 
-def _look_at(again: Reopened, check: _DeepCheck, index: int) -> str:
-    """Takes one look at a class.
+def _compare_class(again: Reopened, check: _DeepCheck, index: int) -> str:
+    """Makes one comparison of a class; returns what differs, or nothing.
 
     Raises:
-        InputError: its files do not belong together: a run was stopped when it had made some of them again.
+        InputError: its files do not belong together, because a run was stopped after it made some of them again.
     """
     records = {stage: find_unit_record(again, stage, index) for stage in (check.stage, *check.made_of)}
     for stage in check.made_of:
-        name, digest_of = _GIVES[stage]
+        name, digest_of = _OUTPUTS[stage]
         now = digest_of(records[stage])
         others = (record for other, record in records.items() if other != stage)
         if any(record.upstream.get(name, now) != now for record in others):
             raise InputError(
-                f"class {again.plan.classes[index].folder} has other {name} than what was made of them: a run was "
-                f"stopped between the two; rded distill --config {again.plan.run.run_json} goes on"
+                f"class {again.plan.classes[index].folder}: a run was stopped before later stages used the present "
+                f"{name}; run rded distill --config {again.plan.run.run_json} to resume"
             )
-    return check.look(again, index)
+    return check.compare(again, index)
 
 
 def _require_whole(files: list[Path], findings: Findings) -> None:
     damaged = next((file for file in files if file not in findings.whole), None)
     if damaged:
-        raise InputError(f"{findings.where(damaged)} is not whole")
+        raise InputError(f"{findings.where(damaged)} is missing or damaged")
 
 
 def spread(count: int, most: int) -> list[int]:

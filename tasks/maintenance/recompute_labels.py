@@ -1,4 +1,4 @@
-"""Label the first views of a block again, and compare views and labels with the table."""
+"""Labels the first views of a block again, and compares views and labels with the table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,18 +21,20 @@ MOST_PASSES = 2
 """Forward passes of a block that are computed again."""
 
 LABEL_TOLERANCE = (4e-3, 4e-2)
-"""How far logits of another processor may be off besides what their codec loses: relative, and absolute."""
+"""Allowed error of logits from a different processor, on top of their codec's: relative, and absolute."""
 
 
 def compare_labels(again: Reopened, images: ImagesToLabel, digest: str, table: Path) -> str:
     """Labels the first views of a block again; returns what differs, or nothing.
 
     Raises:
-        InputError: the block was made of other images than those, which have this digest.
+        InputError: the block was not made from `images`, whose digest is `digest`.
     """
     record, _ = find_record(table.with_suffix(".json"))
     if record is None or record.upstream.get("images") != digest:
-        raise InputError(f"{table.name} was made of other images than are there: the run was stopped before it")
+        raise InputError(
+            f"{table.name} was not made from the present images; a run was stopped before it made the labels again"
+        )
     block, labeller = block_of(table.stem), load_labeller(again.plan, _codec_of(record))
     stored = _stored_batches(table, block, LabelReader(images.keys, labeller.codec))
     for epoch, now in label_passes(again.plan, block, images, labeller, most=MOST_PASSES):
@@ -54,7 +56,7 @@ def _compare_batch(before: LabelledBatch, now: LabelledBatch, codec: Codec, *, e
     (rows, views, encoded), (rows_now, views_now, encoded_now) = before, now
     parts = [(getattr(views, name), getattr(views_now, name)) for name in Views.__slots__]
     if any(not torch.equal(*pair) for pair in [(rows, rows_now), *parts]):
-        return "other views are drawn"
+        return "different views are drawn"
     apart, allowed = _compare_logits(codec, codec.decode(encoded), codec.decode(encoded_now), codec.error(encoded))
     is_equal = all(torch.equal(encoded[name], encoded_now[name]) for name in encoded)
     is_off = not is_equal if exact else bool((apart > allowed).any())
@@ -62,7 +64,7 @@ def _compare_batch(before: LabelledBatch, now: LabelledBatch, codec: Codec, *, e
 
 
 def _compare_logits(codec: Codec, before: Tensor, now: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns how far logits are apart, and how far they may be; where only the greatest are stored, of those."""
+    """Returns the errors of logits, and the allowed errors; for ``topk``, of the stored logits only."""
     if error.isinf().any():
         kept = int(codec.name.partition(":")[2])
         before, now = (logits.sort(dim=1, descending=True).values[:, :kept] for logits in (before, now))

@@ -1,4 +1,4 @@
-"""What of a run must be made again since its files are damaged, and whether that gives the same files."""
+"""Work that a repair must do again because files are damaged, and whether it would give the same files."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tasks.training.results import STAGE as STUDENTS
 
 
 def runs_of(run: RunFolder) -> list[RunFolder]:
-    """Returns a run and its controls, in the order in which they are mended: controls take over its candidates."""
+    """Returns a run and its controls, in the order of repair: controls use the run's candidates."""
     return [run, *run.controls()]
 
 
@@ -34,13 +34,13 @@ def run_of(run: RunFolder, path: Path) -> RunFolder:
 
 
 def runs_to_redo(run: RunFolder, findings: Findings) -> list[RunFolder]:
-    """Returns the run and those of its controls that have something to make again."""
+    """Returns those of the run and its controls in which work must be done again."""
     roots = {run_of(run, fault.path).root for fault in _to_redo(run, findings)}
     return [each for each in runs_of(run) if each.root in roots]
 
 
-def tell_mended(run: RunFolder, before: Findings, after: Findings) -> Iterator[str]:
-    """Says which files were made again."""
+def describe_mended(run: RunFolder, before: Findings, after: Findings) -> Iterator[str]:
+    """Yields a line for each file that was made again."""
     wrong = {fault.path for fault in after.faults}
     for fault in _to_redo(run, before):
         if fault.path not in wrong:
@@ -48,7 +48,7 @@ def tell_mended(run: RunFolder, before: Findings, after: Findings) -> Iterator[s
 
 
 def _to_redo(run: RunFolder, findings: Findings) -> list[Fault]:
-    """Returns the faults that only more work can mend."""
+    """Returns the faults that only work can mend, rather than a copy or a removal."""
     sealed = {path for each in runs_of(run) for pair in twins(each) for path in pair}
     return [
         fault
@@ -63,14 +63,14 @@ def _is_students(run: RunFolder, path: Path) -> bool:
 
 
 def work_to_redo(run: RunFolder, findings: Findings) -> tuple[DistillConfig, list[str]]:
-    """Returns a run's own config and the classes with damaged files, once it is sure that these come out the same.
+    """Returns a run's own config and the classes with damaged files, after checking that these would come out the same.
 
-    Other classes are left as they are, whatever has become of their images. What is made of all classes together is no
-    class's.
+    Other classes are left alone, regardless of changes to their images. Files made from all classes together belong
+    to no class.
 
     Raises:
-        InputError: the images of these classes, networks or this program are not what they were: to go on would make
-            another dataset.
+        InputError: the images of these classes, the networks or this program have changed, so the result would be a
+            different dataset.
     """
     described = read_run(run)
     recorded = described["config"]["out"]
@@ -88,33 +88,32 @@ def work_to_redo(run: RunFolder, findings: Findings) -> tuple[DistillConfig, lis
         changed.append(f"class {others[0]} of the source")
     if changed:
         raise InputError(
-            f"{' and '.join(map(setting_words, changed))} changed since {run.root} was distilled, so what is damaged "
-            f"cannot be made again as it was; rded distill --config {run.run_json} makes the dataset of what is there "
-            "now"
+            f"{' and '.join(map(setting_words, changed))} changed since {run.root} was distilled, so the damaged "
+            f"files cannot be made again as they were; run rded distill --config {run.run_json} to make a new dataset"
         )
     _require_published(run, described, findings)
     return config, [label.folder for label in classes]
 
 
 def _require_published(run: RunFolder, described: dict[str, Any], findings: Findings) -> None:
-    """Raises InputError where the dataset is damaged, and the settings are others now than it was made under."""
+    """Raises InputError if the dataset is damaged and was made under other settings than the present ones."""
     published, _ = find_record(run.record("publish", "dataset"))
     is_damaged = any(fault.path.is_relative_to(run.dataset) for fault in _to_redo(run, findings))
     if is_damaged and published is not None and not is_published_as(published, described):
         raise InputError(
-            f"the run in {run.root} was begun again under other settings, so its dataset cannot be made again as it "
-            f"was; rded distill --config {run.run_json} makes that of the settings now"
+            f"the run in {run.root} was started again with other settings, so its dataset cannot be made again as it "
+            f"was; run rded distill --config {run.run_json} to make one with the present settings"
         )
 
 
 def _damaged_classes(run: RunFolder, findings: Findings, source: Source) -> list[SourceClass]:
-    """Returns the classes that have a fault in a file of their own."""
+    """Returns the classes with a fault in one of their own files."""
     records = (record_beside(run, fault.path) for fault in _to_redo(run, findings))
     units = {record.stem for record in records if record and record.parent.name in CLASS_STAGES}
     return [label for label in source.classes if class_unit(label.folder) in units]
 
 
 def other_device(run: RunFolder, config: DistillConfig) -> str:
-    """Says where a run's work is done again on another kind of device than before; nothing where it is not."""
+    """Returns a note if a run is repaired on a different device than it was made on, else nothing."""
     before, now = str(read_run(run)["device"]), str(resolve_device(config.device))
-    return "" if before == now else f"{run.root} was made on {before}, and is mended on {now}: last digits may differ"
+    return "" if before == now else f"{run.root} was made on {before} and is repaired on {now}; last digits may differ"

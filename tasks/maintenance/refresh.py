@@ -1,4 +1,4 @@
-"""Look whether a run's dataset is still what distilling again would give, without reading what it was made from."""
+"""Checks whether a run's dataset is up to date with its source, networks and settings, without reading images."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,16 +25,16 @@ from tasks.runtime.stage_task import stage_task
 from tasks.runtime.states import UNCHANGED, as_unchanged
 
 STOPPING_FIELDS = ("force", "max_rejected")
-"""Config fields that change nothing in the result, but may stop a run."""
+"""Config fields that do not change the result, but may stop a run."""
 
 
 @stage_task("look", "look for changes · {config.short_name}")
 def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
-    """Returns what is told of the dataset where distilling again would change nothing of it, else None.
+    """Returns the dataset's record if distilling again would not change it, else None.
 
-    The source is listed, the networks' weights are read, each class's records are followed from its images to its
-    tiles, and every file of the dataset is held to its digest, as distilling does. Files in ``work/`` are not read: a
-    dataset that was made of them stays what it is.
+    As distilling does, this lists the source, reads the networks' weights, follows each class's records from its source
+    images to its tiles, and checks every file of the dataset against its digest. Files in ``work/`` are not read, since
+    the dataset no longer depends on them.
 
     Raises:
         InputError: source or networks cannot be opened.
@@ -43,28 +43,28 @@ def find_unchanged(config: DistillConfig) -> dict[str, Any] | None:
     run = run_at(config.out)
     record, reason = find_record(run.record(STAGE, "dataset"))
     if record is None or not holds_run(run) or is_forgetting(run):
-        reason = reason or "the last run is not done"
+        reason = reason or "the last run did not finish"
     else:
         source = open_source(config.source, classes=config.classes)
         reason = _what_changed(config, source, record) or fault_of_dataset(run, record)
     if record is None or reason:
-        run_logger().info("something to do: %s", reason)
+        run_logger().info("not up to date: %s", reason)
         return None
-    told = {"out": config.out, "dataset": as_shown(run.dataset), "missing": [], "warnings": record.facts["notes"]}
-    return {**record.facts["summary"], **told, "work": []}
+    facts = {"out": config.out, "dataset": as_shown(run.dataset), "missing": [], "warnings": record.facts["notes"]}
+    return {**record.facts["summary"], **facts, "work": []}
 
 
 def end_unchanged(record: dict[str, Any]) -> Any:
-    """Ends a flow in which nothing was to do: with a state that says so; without Prefect, just with the record."""
-    run_logger().info("%s: %s is what distilling would give", UNCHANGED, record["dataset"])
+    """Ends a flow that had nothing to do with a state that says so; without Prefect, returns the record alone."""
+    run_logger().info("%s: %s is up to date", UNCHANGED, record["dataset"])
     return as_unchanged(record)
 
 
 def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:
-    """Says what is otherwise than when the dataset was published; nothing where all is the same."""
+    """Returns what has changed since the dataset was published; empty if nothing has."""
     run = run_at(config.out)
-    asked = read_run(run)["config"]
-    if changed := [name for name in STOPPING_FIELDS if asked.get(name) != getattr(config, name)]:
+    recorded = read_run(run)["config"]
+    if changed := [name for name in STOPPING_FIELDS if recorded.get(name) != getattr(config, name)]:
         return f"{setting_words(changed[0])} changed"
     networks = (load_observer(config, source.classes), load_teacher(config, source.classes))
     settings = {"settings": identity_digest(describe_run(config, source, *networks)), "rded": __version__}
@@ -81,12 +81,12 @@ def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:
 
 
 def _follow(run: RunFolder, source: Source, label: SourceClass, forgotten: Forgotten) -> tuple[str, str]:
-    """Follows a class's records: returns what of them no longer holds, and the digest of its images."""
+    """Follows a class's records; returns why they are out of date (or nothing), and the digest of its images."""
     name = class_unit(label.folder)
-    found = [find_record(run.record(stage, name)) for stage in CLASS_STAGES]
-    records = [record for record, _ in found if record]
+    read = [find_record(run.record(stage, name)) for stage in CLASS_STAGES]
+    records = [record for record, _ in read if record]
     if len(records) < len(CLASS_STAGES):
-        return next(reason for record, reason in found if not record), ""
+        return next(reason for record, reason in read if not record), ""
     listed, drawn, scored, selected, tiled = records
     made_of = (
         ("source images", listed.upstream.get("images"), source.class_digest(label.index)),
@@ -99,5 +99,5 @@ def _follow(run: RunFolder, source: Source, label: SourceClass, forgotten: Forgo
     )
     if changed := [what for what, before, now in made_of if before != now]:
         return f"{changed[0]} changed", ""
-    gone = count_missing(drawn) or count_missing(scored) or ("candidates had gone" if selected.facts["lost"] else "")
-    return gone, tiled.facts["sha256"]
+    reason = count_missing(drawn) or count_missing(scored) or ("candidates were lost" if selected.facts["lost"] else "")
+    return reason, tiled.facts["sha256"]

@@ -1,4 +1,4 @@
-"""A finished run's plan, from its own files and on the CPU, to compute parts of it again; the source is not needed."""
+"""Plan of a finished run, from its own files and on the CPU, to compute parts of it again without its source."""
 
 import json
 from collections.abc import Callable
@@ -26,8 +26,8 @@ class Reopened:
     """A run that can be computed again.
 
     Attributes:
-        plan: the run's, on the CPU; its source is empty but for the classes.
-        absent: ``observer`` or ``teacher`` to why that network cannot be had.
+        plan: plan of the run, on the CPU; its source has classes but no images.
+        absent: why a network is unavailable, by ``observer`` or ``teacher``.
     """
 
     plan: RunPlan
@@ -35,7 +35,7 @@ class Reopened:
 
 
 def reopen(run: RunFolder) -> Reopened:
-    """Opens a finished run.
+    """Returns a finished run, opened to compute parts of it again.
 
     Raises:
         InputError: it is not finished, or its small files are damaged.
@@ -43,7 +43,7 @@ def reopen(run: RunFolder) -> Reopened:
     described = read_run(run)
     published, _ = find_record(run.record("publish", "dataset"))
     if published is None or not is_published_as(published, described):
-        raise InputError("it is not finished, or its record is damaged; only a finished run can be computed again")
+        raise InputError("the run is not finished, or its record is damaged; finish it with rded distill first")
     config = replace(config_of(run), device="cpu", precision="float32", decoder="cpu")
     classes = _read_classes(DatasetFolder(run.dataset))
     absent: dict[str, str] = {}
@@ -68,17 +68,17 @@ def _read_classes(dataset: DatasetFolder) -> tuple[SourceClass, ...]:
         entries: list[dict[str, Any]] = json.loads(dataset.classes.read_text(encoding="utf-8"))
         return tuple(SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"]) for entry in entries)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{dataset.classes} cannot be read ({error}); rded repair makes it again") from error
+        raise InputError(f"{dataset.classes} cannot be read ({error}); run rded repair") from error
 
 
 def _load(role: str, load: Callable[[], Observer], digest: str, absent: dict[str, str]) -> Observer:
-    """Returns a network; one that gives nothing, and a reason in `absent`, where it is not the one of the run."""
+    """Returns a network; if it is not the run's, a placeholder, with the reason in `absent`."""
     try:
         network = load()
         if network.digest == digest:
             return network
-        absent[role] = f"{network.spec} has other weights now than the run's {role} had"
+        absent[role] = f"the weights of {network.spec} are not those of the run's {role}"
     except InputError as error:
         absent[role] = str(error)
-    nothing = nn.Identity()
-    return Observer(nothing, nothing, (), Preprocessing(), digest="", head_note="", spec="", facts={})
+    placeholder = nn.Identity()
+    return Observer(placeholder, placeholder, (), Preprocessing(), digest="", head_note="", spec="", facts={})

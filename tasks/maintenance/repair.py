@@ -1,4 +1,4 @@
-"""Mend a run folder's files from what is whole beside them."""
+"""Mends files of a run folder from copies and records that are whole."""
 
 import shutil
 from collections.abc import Generator, Iterator
@@ -18,20 +18,20 @@ from tasks.training.results import mend_student
 
 @contextmanager
 def run_to_repair(run: RunFolder) -> Generator[None]:
-    """Holds a run against other writers while a block repairs it; datasets that a crash left set aside are put back."""
+    """Keeps other writers out of a run during a block, after restoring datasets that a crash left set aside."""
     with only_writer(run):
         settle(run)
         yield
 
 
 def settle(run: RunFolder) -> None:
-    """Puts back datasets that a crash left set aside, before anything is called missing or left behind."""
+    """Restores datasets that a crash left set aside, before anything is reported as missing or left behind."""
     for each in runs_of(run):
         restore_swapped(each.staged_dataset, each.dataset)
 
 
 def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
-    """Mends what needs no work to be done again: files kept twice, students, leftovers; says what it did."""
+    """Mends what needs no computation (files kept twice, students, leftovers); yields a line for each action."""
     wrong = {fault.path: fault for fault in findings.faults}
     if run.forgetting in wrong:
         yield f"cannot mend {findings.where(run.forgetting)}: {wrong[run.forgetting].remedy}"
@@ -51,11 +51,11 @@ def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
 
 
 def _mend_twins(first: Path, copy: Path, findings: Findings) -> str:
-    """Writes one of two files from the other. Of two that are whole the copy, which is written first, is the newer."""
+    """Writes one of two files from the other. If both are whole, the copy is newer: it is written first."""
     good = [path for path in (copy, first) if path in findings.whole]
     if not good:
-        again = "rded evaluate writes it again" if first.parent.name == "evaluations" else "nothing else names it"
-        return f"cannot mend {findings.where(first)}: both copies are damaged ({again})"
+        reason = "rded evaluate writes it again" if first.parent.name == "evaluations" else "no other file holds this"
+        return f"cannot mend {findings.where(first)}: both copies are damaged ({reason})"
     source, target = good[0], first if good[0] == copy else copy
     write_atomically(target, lambda temporary: shutil.copyfile(source, temporary))
     return f"restored {findings.where(target)} from {findings.where(source)}"
@@ -63,26 +63,26 @@ def _mend_twins(first: Path, copy: Path, findings: Findings) -> str:
 
 def _mend_student(run: RunFolder, record: Path, findings: Findings) -> str:
     if mend_student(run, record.stem):
-        return f"mended {findings.where(record)}, result and record each from the other"
+        return f"mended {findings.where(record)}: result and record, each from the other"
     for path in (record, *beside_record(record)):
         path.unlink(missing_ok=True)
-    return f"removed {findings.where(record)}: its result is lost too; rded evaluate trains this student again"
+    return f"removed {findings.where(record)}: its result is lost too; run rded evaluate to train this student again"
 
 
 def _is_needless(run: RunFolder, path: Path, fault: Fault) -> bool:
-    """Tells whether a file is one of ours that nothing needs as it is."""
+    """Returns True if a faulty file can simply be removed."""
     return fault.kind == "unexpected" or path in label_notes(run_of(run, path))
 
 
 def _remove_staged(run: RunFolder) -> None:
-    """Removes the folders, by now empty, of datasets that were not finished."""
+    """Removes the folders of unfinished datasets if they hold no files any more."""
     for folder in (run.staged_dataset, run.replaced_dataset):
         if folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
             shutil.rmtree(folder)
 
 
 def drop_useless(run: RunFolder, findings: Findings) -> Iterator[str]:
-    """Removes damaged units that a finished run did not make again, since it does not need them any more."""
+    """Removes damaged units that a finished run did not make again, since it does not need them; yields a line each."""
     for fault in findings.faults:
         each = run_of(run, fault.path)
         record = record_beside(each, fault.path)
@@ -90,4 +90,4 @@ def drop_useless(run: RunFolder, findings: Findings) -> Iterator[str]:
             continue
         for path in (record, *beside_record(record)):
             path.unlink(missing_ok=True)
-        yield f"removed {findings.where(record)}: damaged, and no part of the run any more"
+        yield f"removed {findings.where(record)}: damaged, and no longer part of the run"

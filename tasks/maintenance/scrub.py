@@ -1,4 +1,4 @@
-"""Take forgotten images out of the files in ``work/``, and leave what does not depend on them current."""
+"""Takes forgotten images out of the files in ``work/``; units that do not depend on them stay up to date."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,19 +31,19 @@ IMAGE_STAGES = ("selection", "squeeze")
 
 
 def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
-    """Takes forgotten images out of everything that the run has made of its classes, and out of its controls.
+    """Takes forgotten images out of all work of a run, and removes the controls that may show them.
 
-    Candidates and scores are rewritten without them and stay current; selections and images that show one are dropped,
-    to be made again, and so is whatever is damaged, since nothing vouches for what is in it. A class that is no longer
-    part of the run is dropped whole where it had one as a candidate.
+    Candidates and scores are rewritten without the images and stay up to date. Selections and images that show one are
+    dropped, to be made again, and so are damaged units, since their contents are unknown. A class that has left the run
+    is dropped as a whole if it had one as a candidate.
 
     Args:
-        plan: of the run, whose lock is held.
-        forgotten: what is to be gone.
-        uris: under which the images were candidates.
+        plan: plan of the run; the caller holds the run's lock.
+        forgotten: images to take out.
+        uris: URIs under which the images were candidates.
 
     Returns:
-        The names of the controls that were removed.
+        The names of the removed controls.
     """
     folders = {class_unit(label.folder): label.folder for label in plan.classes}
     clear_traces(plan.run)
@@ -64,8 +64,8 @@ def scrub(plan: RunPlan, forgotten: Forgotten, uris: set[str]) -> list[str]:
 
 
 def _scrub_class(run: RunFolder, unit: str, folder: str | None, forgotten: Forgotten, uris: set[str]) -> None:
-    """Scrubs one class's units; `folder` is None where it is no longer part of the run."""
-    drawn = _sound(run, "candidates", unit)
+    """Scrubs the units of one class; `folder` is None if the class has left the run."""
+    drawn = _whole_record(run, "candidates", unit)
     if drawn is None:
         _drop(run, unit, CLASS_STAGES[1:])
         return
@@ -76,14 +76,14 @@ def _scrub_class(run: RunFolder, unit: str, folder: str | None, forgotten: Forgo
         return
     if len(kept) < len(rows):
         without = _leave_out(run, drawn, kept, {**drawn.settings, "forgotten": forgotten.mark_of_class(str(folder))})
-        gone = [row for row in rows if row["source_sha256"] in forgotten.sha256]
-        _scrub_scores(run, drawn, without, gone)
+        removed = [row for row in rows if row["source_sha256"] in forgotten.sha256]
+        _scrub_scores(run, drawn, without, removed)
     if not _images_are_free(run, unit, forgotten, uris, {row["position"] for row in kept}):
         _drop(run, unit, IMAGE_STAGES)
 
 
-def _sound(run: RunFolder, stage: str, unit: str) -> Record | None:
-    """Returns a unit's record where its outputs are those that it names."""
+def _whole_record(run: RunFolder, stage: str, unit: str) -> Record | None:
+    """Returns a unit's record if its outputs match it, else None."""
     path = run.record(stage, unit)
     record, _ = find_record(path)
     return None if record is None or damaged_outputs(path, record) else record
@@ -95,7 +95,7 @@ def _drop(run: RunFolder, unit: str, stages: tuple[str, ...]) -> None:
 
 
 def _leave_out(run: RunFolder, record: Record, kept: list[Row], settings: dict[str, Any]) -> Record:
-    """Rewrites a class's candidates as they would have been drawn without some; returns their record."""
+    """Rewrites a class's candidates as if only those kept had been drawn; returns their record."""
     path = run.record("candidates", record.unit)
     table, tar = run.table("candidates", record.unit), run.tar("candidates", record.unit)
     if tar.name in record.outputs:
@@ -115,30 +115,30 @@ def _samples(run: RunFolder, unit: str, names: set[str]) -> Iterator[Sample]:
     return (sample for sample in read_shard(run.tar("candidates", unit)) if sample[0] in names)
 
 
-def _scrub_scores(run: RunFolder, before: Record, now: Record, gone: list[Row]) -> None:
-    """Rewrites a class's scores without some candidates; where they were not current, drops them."""
-    record = _sound(run, "realism", before.unit)
+def _scrub_scores(run: RunFolder, before: Record, now: Record, removed: list[Row]) -> None:
+    """Rewrites a class's scores without some candidates, or drops them if they were out of date."""
+    record = _whole_record(run, "realism", before.unit)
     if record is None or record.upstream != {"candidates": before.facts["content"]}:
         drop_unit(run, "realism", before.unit)
         return
-    positions, uris = ({row[name] for row in gone} for name in ("position", "source_uri"))
+    positions, uris = ({row[name] for row in removed} for name in ("position", "source_uri"))
     table = run.table("realism", before.unit)
     kept = [row for row in read_rows(table, SCORES) if row["position"] not in positions]
     write_rows(table, kept, SCORES)
     rejected = [entry for entry in record.facts["rejected"] if entry[1] not in uris]
     facts = {**record.facts, "usable": len(kept), "rejected": rejected}
-    if "exact_ranks" in record.facts:  # any of those that are gone may have been among them
-        facts["exact_ranks"] = record.facts["exact_ranks"] - len(gone)
+    if "exact_ranks" in record.facts:  # any of the removed ones may have been among them
+        facts["exact_ranks"] = record.facts["exact_ranks"] - len(removed)
     upstream, outputs = {"candidates": now.facts["content"]}, {table.name: file_digest(table)}
     write_record(run.record("realism", before.unit), replace(record, upstream=upstream, outputs=outputs, facts=facts))
 
 
 def _images_are_free(run: RunFolder, unit: str, forgotten: Forgotten, uris: set[str], positions: set[int]) -> bool:
-    """Tells whether a class's images are those of its selection, and neither shows nor names a forgotten image.
+    """Returns True if a class's images match its selection, and no record or image refers to a forgotten image.
 
-    An image that was lost when the class was tiled is in no selection: the records name it by position and URI.
+    A source image that was lost when the class was tiled is in no selection; records name it by position and URI.
     """
-    selected, tiled = (_sound(run, stage, unit) for stage in IMAGE_STAGES)
+    selected, tiled = (_whole_record(run, stage, unit) for stage in IMAGE_STAGES)
     if selected is None or not positions.issuperset(selected.facts["lost"]):
         return False
     if _hits(run.table("selection", unit), forgotten):
@@ -147,12 +147,12 @@ def _images_are_free(run: RunFolder, unit: str, forgotten: Forgotten, uris: set[
 
 
 def _names_none(record: Record, uris: set[str]) -> bool:
-    """Tells whether a record names none of these among the images that were rejected."""
+    """Returns True if none of `uris` is among a record's rejected images."""
     return uris.isdisjoint(uri for _, uri in record.facts["rejected"])
 
 
 def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
-    """Tells whether a control shows a forgotten image, or says that it could not; or is not whole, so that it may."""
+    """Returns True if a control shows or names a forgotten image, or is damaged, so that it may."""
     dataset = DatasetFolder(control.dataset)
     try:
         selected = [row for table in tables_of(control, "selection") for row in _hits(table, forgotten)]
@@ -161,7 +161,7 @@ def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
     except InputError:
         return True
     stages = ("realism", "squeeze")
-    records = (_sound(control, stage, unit) for stage in stages for unit in units_of(control, [stage]))
+    records = (_whole_record(control, stage, unit) for stage in stages for unit in units_of(control, [stage]))
     return any(record is None or not _names_none(record, uris) for record in records)
 
 

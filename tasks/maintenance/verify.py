@@ -1,4 +1,4 @@
-"""Check a run folder, or a dataset alone, with progress that is seen; starts no Prefect."""
+"""Checks a run folder, or a dataset alone, with a progress display; does not start Prefect."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from rded_core.io.verify.findings import Findings
 from rded_core.io.verify.run import run_checks
 from tasks.runtime.progress import track
 
-FETCH_AGAIN = "fetch it again: a dataset without its run cannot be made again"
+DOWNLOAD_AGAIN = "download it again, since a dataset without its run cannot be repaired"
 
 
 def check_files(target: RunFolder | DatasetFolder) -> Findings:
-    """Holds every file to its digest, and what files say to each other; changes nothing.
+    """Checks every file against its digest, and files against each other; changes nothing.
 
     Raises:
-        InputError: somebody writes there.
+        InputError: another process writes to the run.
     """
     with unwritten(target):
         return _check_files(target)
@@ -29,15 +29,15 @@ def check_files(target: RunFolder | DatasetFolder) -> Findings:
 
 @contextmanager
 def unwritten(target: RunFolder | DatasetFolder) -> Generator[None]:
-    """Raises InputError where somebody writes to a run before, during or after a block: what it found is of two states.
+    """Raises InputError if another process is writing to a run when a block starts or ends, or has written meanwhile.
 
-    Of a dataset this is so where it lies in its run folder.
+    For a dataset, this applies if it lies in its run folder.
     """
     run = target if isinstance(target, RunFolder) else RunFolder(target.root.resolve().parent)
     if isinstance(target, DatasetFolder) and (target.root.resolve() != run.dataset or not holds_run(run)):
         yield
         return
-    before = mark_of(run)  # before the look at the lock, so that no writer comes between the two
+    before = mark_of(run)  # before the lock is checked, so that no writer is missed in between
     _require_no_writer(run, target)
     try:
         yield
@@ -48,25 +48,25 @@ def unwritten(target: RunFolder | DatasetFolder) -> Generator[None]:
 
 
 def _require_same(run: RunFolder, target: RunFolder | DatasetFolder, before: Mark) -> None:
-    """Raises InputError where somebody writes now, or has come and gone."""
+    """Raises InputError if another process writes to the run now, or has written since `before`."""
     _require_no_writer(run, target)
     if mark_of(run) != before:
         raise InputError(
-            f"somebody wrote to {run.root} while {target.root} was checked, so what was found is of two states; verify "
+            f"{run.root} changed during verification of {target.root}, so the result is inconsistent; run rded verify "
             "again"
         )
 
 
 def _require_no_writer(run: RunFolder, target: RunFolder | DatasetFolder) -> None:
     if writer := find_writer(run):
-        raise InputError(f"{target.root} is being written by {writer}; verify when it is done")
+        raise InputError(f"{target.root} is being written by {writer}; wait until it is done")
 
 
 def _check_files(target: RunFolder | DatasetFolder) -> Findings:
     if isinstance(target, RunFolder):
         checks, remedy = run_checks(target), f"rded repair {target.root}"
     else:
-        checks, remedy = dataset_checks(target), FETCH_AGAIN
+        checks, remedy = dataset_checks(target), DOWNLOAD_AGAIN
     findings = Findings(target.root, remedy=remedy)
     for check in track(checks, total=len(checks), what="check files"):
         check(findings)

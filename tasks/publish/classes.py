@@ -1,4 +1,4 @@
-"""What a dataset says of its classes, and of what was short in them."""
+"""Entries of classes.json, and notes on classes that are short of candidates or images."""
 
 import statistics
 from collections import Counter
@@ -9,27 +9,27 @@ from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult
 
 MAX_NAMES = 20
-"""Rejected files that the report names; the records in ``work/`` name all."""
+"""Rejected files that the report names; the records in ``work/`` name all of them."""
 
 
 @dataclass(slots=True)
 class ClassPatches:
-    """How many images a class has, and the realism scores of their patches in nats (none for controls)."""
+    """Number of images of a class, and the realism scores of their patches in nats (empty for controls)."""
 
     num_images: int = 0
     scores: list[float] = field(default_factory=list[float])
 
 
-def class_entries(plan: RunPlan, looked_at: list[StageResult], found: dict[int, ClassPatches]) -> list[dict[str, Any]]:
-    """Returns classes.json's entries, each with its rejected images by reason and its median score.
+def class_entries(plan: RunPlan, read_by: list[StageResult], patches: dict[int, ClassPatches]) -> list[dict[str, Any]]:
+    """Returns the entries of classes.json, each with its rejected images by reason and its median score.
 
-    `looked_at` are the results of all stages that read images and may reject some.
+    `read_by` holds the results of all stages that read images and may reject some.
     """
     rejected: dict[int, list[tuple[str, str]]] = {label.index: [] for label in plan.classes}
-    for result in looked_at:
+    for result in read_by:
         for index, record in result.records.items():
             rejected[index] += [(reason, uri) for reason, uri in record.facts["rejected"]]
-    counted = ((index, record.facts.get("usable")) for result in looked_at for index, record in result.records.items())
+    counted = ((index, record.facts.get("usable")) for result in read_by for index, record in result.records.items())
     usable = {index: count for index, count in counted if count is not None}
     return [
         {
@@ -39,17 +39,17 @@ def class_entries(plan: RunPlan, looked_at: list[StageResult], found: dict[int, 
             "folder": label.folder,
             "num_source": plan.index.records[label.index].facts["images"],  # as listed when the class was drawn
             "num_candidates": usable[label.index],
-            "num_images": found[label.index].num_images,
+            "num_images": patches[label.index].num_images,
             "rejected": dict(Counter(reason for reason, _ in rejected[label.index])),
             "rejected_files": [f"{uri} ({reason})" for reason, uri in rejected[label.index]],
-            "median_score_nats": statistics.median(scores) if (scores := found[label.index].scores) else None,
+            "median_score_nats": statistics.median(scores) if (scores := patches[label.index].scores) else None,
         }
         for label in plan.classes
     ]
 
 
 def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
-    """Returns what a reader should know first: rejected images, few candidates, missing images."""
+    """Returns the notes that a reader should see first: rejected images, few candidates, missing images."""
     total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
     files = [name for entry in classes for name in entry["rejected_files"]]
     shown = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")

@@ -1,4 +1,4 @@
-"""Put the dataset together from the stages' outputs and swap it into place."""
+"""Assembles the dataset from the stages' outputs and swaps it into place."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -54,25 +54,25 @@ STAGE = "publish"
 Entry = TypeVar("Entry")
 
 IMAGES_PER_TAR = 1000
-"""Images in one published tar. Fixed, so that the tars do not depend on the class shards of the run."""
+"""Images in one published tar; fixed, so that tars do not depend on the run's class shards."""
 
 
 @stage_task("publish", "publish · {plan.config.short_name}")
 def publish(plan: RunPlan, results: StageResults) -> Any:
-    """Writes images, labels, lineage, descriptions, report and checksums, then swaps the whole into ``dataset/``.
+    """Writes images, labels, lineage, descriptions, report and checksums, then swaps them into ``dataset/`` as a whole.
 
-    Where a class has no images yet (``only_classes`` left it out), nothing is published, and the summary says so.
+    If a class has no images yet (``only_classes`` left it out), nothing is published, and the summary says so.
 
     Returns:
-        A record: folder, counts of images and classes, bytes of images and labels, the observer's top-1, what was
-        reused and what was made.
+        A record: folder, counts of images and classes, bytes of images and labels, the observer's top-1, and the
+        numbers of units reused and made.
     """
     squeezed = squeeze_records(results.images)
     missing = [label.folder for label in plan.classes if label.index not in squeezed]
     if missing and plan.run.owner is not None:
         raise InputError(
             f"{plan.run.owner.root} lacks the candidates of {len(missing)} classes ({missing[0]} ...), which its "
-            f"controls are made of; run rded repair {plan.run.owner.root}, or rded distill again"
+            f"controls need; run rded repair {plan.run.owner.root}, or rded distill again"
         )
     if missing:
         why = describe_missing(plan, results.in_order())
@@ -89,14 +89,14 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
     for note in work.records[0].facts["notes"]:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
-    told = {"out": plan.config.out, "dataset": as_shown(plan.run.dataset), "missing": []}
-    told["warnings"] = chance_notes(results.checks)
-    return work.end_with({**work.records[0].facts["summary"], **told, "work": describe_work(plan, stages)})
+    facts = {"out": plan.config.out, "dataset": as_shown(plan.run.dataset), "missing": []}
+    facts["warnings"] = chance_notes(results.checks)
+    return work.end_with({**work.records[0].facts["summary"], **facts, "work": describe_work(plan, stages)})
 
 
 def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> Unit:
-    """Returns the unit whose output is the dataset folder, of which the record names the checksums' checksum."""
-    looked_at = _records([*results.candidates, *results.scores, *results.images])
+    """Returns the unit whose output is the dataset folder; its record holds the digest of SHA256SUMS."""
+    read_by = _records([*results.candidates, *results.scores, *results.images])
     networks = (load_planned(plan, "observer"), load_planned(plan, "teacher"))
     return Unit(
         plan.run,
@@ -109,14 +109,14 @@ def _unit(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> 
             "labels": digest_of([record.outputs for record in _records(results.labels)]),
             "observer": digest_of([record.facts for record in _records(results.checks)]),
             "networks": digest_of([describe_network(network) for network in networks]),
-            "candidates": digest_of([[record.facts.get("usable"), record.facts["rejected"]] for record in looked_at]),
+            "candidates": digest_of([[record.facts.get("usable"), record.facts["rejected"]] for record in read_by]),
         },
         still_true=lambda record: fault_of_dataset(plan.run, record),
     )
 
 
 def fault_of_dataset(run: RunFolder, record: Record) -> str:
-    """Says what is wrong with the dataset folder, if anything."""
+    """Returns what is wrong with the dataset folder; empty if nothing."""
     findings = Findings(run.root, remedy="")
     for check in sum_checks(DatasetFolder(run.dataset), record.facts["sums"]):
         check(findings)
@@ -129,10 +129,10 @@ def _records(results: list[StageResult]) -> list[Record]:
 
 
 def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) -> dict[str, Any]:
-    """Makes the dataset and returns what its record says of it."""
+    """Builds the dataset and returns the facts for its record."""
     folder = DatasetFolder(plan.run.staged_dataset)
     clear_folder(folder.root)
-    found = _publish_images(plan, folder, squeezed)
+    patches = _publish_images(plan, folder, squeezed)
     chosen = results.chosen
     assert chosen is not None  # all classes have images
     for block in label_blocks(chosen):
@@ -141,7 +141,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     codec = label_codec(plan, chosen.codec)
     if isinstance(codec, FeatureCodec):
         write_head(folder.teacher_head, codec.weight, codec.bias)
-    classes = class_entries(plan, [*results.candidates, *results.scores, *results.images], found)
+    classes = class_entries(plan, [*results.candidates, *results.scores, *results.images], patches)
     num_images = sum(entry["num_images"] for entry in classes)
     top1 = results.checks[0].records[0].facts["top1"]
     recipe = describe_recipe(plan, chosen, num_images=num_images, observer_top1=top1)
@@ -160,7 +160,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
         stored=read_images(_first_tars(folder, classes), max_class=MAX_ROWS),
         classes=classes,
         recipe=recipe,
-        scores=[score for patches in found.values() for score in patches.scores],
+        scores=[score for each in patches.values() for score in each.scores],
         notes=notes,
     )
     write_sums(folder)
@@ -175,27 +175,27 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
 
 
 def _first_tars(folder: DatasetFolder, classes: list[dict[str, Any]]) -> list[Path]:
-    """Returns the tars, which are in class order, that hold the classes that the report shows."""
+    """Returns the tars that hold the classes in the report; tars are in class order."""
     shown = sum(entry["num_images"] for entry in classes[:MAX_ROWS])
     return folder.image_tars()[: ceil(shown / IMAGES_PER_TAR)]
 
 
 def _publish_images(plan: RunPlan, folder: DatasetFolder, squeezed: dict[int, Record]) -> dict[int, ClassPatches]:
-    """Writes image tars with lineage beside them, one table for each; returns what each class has."""
-    found = {label.index: ClassPatches() for label in plan.classes}
+    """Writes image tars and one lineage table for each; returns the images and scores of each class."""
+    by_class = {label.index: ClassPatches() for label in plan.classes}
     images = (image for index in squeezed for image in _images_of(plan, index))
     for number, group in enumerate(_grouped(images, IMAGES_PER_TAR)):
         write_shard(folder.images(number), (sample for sample, _ in group))
         write_rows(folder.lineage(number), [row for _, rows in group for row in rows], LINEAGE)
         for _, rows in group:
-            patches = found[rows[0]["class_index"]]
+            patches = by_class[rows[0]["class_index"]]
             patches.num_images += 1
             patches.scores += (row["score_nats"] for row in rows if row["score_nats"] is not None)
-    return found
+    return by_class
 
 
 def _images_of(plan: RunPlan, index: int) -> Iterator[tuple[Sample, list[dict[str, Any]]]]:
-    """Yields each image of a class as it is published, and its rows of lineage."""
+    """Yields each image of a class as it is published, with its rows of lineage."""
     label = plan.classes[index]
     name = class_unit(label.folder)
     selected = groupby(read_rows(plan.run.table("selection", name), SELECTED), key=itemgetter("number"))

@@ -1,4 +1,4 @@
-"""recipe.json: everything a student's trainer must know, as one JSON value."""
+"""recipe.json: everything needed to train a student, as one JSON object."""
 
 from dataclasses import asdict
 from typing import Any
@@ -18,11 +18,11 @@ SELECTION_NOTES = {
     "mosaic": "a control: a random crop of each of the first candidates drawn, {factor} x {factor} patches in an image",
     "random": "a control: the central squares of the first candidates drawn, one in an image",
 }
-"""What each selection makes, for people."""
+"""Description of the images that each selection makes."""
 
 
 def describe_recipe(plan: RunPlan, chosen: LabelPlan, *, num_images: int, observer_top1: float) -> dict[str, Any]:
-    """Returns the recipe of a dataset: images, views, labels, training, and how the set was made."""
+    """Returns the recipe of a dataset: images, views, labels, training, and how the dataset was made."""
     config = plan.config
     teacher = load_planned(plan, "teacher")
     protocol = find_protocol(config.protocol)

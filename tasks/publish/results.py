@@ -5,15 +5,15 @@ from tasks.run.results import StageResult
 
 
 class StageResults:
-    """What became of every class in every stage.
+    """Results of every class in every stage.
 
-    A plain class, so that Prefect does not walk into it.
+    A plain class, so that Prefect does not traverse it.
 
     Attributes:
-        candidates: by class shard, as are `scores`, `selected` and `images`.
-        checks: of the observer, and of the teacher where it is another network.
-        labels: by block of epochs.
-        chosen: which labels are stored; None while a class has no images.
+        candidates: results by class shard, as in `scores`, `selected` and `images`.
+        checks: results of the observer's check, and of the teacher's if that is a different network.
+        labels: results by block of epochs.
+        chosen: plan of the labels to store; None while a class has no images.
     """
 
     def __init__(
@@ -31,6 +31,6 @@ class StageResults:
         self.selected, self.images, self.labels, self.chosen = selected, images, labels, chosen
 
     def in_order(self) -> list[StageResult]:
-        """Returns all of them in the order of the stages."""
+        """Returns all results in the order of the stages."""
         parts = (self.candidates, self.checks, self.scores, self.selected, self.images, self.labels)
         return [result for part in parts for result in part]

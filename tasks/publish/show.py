@@ -1,4 +1,4 @@
-"""What Prefect's UI shows of a finished run: a table of the classes, a page with a picture, a table of accuracies."""
+"""Artifacts of a finished run in Prefect's UI: a table of classes, a page with a picture, a table of accuracies."""
 
 import base64
 from collections.abc import Iterable
@@ -21,17 +21,17 @@ from tasks.runtime.run_progress import end_progress
 from tasks.training.results import EvaluationPlan
 
 MAX_PICTURE_BYTES = 200_000
-"""A picture is kept in Prefect's database, a third larger than it is."""
+"""Size limit of a picture; Prefect's database stores it a third larger."""
 
 
 def show_distilled(plan: RunPlan, results: StageResults, record: dict[str, Any]) -> None:
-    """Shows what a distillation made, class by class and as a whole; without Prefect it does nothing."""
+    """Shows the result of a distillation in Prefect's UI, class by class and as a whole; a no-op without Prefect."""
     if not is_shown():
         return
     try:
         _show_distilled(plan, results, record)
-    except (OSError, InputError) as error:  # what is done is done, whatever is the matter with its picture
-        run_logger().warning("what was made cannot be shown: %s", first_line(error))
+    except (OSError, InputError) as error:  # the run has succeeded, even if its picture cannot be shown
+        run_logger().warning("could not show the results in Prefect's UI: %s", first_line(error))
     end_progress(plan)
 
 
@@ -47,31 +47,31 @@ def _show_distilled(plan: RunPlan, results: StageResults, record: dict[str, Any]
 
 
 def show_evaluation(plan: EvaluationPlan, table: dict[str, Any]) -> None:
-    """Shows the accuracies of an evaluation beside those of its controls; without Prefect it does nothing."""
+    """Shows the accuracies of an evaluation and its controls in Prefect's UI; a no-op without Prefect."""
     if is_shown():
         show_table(key_of(as_shown(plan.run.root), "accuracy"), accuracy_rows(table), describe_evaluation(table))
 
 
 def _rows(plan: RunPlan, results: StageResults, folder: DatasetFolder) -> list[dict[str, Any]]:
     scores = read_scores(folder)
-    found = {label.index: ClassPatches() for label in plan.classes}
+    by_index = {label.index: ClassPatches() for label in plan.classes}
     for index, patches in scores.items():
-        known = [score for _, score in patches if score is not None]
-        found[index] = ClassPatches(len({key for key, _ in patches}), known)
-    entries = class_entries(plan, [*results.candidates, *results.scores, *results.images], found)
-    best = {index: max(patches.scores) for index, patches in found.items() if patches.scores}
+        scored = [score for _, score in patches if score is not None]
+        by_index[index] = ClassPatches(len({key for key, _ in patches}), scored)
+    entries = class_entries(plan, [*results.candidates, *results.scores, *results.images], by_index)
+    best = {index: max(patches.scores) for index, patches in by_index.items() if patches.scores}
     by_class = (plan.index, *results.candidates, *results.scores, *results.selected, *results.images)
     return class_rows(entries, best, {label.index: _work_on(label.index, by_class) for label in plan.classes})
 
 
 def _work_on(index: int, results: Iterable[StageResult]) -> tuple[float, list[str]]:
-    """Returns the seconds that a class took in this run, and the stages that were made for it."""
-    done = [(result.stage, found) for result in results if (found := result.units.get(index))]
-    made = [STAGE_WORDS[stage] for stage, found in done if found.reason]
-    return sum((found.seconds for _, found in done), 0.0), made
+    """Returns the seconds that a class took in this run, and the stages that it was made again in."""
+    done = [(result.stage, unit) for result in results if (unit := result.units.get(index))]
+    made = [STAGE_WORDS[stage] for stage, unit in done if unit.reason]
+    return sum((unit.seconds for _, unit in done), 0.0), made
 
 
 def _picture(folder: DatasetFolder) -> str:
-    """Returns the report's picture inside Markdown: Prefect's server cannot serve a file of the run."""
+    """Returns Markdown with the report's picture embedded, since Prefect's server cannot serve files of the run."""
     data = base64.b64encode(shrink_jpeg(folder.mosaics.read_bytes(), MAX_PICTURE_BYTES)).decode()
     return f"\n\n## Images\n\n![distilled images, one class per row](data:image/jpeg;base64,{data})\n"

@@ -1,4 +1,4 @@
-"""What a run reused and what it made, and why, for people."""
+"""Summary of what a run reused and made, and why."""
 
 from collections import Counter
 from typing import Any
@@ -9,11 +9,11 @@ from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult
 
 MOST_WHYS = 3
-"""Reasons that are told one by one."""
+"""Reasons that are listed one by one."""
 
 
 def describe_work(plan: RunPlan, results: list[StageResult]) -> list[dict[str, Any]]:
-    """Returns, for each stage in order, how many units were reused, made and left out, and the reasons with counts."""
+    """Returns, for each stage in order, the numbers of units reused, made and left out, and the reasons with counts."""
     work: dict[str, dict[str, Any]] = {}
     for result in (plan.index, *results):
         entry = work.setdefault(
@@ -32,13 +32,13 @@ def describe_work(plan: RunPlan, results: list[StageResult]) -> list[dict[str, A
 
 
 def describe_missing(plan: RunPlan, results: list[StageResult]) -> str:
-    """Says which classes have no images, and why: never made, made under other settings, or no longer whole."""
+    """Returns which classes have no images, and why: never made, made under other settings, or damaged since."""
     images = {index for result in results if result.stage == "squeeze" for index in result.records}
     missing = [label for label in plan.classes if label.index not in images]
-    left = {index: why for result in reversed((plan.index, *results)) for index, why in result.left.items()}
+    reasons = {index: why for result in reversed((plan.index, *results)) for index, why in result.left.items()}
     whys: dict[str, list[str]] = {}
     for label in missing:
-        whys.setdefault(left.get(label.index, NEW), []).append(label.folder)
+        whys.setdefault(reasons.get(label.index, NEW), []).append(label.folder)
     ordered = sorted(whys.items(), key=lambda entry: -len(entry[1]))
     (first, *others), more = [_describe_left(*entry) for entry in ordered[:MOST_WHYS]], ordered[MOST_WHYS:]
     parts = [first.replace(" ", f" of {len(plan.classes)} classes ", 1), *others]
@@ -47,7 +47,7 @@ def describe_missing(plan: RunPlan, results: list[StageResult]) -> str:
 
 
 def _describe_left(why: str, folders: list[str]) -> str:
-    """Says of some classes how many they are, and for what reason they have no images: ``2 were made under ...``."""
+    """Returns the number of some classes and the reason why they have no images: ``2 were made under ...``."""
     one = len(folders) == 1
     if why == NEW:
         return f"{len(folders)} {'has' if one else 'have'} no images yet ({folders[0]}{'' if one else ' ...'})"

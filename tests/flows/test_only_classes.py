@@ -219,7 +219,7 @@ def test_damaged_and_missing_classes_are_named_if_nothing_is_published(
 def test_repair_refuses_a_dataset_of_other_settings(run: RunFolder, config: DistillConfig) -> None:
     assert _work_on_one(config, ipc=1) is None
     _damage(run, "dataset/recipe.json")
-    with pytest.raises(InputError, match=r"begun again under other settings, .*rded distill --config"):
+    with pytest.raises(InputError, match=r"started again with other settings, .*rded distill --config"):
         _repair(run)
 
 

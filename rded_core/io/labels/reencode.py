@@ -72,7 +72,7 @@ def reencode(
     if budget is not None:
         choice = _choose(labels, budget, codec)
         codec, epochs, why = choice["codec"], choice["epochs"], choice["why"]
-        for line in describe_choices(why, codec, epochs):
+        for line in describe_choices(why, choice["codec"], choice["epochs"]):
             log(line)
     target = _find_target(labels, codec or labels.codec.name)
     epochs = _require_epochs(labels, labels.num_epochs if epochs is None else epochs)

@@ -19,7 +19,7 @@ import contextlib, io, json, sys, traceback, types
 import rded_core.io.preflight
 from deployments.cli.main import main
 
-rded_core.io.preflight.look_before = lambda *_: None  # no path here exists
+rded_core.io.preflight.check_inputs = lambda *_: None  # no path here exists
 
 def accept(config, **rerun):
     sys.exit({ACCEPTED})

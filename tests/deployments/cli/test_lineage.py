@@ -222,7 +222,7 @@ def test_forget_needs_a_run_folder(run_cli: RunCli, run: Path, tmp_path: Path) -
     assert run_cli("forget", run)[0] == 2
     code, _, err = run_cli("forget", run, "--source", "1/typo.jpg")
     assert code == 2
-    assert "no image '1/typo.jpg'" in err
+    assert "unknown image '1/typo.jpg'" in err
 
 
 def test_unknown_picture_format_is_rejected_before_torch_starts(run: Path) -> None:

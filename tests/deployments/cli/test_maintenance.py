@@ -156,7 +156,7 @@ def test_dataset_without_its_run_cannot_be_repaired(run: Path, run_cli: RunCli, 
     for command in ("verify", "repair"):
         code, out, _ = run_cli(command, published)
         assert code == 1
-        assert "damaged       images/train-000000.tar: does not match its digest in SHA256SUMS; fetch it again" in out
+        assert "damaged       images/train-000000.tar: does not match its digest in SHA256SUMS; download it" in out
 
 
 @pytest.mark.parametrize("command", ["verify", "repair"])
@@ -190,7 +190,7 @@ def test_verify_during_a_distillation_names_the_writer(run: Path, run_cli: RunCl
         code, out, err = run_cli("verify", run / folder)
         holder.communicate()
     assert (code, out) == (2, "")
-    assert "is being written by process 1 on elsewhere since noon (rded distill); verify when it is done" in err
+    assert "is being written by process 1 on elsewhere since noon (rded distill); wait until it is done" in err
     assert len(err.splitlines()) == 1
     assert run_cli("verify", run / folder)[0] == 0
 
@@ -202,7 +202,7 @@ def test_file_that_vanishes_during_the_check_is_attributed_to_the_writer(
     writers = iter(["", "process 1"])
     monkeypatch.setattr("tasks.maintenance.verify.find_writer", lambda _: next(writers))
     monkeypatch.setattr("tasks.maintenance.verify.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
-    with pytest.raises(InputError, match="is being written by process 1; verify when it is done"):
+    with pytest.raises(InputError, match="is being written by process 1; wait until it is done"):
         check_files(RunFolder(run))
 
 
@@ -233,7 +233,7 @@ def test_deep_check_lists_skipped_checks(run: Path, run_cli: RunCli, trained_wei
     code, out, _ = run_cli("verify", run, "--deep")
     assert code == 0, out
     for name in ("source images", "scores", "selections", "pixels", "labels"):
-        assert re.search(rf"note +{name} of {run}: a part of \d files computed again and compared", out)
+        assert re.search(rf"note +{name} of {run}: a sample of \d files was computed again and compared", out)
     hidden = tmp_path / "hidden.safetensors"
     shutil.move(trained_weights, hidden)
     try:
@@ -261,4 +261,4 @@ def test_write_during_the_check_is_detected(
         monkeypatch.setattr(f"tasks.maintenance.verify.{name}", lambda _: [write])
     code, out, err = run_cli("verify", run / folder)
     assert (code, out) == (2, "")
-    assert re.search(rf"somebody wrote to {run} while .*; verify again", err.splitlines()[-1])
+    assert re.search(rf"{run} changed during verification of .*; run rded verify again", err.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What can be told before anything slow starts."""
+"""Mistakes that are found before anything slow starts."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError
-from rded_core.io.preflight import look_before
+from rded_core.io.preflight import check_inputs
 
 
 def _distill(tmp_path: Path, source: object, **changes: object) -> DistillConfig:
@@ -31,39 +31,39 @@ def _distill(tmp_path: Path, source: object, **changes: object) -> DistillConfig
         ({"out": __file__}, "is a file; choose another folder"),
     ],
 )
-def test_a_distillation_that_cannot_start(
+def test_distillation_that_cannot_start(
     image_folder: Path, tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        look_before(_distill(tmp_path, **{"source": image_folder, **changes}))
+        check_inputs(_distill(tmp_path, **{"source": image_folder, **changes}))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     "source", ["torchvision:CIFAR10", "s3://bucket/photos", "shards-{000..009}.tar", "shards/*.tar"]
 )
-def test_sources_that_only_their_reader_can_check_are_let_through(tmp_path: Path, source: str) -> None:
-    look_before(_distill(tmp_path, source))
+def test_sources_that_only_their_reader_can_check_pass(tmp_path: Path, source: str) -> None:
+    check_inputs(_distill(tmp_path, source))
 
 
-def test_an_evaluation_that_cannot_start(image_folder: Path, tmp_path: Path) -> None:
+def test_evaluation_that_cannot_start(image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no distilled dataset at"):
-        look_before(EvaluateConfig(dataset=str(tmp_path), val=str(image_folder), student="convnet3"))
+        check_inputs(EvaluateConfig(dataset=str(tmp_path), val=str(image_folder), student="convnet3"))
 
 
-def test_an_evaluation_without_validation_images(published: Path) -> None:
+def test_evaluation_without_validation_images(published: Path) -> None:
     config = EvaluateConfig(dataset=str(published), val="absent", student="convnet3")
     with pytest.raises(InputError, match="no such folder: absent"):
-        look_before(config)
+        check_inputs(config)
 
 
-def test_training_that_would_write_over_weights(image_folder: Path, tmp_path: Path) -> None:
+def test_training_never_overwrites_weights(image_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "o.safetensors"
     config = TrainObserverConfig(source=str(image_folder), arch="convnet3", out=str(path))
-    look_before(config)
+    check_inputs(config)
     path.touch()
     with pytest.raises(InputError, match="exists already"):
-        look_before(config)
+        check_inputs(config)
 
 
 @pytest.fixture
@@ -77,50 +77,48 @@ def published(tmp_path: Path) -> Path:
 
 def test_out_inside_the_source_is_refused(image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lies inside the source"):
-        look_before(_distill(tmp_path, image_folder, out=str(image_folder / "distilled")))
-    look_before(_distill(tmp_path, image_folder, out=str(tmp_path / "source-distilled")))
+        check_inputs(_distill(tmp_path, image_folder, out=str(image_folder / "distilled")))
+    check_inputs(_distill(tmp_path, image_folder, out=str(tmp_path / "source-distilled")))
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "bad\0name"])
-def test_paths_that_cannot_be_are_mistakes(image_folder: Path, tmp_path: Path, name: str) -> None:
+def test_impossible_paths_are_reported(image_folder: Path, tmp_path: Path, name: str) -> None:
     for changes in ({"source": name}, {"weights": name}, {"out": name}):
         with pytest.raises(InputError):
-            look_before(_distill(tmp_path, **{"source": image_folder, **changes}))
+            check_inputs(_distill(tmp_path, **{"source": image_folder, **changes}))
 
 
 @pytest.mark.parametrize("split", ["", "train"])
-def test_classes_that_are_none(image_folder: Path, tmp_path: Path, split: str) -> None:
+def test_unknown_classes_are_reported(image_folder: Path, tmp_path: Path, split: str) -> None:
     source = tmp_path / "photos"
     shutil.copytree(image_folder, source / split)
-    told = r"--{}: 'dog' is not a class of .*photos; classes are: 1, 10, 2"
-    with pytest.raises(InputError, match=told.format("classes")):
-        look_before(_distill(tmp_path, source, classes=("1", "dog")))
-    with pytest.raises(InputError, match=told.format("only-classes")):
-        look_before(_distill(tmp_path, source), Rerun(only_classes=("dog",)))
-    look_before(_distill(tmp_path, source, classes=("1", "2")), Rerun(only_classes=("2",)))
+    message = r"--{}: 'dog' is not a class of .*photos; classes are: 1, 10, 2"
+    with pytest.raises(InputError, match=message.format("classes")):
+        check_inputs(_distill(tmp_path, source, classes=("1", "dog")))
+    with pytest.raises(InputError, match=message.format("only-classes")):
+        check_inputs(_distill(tmp_path, source), Rerun(only_classes=("dog",)))
+    check_inputs(_distill(tmp_path, source, classes=("1", "2")), Rerun(only_classes=("2",)))
 
 
 @pytest.mark.parametrize("name", ["tench", "n01440764"])
-def test_readable_names_are_classes_too(image_folder: Path, tmp_path: Path, name: str) -> None:
+def test_readable_names_are_accepted_as_classes(image_folder: Path, tmp_path: Path, name: str) -> None:
     (image_folder / "1").rename(image_folder / "n01440764")
-    look_before(_distill(tmp_path, image_folder), Rerun(only_classes=(name,)))
+    check_inputs(_distill(tmp_path, image_folder), Rerun(only_classes=(name,)))
 
 
 @pytest.mark.parametrize("stray", ["data/train-0.parquet", "photos-0.tar", "new/2026/a.jpg"])
-def test_classes_of_what_is_no_plain_image_folder_are_let_through(
-    image_folder: Path, tmp_path: Path, stray: str
-) -> None:
+def test_classes_of_other_folders_than_image_folders_pass(image_folder: Path, tmp_path: Path, stray: str) -> None:
     (image_folder / stray).parent.mkdir(exist_ok=True, parents=True)
     (image_folder / stray).touch()
-    look_before(_distill(tmp_path, image_folder), Rerun(only_classes=("dog",)))
+    check_inputs(_distill(tmp_path, image_folder), Rerun(only_classes=("dog",)))
 
 
-def test_a_look_imports_nothing_slow() -> None:
+def test_preflight_imports_nothing_slow() -> None:
     code = "import rded_core.io.preflight, sys; sys.exit('torch' in sys.modules or 'prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_names_of_folders_are_looked_up_without_torch(image_folder: Path) -> None:
+def test_folder_names_are_looked_up_without_torch(image_folder: Path) -> None:
     """Readable names come with torchvision."""
     (image_folder / "1").rename(image_folder / "n01440764")
     code = (

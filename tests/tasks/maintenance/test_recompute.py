@@ -1,4 +1,4 @@
-"""What is computed again shows files that are whole, and not what the run's own source and networks give."""
+"""Recomputation finds files that are whole, but differ from what the run's source and networks give."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def _deep(run: RunFolder) -> Findings:
 
 
 def _pass_off(path: Path) -> None:
-    """Writes the digest of a forged file into its record, so that nothing but its contents tells."""
+    """Writes the digest of a forged file into its record, so that only its contents give it away."""
     record_path = path.with_suffix(".json")
     record = read_record(record_path)
     record.outputs[path.name] = file_digest(path)
@@ -54,7 +54,7 @@ def _forge_column(path: Path, name: str, change: Callable[[Any], Any]) -> None:
     _pass_off(path)
 
 
-def test_run_as_it_was_made_is_found_the_same_bit_by_bit(run: RunFolder) -> None:
+def test_untouched_run_is_reproduced_bit_by_bit(run: RunFolder) -> None:
     findings = _deep(run)
     assert (findings.faults, findings.unchecked) == ([], [])
     assert len(findings.notes) == 5
@@ -64,8 +64,8 @@ def test_run_as_it_was_made_is_found_the_same_bit_by_bit(run: RunFolder) -> None
     ("stage", "column", "change", "what"),
     [
         ("realism", "scores_nats", lambda scores: [score - 1e-6 for score in scores], "scores are off by up to"),
-        ("realism", "boxes", lambda boxes: [boxes[0] + 1, *boxes[1:]], "other boxes are drawn"),
-        ("selection", "rank", lambda rank: rank + 1, "other patches are chosen"),
+        ("realism", "boxes", lambda boxes: [boxes[0] + 1, *boxes[1:]], "different boxes are drawn"),
+        ("selection", "rank", lambda rank: rank + 1, "different patches are chosen"),
     ],
 )
 def test_forged_tables_differ(run: RunFolder, stage: str, column: str, change: Callable[[Any], Any], what: str) -> None:
@@ -89,7 +89,7 @@ def test_swapped_images_differ(run: RunFolder) -> None:
     write_shard(tar, [(key, other[1]) for (key, _), other in zip(samples, reversed(samples), strict=True)])
     _pass_off(tar)
     differing = {fault.path: fault.what for fault in _deep(run).faults if fault.kind == "differs"}
-    assert "is another when it is cut again" in differing[tar]
+    assert "differs when cut again" in differing[tar]
 
 
 def _forge_facts(run: RunFolder, stage: str, change: Callable[[dict[str, Any]], object]) -> None:
@@ -100,7 +100,7 @@ def _forge_facts(run: RunFolder, stage: str, change: Callable[[dict[str, Any]], 
 
 
 def _forge_run(run: RunFolder) -> None:
-    """Makes run.json that of a later run on another machine, which made nothing."""
+    """Makes run.json that of a later run on another machine, in which nothing was made."""
     for path in (run.run_json, run.run_json_copy):
         described = json.loads(path.read_text())
         described.pop("digest")
@@ -116,27 +116,27 @@ def _forge_run(run: RunFolder) -> None:
         lambda facts: facts["made_with"].update(device="cuda"),
         lambda facts: facts.pop("made_with"),
     ],
-    ids=["another processor", "another device", "nobody knows"],
+    ids=["another processor", "another device", "unknown"],
 )
-def test_what_was_made_elsewhere_gets_tolerances(run: RunFolder, elsewhere: Callable[[dict[str, Any]], object]) -> None:
-    """Whatever run.json says: later runs write it, also where they make nothing."""
+def test_results_made_elsewhere_get_tolerances(run: RunFolder, elsewhere: Callable[[dict[str, Any]], object]) -> None:
+    """Regardless of run.json: later runs rewrite it even if they make nothing."""
     _forge_facts(run, "realism", elsewhere)
     for table in run.stage("realism").glob("*.parquet"):
         _forge_column(table, "scores_nats", lambda scores: [score - 1e-6 for score in scores])
     _tie_selection(run)
     differing = {fault.path.parent.name for fault in _deep(run).faults if fault.kind == "differs"}
-    assert differing == {"selection"}, "what is chosen depends on the scores as stored, on any processor"
+    assert differing == {"selection"}, "selection depends only on the stored scores, on any processor"
 
 
-def test_processor_of_another_model_is_another_place(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Libraries choose their kernels by the model, among those of one instruction set too."""
+def test_different_processor_model_counts_as_elsewhere(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries choose their kernels by processor model, even within one instruction set."""
     record = read_record(min(run.stage("realism").glob("*.json")))
     assert is_made_as_here(record)
     monkeypatch.setattr("tasks.run.versions.cpu_model", lambda: "another")
     assert not is_made_as_here(record)
 
 
-def test_what_was_made_here_is_held_to_its_bits_after_a_run_elsewhere(run: RunFolder) -> None:
+def test_results_made_here_stay_exact_after_a_run_elsewhere(run: RunFolder) -> None:
     _forge_run(run)
     assert not _deep(run).faults
     for table in run.stage("realism").glob("*.parquet"):
@@ -147,7 +147,7 @@ def test_what_was_made_here_is_held_to_its_bits_after_a_run_elsewhere(run: RunFo
 
 
 def _tie_selection(run: RunFolder) -> None:
-    """Makes selections those of the scores as they are now."""
+    """Makes the records of selections refer to the present scores."""
     for path in run.stage("selection").glob("*.json"):
         record = read_record(path)
         record.upstream["scores"] = read_record(run.record("realism", path.stem)).outputs_digest()
@@ -155,17 +155,23 @@ def _tie_selection(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "told"),
+    ("stage", "message"),
     [
-        ("draw_candidates", "scores of .*: class 10 has other candidates than what was made of them"),
-        ("score_crops", "selections of .*: class 10 has other candidates than what was made of them"),
-        ("select", "pixels of .*: class 10 has other selection than what was made of them"),
-        ("tile", "labels of .*made of other images than are there"),
+        (
+            "draw_candidates",
+            "scores of .*: class 10: a run was stopped before later stages used the present candidates",
+        ),
+        (
+            "score_crops",
+            "selections of .*: class 10: a run was stopped before later stages used the present candidates",
+        ),
+        ("select", "pixels of .*: class 10: a run was stopped before later stages used the present selection"),
+        ("tile", "labels of .*not made from the present images"),
     ],
 )
-def test_run_that_was_stopped_between_stages_is_not_checked_there(
+def test_stages_around_an_interruption_are_not_checked(
     make_config: Callable[..., DistillConfig], plain_flows: None, image_folder: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, stage: str, told: str,
+    monkeypatch: pytest.MonkeyPatch, stage: str, message: str,
 ) -> None:  # fmt: skip
     del plain_flows
     import flows.distill
@@ -173,7 +179,7 @@ def test_run_that_was_stopped_between_stages_is_not_checked_there(
     run = RunFolder(tmp_path / "run")
     config = make_config(run.root, source=str(image_folder), label_epochs=2)
     flows.distill.distill(config)
-    for path in sorted((image_folder / "10").iterdir())[6:8]:  # by names and sizes it is the same source
+    for path in sorted((image_folder / "10").iterdir())[6:8]:  # the same source, by names and sizes
         path.write_bytes(bytes(path.stat().st_size))
     each = flows.distill.each
 
@@ -188,10 +194,10 @@ def test_run_that_was_stopped_between_stages_is_not_checked_there(
         flows.distill.distill(config)
     findings = _deep(run)
     assert not [fault for fault in findings.faults if fault.kind == "differs"]
-    assert any(re.match(told, unchecked) for unchecked in findings.unchecked), findings.unchecked
+    assert any(re.match(message, unchecked) for unchecked in findings.unchecked), findings.unchecked
 
 
-def test_images_that_left_the_source_are_no_fault(
+def test_images_missing_from_the_source_are_not_a_fault(
     make_config: Callable[..., DistillConfig], run_undecorated: Callable[[DistillConfig], Path], image_folder: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -200,5 +206,5 @@ def test_images_that_left_the_source_are_no_fault(
     shutil.rmtree(image_folder)
     findings = _deep(run)
     assert not findings.faults
-    (told,) = findings.unchecked
-    assert told.startswith(f"source images of {run.root}: missing:")
+    (unchecked,) = findings.unchecked
+    assert unchecked.startswith(f"source images of {run.root}: missing:")

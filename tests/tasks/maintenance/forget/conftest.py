@@ -1,4 +1,4 @@
-"""Finished runs, and forgetting in them."""
+"""Fixtures: finished runs, and forgetting in them."""
 
 import shutil
 from pathlib import Path

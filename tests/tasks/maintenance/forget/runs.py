@@ -1,4 +1,4 @@
-"""What tests of forgetting look at in a run."""
+"""Helpers that look into a run, for tests of forgetting."""
 
 import json
 import shutil
@@ -19,14 +19,14 @@ Forget = Callable[..., dict[str, Any]]
 
 
 @contextmanager
-def killed_at(where: str) -> Iterator[None]:
-    """What is done within dies where it comes to `where`, as a process does that is killed there."""
+def killed_at(name: str) -> Iterator[None]:
+    """Stops a block with KeyboardInterrupt when it calls the function `name`, as if the process were killed there."""
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(where, die)
+        patch.setattr(name, die)
         with pytest.raises(KeyboardInterrupt):
             yield
 
@@ -44,7 +44,7 @@ def lineage_row(run: Path, *, class_index: int = 0, rank: int = 0) -> dict[str, 
 
 
 def sums_of_a_fresh_run(run: Path, config: DistillConfig, run_undecorated: RunUndecorated) -> str:
-    """Returns the sums of a run that never had what `run` has forgotten."""
+    """Returns the sums of a new run without the images that `run` has forgotten."""
     fresh = Path(config.out)
     fresh.mkdir()
     shutil.copy(run / "forgotten.json", fresh)
@@ -71,7 +71,7 @@ def pieces(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def traces(run: Path, *needles: bytes) -> set[str]:
-    """Names every piece of a run that holds one of the needles, but the list of what is forgotten, and its copy."""
+    """Returns the pieces of a run that hold one of the needles, except the list of forgotten images and its copy."""
     lists = {"forgotten.json", "work/forgotten.json"}
     return {name for name, data in pieces(run) if name not in lists and any(needle in data for needle in needles)}
 
@@ -81,7 +81,7 @@ def listings(run: Path) -> set[str]:
 
 
 def files_of(run: Path) -> dict[Path, bytes]:
-    """Returns every file but run.json, which says where the run was copied to."""
+    """Returns every file except run.json, which names the folder that the run was copied to."""
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "run.json"}
 
 

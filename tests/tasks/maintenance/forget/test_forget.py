@@ -1,4 +1,4 @@
-"""Forgetting: as if the image had never been in the source."""
+"""After forgetting, a run is as if the image had never been in its source."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from tests.tasks.maintenance.forget.runs import (
 )
 
 
-def test_a_run_that_forgot_is_one_that_never_knew(
+def test_run_after_forgetting_equals_one_without_the_image(
     run: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     before, used = sums_of(run), lineage_row(run)
@@ -40,7 +40,7 @@ def test_a_run_that_forgot_is_one_that_never_knew(
     assert sums_of(run) == sums_of_a_fresh_run(run, make_config(tmp_path / "fresh"), run_undecorated)
 
 
-def test_only_passes_that_show_a_changed_image_are_labelled_again(
+def test_only_passes_with_a_changed_image_are_labelled_again(
     forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -60,7 +60,7 @@ def test_nothing_is_scored_again(run: Path, forget: Forget, monkeypatch: pytest.
     forget(run, lineage_row(run)["source_uri"])
 
 
-def test_uri_and_sha256_name_the_same(run: Path, finished: Path, forget: Forget, tmp_path: Path) -> None:
+def test_uri_and_sha256_are_equivalent(run: Path, finished: Path, forget: Forget, tmp_path: Path) -> None:
     other = Path(shutil.copytree(finished, tmp_path / "other"))
     row = lineage_row(run)
     forget(run, row["source_uri"])
@@ -69,7 +69,7 @@ def test_uri_and_sha256_name_the_same(run: Path, finished: Path, forget: Forget,
     assert read_forgotten(RunFolder(run)) == read_forgotten(RunFolder(other))
 
 
-def test_together_is_one_after_the_other(
+def test_forgetting_together_equals_one_by_one(
     finished: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     names = [
@@ -89,7 +89,7 @@ def test_together_is_one_after_the_other(
     )
 
 
-def test_twice_is_once(run: Path, forget: Forget) -> None:
+def test_forgetting_twice_equals_once(run: Path, forget: Forget) -> None:
     row = lineage_row(run)
     forget(run, row["source_uri"])
     sums = sums_of(run)
@@ -102,7 +102,7 @@ def test_twice_is_once(run: Path, forget: Forget) -> None:
     assert sums_of(run) != sums
 
 
-def test_tables_are_read_once_whatever_is_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_table_is_read_once_for_any_number_of_names(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     find_rows = tables.find_rows
     for module in ("tables", "known_images"):
@@ -111,14 +111,14 @@ def test_tables_are_read_once_whatever_is_asked_for(run: Path, monkeypatch: pyte
         )
     rows = [lineage_row(run, class_index=index, rank=rank) for index in range(3) for rank in range(3)]
     names = [row["source_uri"] for row in rows] + [row["source_sha256"] for row in rows]
-    found = find_images_named(RunFolder(run), names)
-    assert {(name, *images) for name, images in found.items()} == {
+    named = find_images_named(RunFolder(run), names)
+    assert {(name, *images) for name, images in named.items()} == {
         (row[key], row["source_sha256"]) for row in rows for key in ("source_uri", "source_sha256")
     }
     assert len(read) == len(set(read))
 
 
-def test_image_that_nothing_shows_is_noted(
+def test_unused_image_is_noted(
     run: Path, shared_source: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated
 ) -> None:
     drawn = {
@@ -135,7 +135,7 @@ def test_image_that_nothing_shows_is_noted(
     assert not traces(run, data)
 
 
-def test_too_few_left_is_told_before_anything_is_changed(run: Path, forget: Forget) -> None:
+def test_too_few_candidates_left_is_refused_before_any_change(run: Path, forget: Forget) -> None:
     before = files_of(run)
     names = [lineage_row(run, rank=rank)["source_uri"] for rank in range(3)]
     with pytest.raises(InputError, match=r"class '1' would have 7 usable candidates left, but 8 are needed; nothing"):
@@ -143,7 +143,7 @@ def test_too_few_left_is_told_before_anything_is_changed(run: Path, forget: Forg
     assert files_of(run) == before
 
 
-def test_too_few_left_make_fewer_images_where_allowed(
+def test_too_few_candidates_left_make_fewer_images_if_allowed(
     forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path / "run", allow_fewer=True)
@@ -159,13 +159,15 @@ def test_too_few_left_make_fewer_images_where_allowed(
     assert sums_of(tmp_path / "run") == sums_of_a_fresh_run(tmp_path / "run", fresh, run_undecorated)
 
 
-def test_unknown_name_says_what_was_looked_through(run: Path, shared_source: Path, forget: Forget) -> None:
-    with pytest.raises(InputError, match=rf"'1/nowhere.jpg'.*3 classes.*lineage.*36 images of {shared_source}"):
+def test_unknown_name_lists_what_was_searched(run: Path, shared_source: Path, forget: Forget) -> None:
+    with pytest.raises(
+        InputError, match=rf"unknown image '1/nowhere.jpg'.*3 classes.*lineage.*36 images of {shared_source}"
+    ):
         forget(run, "1/nowhere.jpg")
     assert not (run / "forgotten.json").exists()
 
 
-def test_replaced_source_image_is_forgotten_as_it_was_and_as_it_is(
+def test_replaced_source_image_is_forgotten_in_both_versions(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -198,7 +200,7 @@ def test_tars_read_in_place(
 
 
 @pytest.mark.slow
-def test_rounded_scores_are_made_exact_again_where_a_best_one_went(
+def test_rounded_scores_become_exact_again_if_a_best_one_is_removed(
     forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated, tmp_path: Path
 ) -> None:
     run_undecorated(make_config(tmp_path / "run", precision="bfloat16"))

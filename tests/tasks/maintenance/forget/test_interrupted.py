@@ -24,7 +24,7 @@ from tests.tasks.maintenance.forget.runs import (
 )
 
 
-def test_killed_after_the_note_the_next_run_does_the_rest(
+def test_next_run_finishes_a_forgetting_killed_after_the_note(
     run: Path, finished: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -42,7 +42,7 @@ def test_killed_after_the_note_the_next_run_does_the_rest(
 
 
 @pytest.mark.parametrize("killed", ["write_rows", "write_record", "write_shard", "drop_unit"])
-def test_killed_while_it_takes_out(
+def test_next_run_finishes_a_forgetting_killed_while_scrubbing(
     run: Path, finished: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated,
     tmp_path: Path, killed: str,
 ) -> None:  # fmt: skip
@@ -58,7 +58,7 @@ def test_killed_while_it_takes_out(
 @pytest.mark.parametrize(
     "killed", ["tasks.maintenance.forget.write_forgotten", "tasks.maintenance.forget.scrub", "flows.forget.run_stages"]
 )
-def test_killed_it_is_ended_by_the_same_name_though_the_source_has_it_no_more(
+def test_killed_forgetting_is_finished_by_the_same_name_after_the_source_lost_the_image(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
     tmp_path: Path, killed: str,
 ) -> None:  # fmt: skip
@@ -78,11 +78,11 @@ def test_killed_it_is_ended_by_the_same_name_though_the_source_has_it_no_more(
         (row["source_sha256"], [row["source_uri"]])
     ]
     assert not traces(run, row["source_uri"].encode(), row["source_sha256"].encode())
-    with pytest.raises(InputError, match="of an image that was forgotten, no more than that is kept"):
+    with pytest.raises(InputError, match="all that is kept of a forgotten image"):
         forget(run, row["source_uri"])
 
 
-def test_a_forgetting_that_was_killed_is_ended_with_the_next(
+def test_killed_forgetting_is_finished_with_the_next_one(
     run: Path,
     forget: Forget,
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_forgetting_that_was_killed_is_ended_with_the_next(
     assert not traces(run, *(row["source_sha256"].encode() for row in rows))
 
 
-def test_damaged_candidates_are_drawn_again_without_it(
+def test_damaged_candidates_are_drawn_again_without_the_image(
     run: Path, finished: Path, forget: Forget, tmp_path: Path
 ) -> None:
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
@@ -107,7 +107,7 @@ def test_damaged_candidates_are_drawn_again_without_it(
     assert not traces(run, row["source_sha256"].encode())
 
 
-def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
+def test_another_writer_is_reported(run: Path, forget: Forget) -> None:
     other, lock = Context(), only_writer(RunFolder(run))
     other.run(lock.__enter__)
     with pytest.raises(InputError, match="is being written by"):
@@ -116,8 +116,8 @@ def test_someone_else_writing_is_told(run: Path, forget: Forget) -> None:
     assert not (run / "forgotten.json").exists()
 
 
-def test_nobody_else_writes_between_its_steps(run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else another forgetting might begin there, and be ended with this one."""
+def test_no_other_process_writes_between_the_steps(run: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a second forgetting could begin there, and be finished together with this one."""
     import flows.forget
 
     run_stages, tried = flows.forget.run_stages, list[RunPlan]()
@@ -133,7 +133,7 @@ def test_nobody_else_writes_between_its_steps(run: Path, forget: Forget, monkeyp
     assert tried
 
 
-def test_only_what_was_asked_for_is_ended(tmp_path: Path) -> None:
+def test_only_the_given_images_are_finished(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     begin_forgetting(run, {"a": ["1/a"]}, ["1/a"])
     begin_forgetting(run, {"b": ["1/b"]}, ["1/b"])
@@ -144,7 +144,7 @@ def test_only_what_was_asked_for_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["SHA-256"]])
-def test_a_damaged_note_ends_nothing(run: Path, forget: Forget, names: list[str]) -> None:
+def test_damaged_note_finishes_nothing(run: Path, forget: Forget, names: list[str]) -> None:
     digest = lineage_row(run)["source_sha256"]
     with killed_at("tasks.maintenance.forget.write_forgotten"):
         forget(run, digest)
@@ -159,7 +159,7 @@ def test_a_damaged_note_ends_nothing(run: Path, forget: Forget, names: list[str]
     assert not traces(run, digest.encode())
 
 
-def test_run_that_never_finished_is_finished_without_it(
+def test_unfinished_run_is_finished_without_the_image(
     run: Path, finished: Path, forget: Forget, tmp_path: Path
 ) -> None:
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
@@ -172,7 +172,7 @@ def test_run_that_never_finished_is_finished_without_it(
     assert sums_of(run) == sums_of(whole)
 
 
-def test_failure_on_the_way_says_what_the_dataset_still_shows(
+def test_failure_names_the_dataset_that_still_shows_the_images(
     run: Path, finished: Path, forget: Forget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fail(*_: object) -> None:
@@ -182,15 +182,17 @@ def test_failure_on_the_way_says_what_the_dataset_still_shows(
     uri = lineage_row(run)["source_uri"]
     with monkeypatch.context() as patch:
         patch.setattr("tasks.publish.publish.write_shard", fail)
-        told = "the disk is full; the images are noted as forgotten, but .*/run/dataset shows them until rded distill"
-        with pytest.raises(InputError, match=told):
+        message = (
+            "the disk is full; the images are noted as forgotten, but .*/run/dataset shows them until rded distill"
+        )
+        with pytest.raises(InputError, match=message):
             forget(run, uri)
     for place in (run, whole):
         forget(place, uri)
     assert sums_of(run) == sums_of(whole)
 
 
-def test_a_source_that_is_gone_is_told_before_anything_is_changed(
+def test_missing_source_is_reported_before_any_change(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Of a forgotten image nothing is left, whatever its names and wherever it was."""
+"""Nothing is left of a forgotten image, under any of its names and in any file."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from tests.tasks.maintenance.forget.runs import (
 )
 
 
-def test_nothing_of_it_is_left(run: Path, shared_source: Path, forget: Forget) -> None:
+def test_no_trace_is_left(run: Path, shared_source: Path, forget: Forget) -> None:
     row = lineage_row(run, class_index=2)
     data = (shared_source / row["source_uri"]).read_bytes()
     digest, uri = row["source_sha256"].encode(), row["source_uri"].encode()
@@ -37,10 +37,10 @@ def test_nothing_of_it_is_left(run: Path, shared_source: Path, forget: Forget) -
     assert traces(run, data)
     forget(run, row["source_sha256"])
     assert not traces(run, data, digest)
-    assert {name.partition(":")[0] for name in traces(run, uri)} <= listings(run), "the source lists it still"
+    assert {name.partition(":")[0] for name in traces(run, uri)} <= listings(run), "the source still lists it"
 
 
-def test_not_even_its_name_where_the_source_has_it_no_more(
+def test_not_even_the_name_is_left_if_the_source_lost_the_image(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -52,11 +52,11 @@ def test_not_even_its_name_where_the_source_has_it_no_more(
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_nor_its_name_where_it_was_lost_when_its_class_was_tiled(
+def test_name_is_removed_if_the_image_was_lost_while_tiling(
     run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed: bool,
 ) -> None:  # fmt: skip
-    """No selection shows it then, and tiling again gives the same images: only the records and the report name it."""
+    """No selection shows it then, and tiling again gives the same images; only records and report name it."""
     uri, read = lineage_row(run)["source_uri"], read_candidate
 
     def lose(run: RunFolder, unit: str, row: dict[str, Any], **rest: Any) -> bytes:
@@ -71,7 +71,7 @@ def test_nor_its_name_where_it_was_lost_when_its_class_was_tiled(
     named = {name.partition(":")[0] for name in traces(run, uri.encode())}
     assert {"dataset/report/index.html", "work/publish/dataset.json"} < named
     assert any(name.startswith("work/squeeze/") for name in named)
-    if killed:  # when candidates and scores are without it, and nothing else is
+    if killed:  # after candidates and scores are scrubbed, before anything else is
         with killed_at("tasks.maintenance.scrub._images_are_free"):
             forget(run, uri)
     forget(run, uri)
@@ -108,7 +108,7 @@ def test_class_that_left_the_run_forgets_too(
     assert sums_of(run) == sums_of_a_fresh_run(run, make_config(tmp_path / "fresh"), run_undecorated)
 
 
-def test_labels_of_epochs_no_longer_recorded_go(
+def test_labels_of_epochs_no_longer_recorded_are_removed(
     run: Path, make_config: MakeConfig, run_undecorated: RunUndecorated
 ) -> None:
     stale = run / "work" / "soft_labels" / "epochs-000010-000011.parquet"
@@ -117,11 +117,11 @@ def test_labels_of_epochs_no_longer_recorded_go(
     assert not stale.exists()
 
 
-def test_a_copy_of_yours_of_a_table_is_neither_taken_for_a_class_nor_removed(run: Path, forget: Forget) -> None:
+def test_a_users_copy_of_a_table_is_not_a_class_and_is_not_removed(run: Path, forget: Forget) -> None:
     (table,) = (run / "work" / "candidates").glob("1-*.parquet")
-    yours = Path(shutil.copy(table, table.with_name("backup.parquet")))
+    copy = Path(shutil.copy(table, table.with_name("backup.parquet")))
     forget(run, lineage_row(run)["source_uri"])
-    assert yours.is_file()
+    assert copy.is_file()
     assert list(read_forgotten(RunFolder(run)).by_class) == ["1"]
 
 
@@ -138,7 +138,7 @@ def test_control_that_shows_it_is_removed(
     assert not control.exists()
 
 
-def test_images_that_do_not_decode_are_forgotten_by_name_too(
+def test_undecodable_images_are_forgotten_by_name(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
 ) -> None:
     broken = image_folder / "1" / "000.jpg"
@@ -154,7 +154,7 @@ def test_images_that_do_not_decode_are_forgotten_by_name_too(
     assert {name.partition(":")[0] for name in traces(run, b"1/000.jpg")} <= listings(run)
 
 
-def test_copies_under_other_names_and_in_other_classes_go_with_it(
+def test_copies_under_other_names_and_in_other_classes_are_forgotten_too(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget, tmp_path: Path
 ) -> None:
     for folder, number in (("1", "100"), ("2", "100"), ("2", "101")):
@@ -168,7 +168,7 @@ def test_copies_under_other_names_and_in_other_classes_go_with_it(
     assert not traces(tmp_path / "run", (image_folder / "1" / "000.jpg").read_bytes())
 
 
-def test_the_list_outlives_its_first_copy(
+def test_the_list_survives_the_loss_of_its_first_copy(
     run: Path, forget: Forget, make_config: MakeConfig, run_undecorated: RunUndecorated
 ) -> None:
     row = lineage_row(run)
