@@ -89,7 +89,7 @@ def test_run_without_run_json_is_resumed_as_the_error_says(
         (copied_run / name).write_text("{}")
     for path in (run.run_json, run.run_json_copy):
         path.write_text("not what it was")
-    with pytest.raises(InputError, match="delete both and run rded distill with the flags of before"):
+    with pytest.raises(InputError, match="delete both and run rded distill with the same flags as before"):
         distill.fn(make_config(copied_run))
     for path in (run.run_json, run.run_json_copy):
         path.unlink()
