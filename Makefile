@@ -1,4 +1,4 @@
-# Everything sets itself up: .venv from pyproject.toml, with the versions of constraints.txt.
+# Every target first creates .venv from pyproject.toml, with the versions in constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo up down test soak bench check lint types contracts format clean
 
-demo: $(STAMP)  ## the main job end to end on digits that come with a package
+demo: $(STAMP)  ## the whole pipeline on handwritten digits that ship with a package
 	$(BIN)/rded demo --out demo-out
 
 up: $(STAMP)  ## a Prefect server and a worker on this machine, with the flows as deployments
@@ -15,14 +15,14 @@ up: $(STAMP)  ## a Prefect server and a worker on this machine, with the flows a
 down: $(STAMP)  ## stop what `make up` started
 	$(BIN)/rded down
 
-# Modules in as many processes as there are cores, four at most; in the order of rooms, since the longest come first.
+# One process per core, four at most; test modules run in the order of the folders, with the longest first.
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-soak: $(STAMP)  ## the long forms: a hundred kills, killed servers, two hundred flipped bytes, ten thousand mutated files; hours
+soak: $(STAMP)  ## tests that take hours: a hundred kills, killed servers, flipped bytes, ten thousand mutated files
 	$(BIN)/python -m pytest -q -m soak --timeout=0
 
-bench: $(STAMP)  ## speed against the algorithm written plainly, on a seeded workload
+bench: $(STAMP)  ## speed compared with the plain algorithm, on a seeded workload
 	$(BIN)/python -m benchmarks.speed --work bench-out --json bench-out/speed.json
 
 check: lint types contracts  ## lint, types, import contracts
@@ -48,5 +48,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	touch $(STAMP)
 
-clean:  ## remove what the targets above made, environments and demo output included
+clean:  ## remove what the targets above created, including the environment and the demo output
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache demo-out bench-out

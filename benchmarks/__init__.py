@@ -1,1 +1,1 @@
-"""Scripts that measure: each prints a table, and docs/ keeps what they printed."""
+"""Measurements: each script prints a table, and docs/ keeps the results."""

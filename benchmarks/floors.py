@@ -1,4 +1,4 @@
-"""What this machine could do at best: matrix rate, decode rate, and the arithmetic a job cannot do without."""
+"""Best possible rates of this machine: matrix products and decoding, and the least arithmetic that a job needs."""
 
 import time
 from collections.abc import Callable
@@ -18,13 +18,13 @@ MATRIX = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class Floors:
-    """CPU seconds that scoring one candidate cannot do without on one core of this machine.
+    """Least CPU seconds that scoring one candidate needs on one core of this machine.
 
     Attributes:
         matrix_flops_per_s: float32 rate of a large matrix product on one thread.
-        flops_plain: of a candidate's crops, each on its whole canvas.
-        flops_shortcut: the same where only what a patch reaches is computed.
-        decode_s: of one source image.
+        flops_plain: arithmetic for a candidate's crops, each on its whole canvas.
+        flops_shortcut: the same if only the region that a patch reaches is computed.
+        decode_s: seconds to decode one source image.
     """
 
     matrix_flops_per_s: float
@@ -34,12 +34,12 @@ class Floors:
 
     @property
     def cpu_s(self) -> float:
-        """Arithmetic of the shortcut at the matrix rate, and one decode."""
+        """Seconds for the shortcut's arithmetic at the matrix rate, plus one decode."""
         return self.flops_shortcut / self.matrix_flops_per_s + self.decode_s
 
 
 def measure_floors(job: Job) -> Floors:
-    """Measures the rates on one thread and counts the arithmetic."""
+    """Returns the rates, measured on one thread, and the counted arithmetic."""
     torch.set_num_threads(1)
     left, right = torch.rand(2, MATRIX, MATRIX)
     rate = 2 * MATRIX**3 / _best_s(lambda: left @ right, times=5)

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu [--device cuda] [--classes 16] [--candidates 300] [--json FILE]
 
 Needs torch 2.11 or newer, torchvision, safetensors, jaxtyping and simplejpeg; no Prefect and no network. The defaults
-fit a call of ten minutes: the machine's rates, the plain side on a part of the images, ours in float32 and bfloat16 on
-all of them, labelling, and whether the selections are the same. Figures go to the terminal and, as JSON, to a file.
+fit into ten minutes: the machine's rates, the plain side on some of the images, ours in float32 and bfloat16 on all of
+them, labelling, and whether the selections agree. Figures go to the terminal and, as JSON, to a file.
 """
 
 import argparse
@@ -44,13 +44,13 @@ NUM_OUTPUTS = 1000
 IMAGENET_CANDIDATES, IMAGENET_VIEWS = 1000 * 300, 1000 * IPC * 300
 LABEL_ROWS = 256
 LOGIT_SPREAD = 4.0
-"""Standard deviation of the logits of a trained ResNet-18, about: the untrained one's head is scaled to it."""
+"""Approximate standard deviation of a trained ResNet-18's logits; the untrained one's head is scaled to it."""
 
 Row = Path
 
 
 def make_observer(device: torch.device) -> nn.Module:
-    """Returns a ResNet-18 of 1000 outputs, untrained, but with statistics and logits like a trained one's."""
+    """Returns an untrained ResNet-18 with 1000 outputs whose statistics and logits are like a trained one's."""
     with seeded_init(0):
         network = build_network("resnet18", num_classes=NUM_OUTPUTS, size=SIZE).train()
         images = torch.randn(16, 3, SIZE, SIZE)
@@ -63,15 +63,15 @@ def make_observer(device: torch.device) -> nn.Module:
 
 
 def load(path: Row) -> tuple[Tensor, Tensor]:
-    """Decodes a photograph and draws its boxes."""
+    """Returns a decoded photograph and its crop boxes."""
     image = decode_image(path.read_bytes())
     generator = counter_generator(0, "crops", path.parent.name, path.name)
     return image, draw_crop_boxes(*image.shape[1:], generator, num_crops=NUM_CROPS, scale=(0.08, 1.0))
 
 
 def score(network: nn.Module, classes: list[tuple[int, list[Row]]], dtype: torch.dtype) -> dict[str, Any]:
-    """Scores all classes; some images of the first warm up beforehand."""
-    tell(f"scoring in {str(dtype).removeprefix('torch.')}")
+    """Returns the rates, memory and scores of scoring all classes, after a warm-up on some images of the first."""
+    log(f"scoring in {str(dtype).removeprefix('torch.')}")
     device = next(network.parameters()).device
     scorer = DeviceScorer(
         network,
@@ -87,20 +87,20 @@ def score(network: nn.Module, classes: list[tuple[int, list[Row]]], dtype: torch
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     started, cpu = time.perf_counter(), time.process_time()
-    found = list(scorer.score(classes, load, workers=workers))
+    scored = list(scorer.score(classes, load, workers=workers))
     wait_for(device)
     num_images = sum(len(rows) for _, rows in classes)
     return {
         "images_per_s": num_images / (time.perf_counter() - started),
         "cpu_ms_per_image": (time.process_time() - cpu) / num_images * 1e3,
         "device_mb": torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else 0.0,
-        "found": found,
+        "scored": scored,
     }
 
 
 def score_plainly(network: nn.Module, job: Job) -> float:
-    """Returns images a second of the plain algorithm, class by class, with its loader's start in it."""
-    tell("the plain side")
+    """Returns images per second of the plain algorithm, class by class, including the start of its loader."""
+    log("the plain side")
     dataset = ImageFolder(job.source, transform=CropEach(job))
     started, done = time.perf_counter(), 0
     for index in range(len(dataset.classes)):
@@ -111,8 +111,8 @@ def score_plainly(network: nn.Module, job: Job) -> float:
 
 
 def label_rate(network: nn.Module) -> float:
-    """Returns labelled views a second: views made and the teacher run on the device, nothing stored."""
-    tell("labelling")
+    """Returns labelled views per second: views made and labelled by the teacher on the device, nothing stored."""
+    log("labelling")
     device = next(network.parameters()).device
     teacher = CanvasNetwork(network, patch_px=SIZE, size=SIZE)
     recipe = ViewRecipe(size=SIZE, factor=FACTOR, crop_scale_min=0.5, flip=True, mix="cutmix")
@@ -131,7 +131,7 @@ def label_rate(network: nn.Module) -> float:
 
 
 def same_selection(first: list[ScoredClass[Row]], second: list[ScoredClass[Row]]) -> int:
-    """Counts the classes whose chosen patches and ranks are the same."""
+    """Returns the number of classes whose chosen patches and ranks are the same."""
     return sum(
         torch.equal(ours.candidates, theirs.candidates) and torch.equal(ours.crops, theirs.crops)
         for ours, theirs in zip(map(_selected, first), map(_selected, second), strict=True)
@@ -143,8 +143,8 @@ def _selected(scored: ScoredClass[Row]) -> Any:
 
 
 def measure(device: torch.device, work: Path, *, num_classes: int, per_class: int, plain: int) -> dict[str, Any]:
-    """Runs everything, saying what is under way, and returns the figures."""
-    tell("photographs")
+    """Runs all measurements, logging each, and returns the figures."""
+    log("photographs")
     source = work / "photos"
     with ProcessPoolExecutor(num_available_cores()) as pool:
         list(pool.map(partial(write_class, source, per_class=per_class, px=PHOTO_PX), range(num_classes)))
@@ -156,16 +156,16 @@ def measure(device: torch.device, work: Path, *, num_classes: int, per_class: in
         source=str(source), arch="resnet18", weights="", size=SIZE, factor=FACTOR, ipc=IPC, num_candidates=plain,
         num_crops=NUM_CROPS, out="", cores=num_available_cores(),
     )  # fmt: skip
-    # A CPU has no bfloat16 worth the name: there only the way through this script is tried out.
+    # bfloat16 is too slow on a CPU, where this script is only tried out.
     precisions = ("float32", "bfloat16") if device.type == "cuda" else ("float32",)
-    tell("rates of the machine")
+    log("rates of the machine")
     with one_torch_thread():
         floors = measure_device_floors(device, files, workers=num_available_cores())
         runs = {name: score(network, classes, getattr(torch, name)) for name in precisions}
         some = [(index, rows[:48]) for index, rows in classes[:1]]
-        on_cpu = score(network.cpu(), some, torch.float32)["found"]
-        on_device = score(network.to(device), some, getattr(torch, precisions[-1]))["found"]
-    found = {name: run.pop("found") for name, run in runs.items()}
+        on_cpu = score(network.cpu(), some, torch.float32)["scored"]
+        on_device = score(network.to(device), some, getattr(torch, precisions[-1]))["scored"]
+    scored = {name: run.pop("scored") for name, run in runs.items()}
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cores": num_available_cores(),
@@ -178,7 +178,7 @@ def measure(device: torch.device, work: Path, *, num_classes: int, per_class: in
         "labels_per_s": label_rate(network),
         "same_selection": {
             f"{precisions[-1]} against float32": [
-                same_selection(found[precisions[-1]], found["float32"]),
+                same_selection(scored[precisions[-1]], scored["float32"]),
                 len(classes),
             ],
             f"{precisions[-1]} against the CPU's float32": [same_selection(on_device, on_cpu), len(some)],
@@ -187,13 +187,13 @@ def measure(device: torch.device, work: Path, *, num_classes: int, per_class: in
     }
 
 
-def tell(part: str) -> None:
-    """Says on stderr which part begins."""
+def log(part: str) -> None:
+    """Prints to stderr which part begins."""
     print(f"{time.strftime('%H:%M:%S')}  {part}", file=sys.stderr, flush=True)
 
 
 def _gflop(network: nn.Module) -> dict[str, float]:
-    """Counts an image's arithmetic: on whole canvases, with the shortcut, and of its cropping by matrices."""
+    """Returns the GFLOP for one image: on whole canvases, with the shortcut, and for cropping by matrices."""
     canvas = CanvasNetwork(network, patch_px=SIZE // FACTOR, size=SIZE, dtype=torch.bfloat16)
     device = next(network.parameters()).device
     runs: dict[str, Callable[[], object]] = {
@@ -211,23 +211,23 @@ def _gflop(network: nn.Module) -> dict[str, float]:
     return counted
 
 
-def print_figures(found: dict[str, Any]) -> None:
-    """Prints the figures and the projection with its arithmetic."""
-    print(f"{found['device']}, {found['cores']} cores, torch {found['torch']}: {found['images']} photographs")
+def print_figures(figures: dict[str, Any]) -> None:
+    """Prints the figures, and the projection with its arithmetic."""
+    print(f"{figures['device']}, {figures['cores']} cores, torch {figures['torch']}: {figures['images']} photographs")
     print(f"{'':<22}{'images/s':>10}{'CPU ms/image':>14}{'device MB':>11}{'ratio':>8}{'ImageNet-1K, s':>16}")
-    plain = found["plain_images_per_s"]
+    plain = figures["plain_images_per_s"]
     print(f"{'plain, float32':<22}{plain:>10.1f}{'':>14}{'':>11}{1:>8.2f}{IMAGENET_CANDIDATES / plain:>16.0f}")
-    for name, run in found["ours"].items():
+    for name, run in figures["ours"].items():
         rate = run["images_per_s"]
         print(
             f"{'ours, ' + name:<22}{rate:>10.1f}{run['cpu_ms_per_image']:>14.2f}{run['device_mb']:>11.0f}"
             f"{rate / plain:>8.2f}{IMAGENET_CANDIDATES / rate:>16.0f}"
         )
-    floors, gflop = found["floors"], found["gflop_per_image"]
+    floors, gflop = figures["floors"], figures["gflop_per_image"]
     decode = IMAGENET_CANDIDATES / floors["decoded_per_s"]
     forward = IMAGENET_CANDIDATES * gflop["shortcut"] * 1e9 / floors["bfloat16_flops_per_s"]
     crops = IMAGENET_CANDIDATES * gflop["crops"] * 1e9 / floors["float32_flops_per_s"]
-    ours = IMAGENET_CANDIDATES / next(reversed(found["ours"].values()))["images_per_s"]
+    ours = IMAGENET_CANDIDATES / next(reversed(figures["ours"].values()))["images_per_s"]
     floor = max(decode, forward + crops)
     print(
         f"floor       300 000 images: decode {decode:.0f} s ({floors['decoded_per_s']:.0f} images/s on all cores); "
@@ -236,31 +236,33 @@ def print_figures(found: dict[str, Any]) -> None:
         f"{floors['copied_bytes_per_s'] / 1e9:.1f} GB/s; scoring takes {ours / floor:.2f} of the larger"
     )
     print(
-        f"labels      {found['labels_per_s']:.0f} views/s, so {IMAGENET_VIEWS / found['labels_per_s']:.0f} s for 300 "
-        "epochs of 10 000 images in float32"
+        f"labels      {figures['labels_per_s']:.0f} views/s, so {IMAGENET_VIEWS / figures['labels_per_s']:.0f} s for "
+        "300 epochs of 10 000 images in float32"
     )
-    for name, (equal, total) in found["same_selection"].items():
+    for name, (equal, total) in figures["same_selection"].items():
         print(f"selection   {name}: {equal} of {total} classes the same")
-    print(f"memory      {found['host_mb']:.0f} MB of the host at its peak")
+    print(f"memory      {figures['host_mb']:.0f} MB at peak on the host")
 
 
 def main() -> None:
     """Reads the command line, measures, prints and writes."""
     parser = argparse.ArgumentParser(description="scoring and labelling on one GPU")
     parser.add_argument(
-        "--device", default="cuda", help="cuda, or cpu to try this out, with a few images: some minutes (cuda)"
+        "--device", default="cuda", help="cuda, or cpu to try the script on a few images in some minutes (cuda)"
     )
     parser.add_argument("--work", default="bench-out/gpu", help="folder for the workload (bench-out/gpu)")
     parser.add_argument("--classes", type=int, default=16, help="classes (16)")
-    parser.add_argument("--candidates", type=int, default=300, help="photographs a class (300)")
-    parser.add_argument("--plain", type=int, default=60, help="photographs a class for the plain side (60)")
+    parser.add_argument("--candidates", type=int, default=300, help="photographs per class (300)")
+    parser.add_argument("--plain", type=int, default=60, help="photographs per class for the plain side (60)")
     parser.add_argument("--json", help="file to write the figures to")
     given = parser.parse_args()
     device = resolve_device(given.device)
-    found = measure(device, Path(given.work), num_classes=given.classes, per_class=given.candidates, plain=given.plain)
-    print_figures(found)
+    figures = measure(
+        device, Path(given.work), num_classes=given.classes, per_class=given.candidates, plain=given.plain
+    )
+    print_figures(figures)
     if given.json:
-        Path(given.json).write_text(json.dumps(found, indent=1) + "\n")
+        Path(given.json).write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Rows of soft labels written and read a second, codec by codec, beside what Parquet itself does with the same bytes.
+"""Rows of soft labels written and read per second, codec by codec, compared with plain Parquet columns of logits.
 
     python -m benchmarks.labels [--epochs 10] [--images 10000] [--classes 1000] [--work DIR]
 
-Logits are synthetic: normal, of spread 3, the label's own class raised by 8. Each codec runs in a process of its own,
-so that peak memory is its own. ``make s`` are the seconds that drawing an epoch's views and encoding its labels take,
-besides. ``raw`` rows hold one column of float16 logits alone, written as our tables are.
+Logits are synthetic: normal with standard deviation 3, plus 8 for the label's own class. Each codec runs in a separate
+process, so that its peak memory can be measured. ``make s`` is the additional time to draw an epoch's views and encode
+its labels. ``raw`` rows hold only one column of float16 logits, written like our tables.
 """
 
 import argparse
@@ -38,7 +38,7 @@ BATCH = 100
 
 
 def draw_outputs(codec: Codec, images: int) -> torch.Tensor:
-    """Draws what a teacher might give for one epoch."""
+    """Returns synthetic teacher outputs for one epoch."""
     generator = counter_generator(0, "outputs")
     outputs = 3.0 * torch.randn(images, codec.num_outputs, generator=generator)
     if codec.name != "features":
@@ -47,7 +47,7 @@ def draw_outputs(codec: Codec, images: int) -> torch.Tensor:
 
 
 def make_epoch(codec: Codec, num_images: int) -> list[LabelledBatch]:
-    """Draws the views of one epoch and encodes what a teacher might give for them."""
+    """Returns the views of one epoch with their encoded synthetic labels."""
     outputs = draw_outputs(codec, num_images)
     return [
         (rows, draw_views(RECIPE, len(rows), counter_generator(0, int(rows[0]))), codec.encode(outputs[rows]))
@@ -56,7 +56,7 @@ def make_epoch(codec: Codec, num_images: int) -> list[LabelledBatch]:
 
 
 def write_ours(codec: Codec, work: Path, keys: list[str], epochs: int) -> tuple[float, float]:
-    """Writes all tables, the same labels every epoch; returns the seconds of that, and of making those labels."""
+    """Writes all tables, with the same labels in every epoch; returns the seconds to write and to make the labels."""
     started = time.perf_counter()
     epoch = make_epoch(codec, len(keys))
     made = time.perf_counter()
@@ -69,7 +69,7 @@ def write_ours(codec: Codec, work: Path, keys: list[str], epochs: int) -> tuple[
 
 
 def read_ours(codec: Codec, work: Path, keys: list[str], epochs: int) -> float:
-    """Reads and decodes all epochs; returns the seconds that took."""
+    """Reads and decodes all epochs; returns the seconds it took."""
     reader = LabelReader(keys, codec)
     started = time.perf_counter()
     for block in epoch_blocks(epochs, EPOCHS_PER_FILE):
@@ -81,7 +81,7 @@ def read_ours(codec: Codec, work: Path, keys: list[str], epochs: int) -> float:
 
 
 def raw_column(kind: str, images: int, classes: int) -> pa.Table:
-    """Returns float16 logits of one epoch as a single column."""
+    """Returns a table with one epoch's float16 logits in a single column."""
     halves = draw_outputs(find_codec("float16", num_classes=classes, temperature=1.0), images).half().numpy()
     flat = pa.array(halves.reshape(-1), type=pa.float16())
     if kind == "raw binary":
@@ -95,7 +95,7 @@ def raw_column(kind: str, images: int, classes: int) -> pa.Table:
 
 
 def time_raw(kind: str, work: Path, images: int, classes: int, epochs: int) -> tuple[float, float]:
-    """Writes and reads the epochs as row groups of one file; returns the seconds of both."""
+    """Writes and reads the epochs as row groups of one file; returns the seconds for each."""
     table, path = raw_column(kind, images, classes), work / "raw.parquet"
     started = time.perf_counter()
     settings: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
@@ -110,7 +110,7 @@ def time_raw(kind: str, work: Path, images: int, classes: int, epochs: int) -> t
 
 
 def measure(name: str, work: Path, *, images: int, classes: int, epochs: int) -> dict[str, Any]:
-    """Measures one codec, in this process."""
+    """Returns the figures of one codec, measured in this process."""
     keys = [f"c{number % classes:05d}_i{number // classes:05d}" for number in range(images)]
     work.mkdir(parents=True)
     make_s = 0.0
@@ -134,7 +134,7 @@ def measure(name: str, work: Path, *, images: int, classes: int, epochs: int) ->
 
 
 def main() -> None:
-    """Prints one line a codec; seconds are of one epoch."""
+    """Prints one line per codec; seconds are per epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=10_000)
@@ -155,12 +155,12 @@ def main() -> None:
         work = Path(tempfile.mkdtemp(dir=options.work)) / "tables"
         numbers = [text for field, size in sizes.items() for text in (f"--{field}", str(size))]
         command = [sys.executable, "-m", "benchmarks.labels", "--only", name, "--work", str(work), *numbers]
-        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        figures = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
         shutil.rmtree(work.parent)
         print(
-            f"{name:>20} {found['written_rows_per_s']:10.0f} {found['read_rows_per_s']:10.0f} "
-            f"{found['read_s_per_epoch']:10.3f} {found['make_s_per_epoch']:10.3f} {found['bytes_per_row']:10.0f} "
-            f"{found['peak_mb']:10.0f}",
+            f"{name:>20} {figures['written_rows_per_s']:10.0f} {figures['read_rows_per_s']:10.0f} "
+            f"{figures['read_s_per_epoch']:10.3f} {figures['make_s_per_epoch']:10.3f} "
+            f"{figures['bytes_per_row']:10.0f} {figures['peak_mb']:10.0f}",
             flush=True,
         )
 

@@ -1,8 +1,8 @@
-"""What the loader costs a student: its views and labels against the same ones from tensors in memory.
+"""The loader's cost for a student: its views and labels, compared with the same ones from tensors in memory.
 
     python -m benchmarks.loader DATASET [--epochs 3] [--repeats 5] [--student convnet3] [--num-workers 0] [--device cpu]
 
-Both sides run the same training step on the same batches, in turn; the medians of the repeats are compared.
+Both sides run the same training step on the same batches, alternately; the medians of the repeats are compared.
 """
 
 import argparse
@@ -24,13 +24,13 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def make_student(name: str, dataset: DistilledDataset, device: str) -> nn.Module:
-    """Builds the student, the same one each time."""
+    """Returns the student, with the same initial weights each time."""
     with seeded_init(0):
         return build_network(name, num_classes=len(dataset.classes), size=dataset.recipe["size"]).to(device)
 
 
 def time_epochs(student: nn.Module, epochs: Iterable[Batches], *, temperature: float) -> float:
-    """Trains on some epochs and returns the seconds that took."""
+    """Trains on some epochs and returns the seconds it took."""
     optimiser = torch.optim.AdamW(split_decay(student, 0.01), lr=1e-3)
     loss = partial(kl_at_temperature, temperature=temperature)
     started = time.perf_counter()
@@ -40,10 +40,10 @@ def time_epochs(student: nn.Module, epochs: Iterable[Batches], *, temperature: f
 
 
 def main() -> None:
-    """Prints seconds an epoch of both sides, and their ratio."""
+    """Prints each side's time per epoch, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
-    parser.add_argument("--epochs", type=int, default=3, help="in one timing")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs per timing")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--student", default="convnet3")
     parser.add_argument("--batch-size", type=int, help="by default the recorded batches")
@@ -63,12 +63,12 @@ def main() -> None:
         for side, epochs in sides.items():
             student = make_student(options.student, dataset, options.device)
             seconds[side].append(time_epochs(student, epochs, temperature=temperature) / options.epochs)
-    medians = {side: statistics.median(found[1:]) for side, found in seconds.items()}  # the first is the warm-up
+    medians = {side: statistics.median(times[1:]) for side, times in seconds.items()}  # the first is the warm-up
     pairs = [ours / theirs for ours, theirs in zip(seconds["loader"][1:], seconds["memory"][1:], strict=True)]
     print(f"{len(dataset)} images, {options.student}, {options.repeats} x {options.epochs} epochs, {settings}")
     for side, median in medians.items():
         print(
-            f"{side:>8}: {median * 1000:9.1f} ms an epoch  ({', '.join(f'{s * 1000:.1f}' for s in seconds[side][1:])})"
+            f"{side:>8}: {median * 1000:9.1f} ms per epoch  ({', '.join(f'{s * 1000:.1f}' for s in seconds[side][1:])})"
         )
     print(f"   ratio: {medians['loader'] / medians['memory']:.3f} of medians, {statistics.median(pairs):.3f} in pairs")
 

@@ -1,6 +1,6 @@
-"""One distillation for `benchmarks.orchestration`, in a process of its own: with Prefect, or with the decorators off.
+"""One distillation for `benchmarks.orchestration`, in a separate process: with Prefect, or with the decorators removed.
 
-Prints what it cost as its last line: seconds of wall clock and of CPU by part, calls of tasks, digest of the result.
+Prints its cost on the last line: wall-clock and CPU seconds per part, number of task calls, digest of the result.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ NUM_CLASSES = 1000
 
 
 class Stub(nn.Module):
-    """A network that costs nothing: the mean colour, times a fixed matrix."""
+    """A network of negligible cost: the mean colour, times a fixed matrix."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -37,12 +37,12 @@ class Stub(nn.Module):
 
 
 def stub() -> nn.Module:
-    """Makes the observer: ``benchmarks.orchestrated_run:stub``."""
+    """Returns the observer of the spec ``benchmarks.orchestrated_run:stub``."""
     return Stub(NUM_CLASSES)
 
 
 class Clock:
-    """Seconds of wall clock and of CPU by part of the run, this process and those below it."""
+    """Wall-clock and CPU seconds per part of the run, of this process and its descendants."""
 
     def __init__(self) -> None:
         self.wall_s: dict[str, float] = {}
@@ -50,7 +50,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Generator[None]:
-        """Adds what a block costs."""
+        """Records the cost of a block."""
         wall, cpu = time.perf_counter(), _cpu_s()
         yield
         self.wall_s[name] = time.perf_counter() - wall
@@ -58,14 +58,14 @@ class Clock:
 
 
 def _cpu_s() -> float:
-    """Sums the CPU seconds of this process and of those below it, Prefect's temporary server included."""
+    """Returns the CPU seconds of this process and its descendants, including Prefect's temporary server."""
     own = psutil.Process()
     used = [process.cpu_times() for process in (own, *own.children(recursive=True))]
     return sum(times.user + times.system for times in used)
 
 
 def take_decorators_off() -> Counter[str]:
-    """Makes the flow call plain functions, for the rest of this process; returns where they are counted."""
+    """Makes the flow call plain functions for the rest of this process; returns the counter of their calls."""
     from prefect import Flow, Task
 
     import flows.distill
@@ -88,7 +88,7 @@ def _counted(function: Callable[..., Any], name: str, calls: Counter[str]) -> Ca
 
 
 def main() -> None:
-    """Runs a config, as JSON, on a side: ``plain``, ``ephemeral`` or ``server``."""
+    """Runs a config, given as JSON, on one side: ``plain``, ``ephemeral`` or ``server``."""
     side, fields, clock = sys.argv[1], json.loads(sys.argv[2]), Clock()
     with clock.part("imports"):
         prepare_environment()
@@ -104,8 +104,8 @@ def main() -> None:
     with clock.part("flow"):
         record = flows.distill.distill(DistillConfig(**fields))
     sums = hashlib.sha256((Path(record["dataset"]) / "SHA256SUMS").read_bytes()).hexdigest()
-    told = {"wall_s": clock.wall_s, "cpu_s": clock.cpu_s, "calls": calls.total(), "sums": sums, "ended": time.time()}
-    print(json.dumps(told), flush=True)
+    costs = {"wall_s": clock.wall_s, "cpu_s": clock.cpu_s, "calls": calls.total(), "sums": sums, "ended": time.time()}
+    print(json.dumps(costs), flush=True)
 
 
 if __name__ == "__main__":

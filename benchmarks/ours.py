@@ -1,4 +1,4 @@
-"""The same job by this project's stages, one after the other, without Prefect around them.
+"""The same job by this project's stages, one after another, without Prefect.
 
 python -m benchmarks.ours JOB
 """
@@ -14,7 +14,7 @@ from tasks.run.prepare import prepare
 
 
 def make_config(job: Job) -> DistillConfig:
-    """Returns the job as a config; the observer is untrained, so the check of its accuracy may fail."""
+    """Returns the job as a config, with `force`: the observer is untrained and may fail the check of its accuracy."""
     return DistillConfig(
         source=job.source,
         observer=f"rded:{job.arch}",

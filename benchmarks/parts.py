@@ -1,8 +1,9 @@
-"""Where a candidate's time goes: each part of scoring on one core, and the operators of its forward pass.
+"""CPU time of a candidate: each part of scoring on one core, and the operators of the forward pass.
 
     python -m benchmarks.parts [--work bench-out] [--only photos|small]
 
-Works on the images that ``make bench`` leaves. CPU milliseconds an image, the least of several rounds over 40 images.
+Uses the images that ``make bench`` leaves. Figures are CPU milliseconds per image, the least of several rounds over 40
+images.
 """
 
 import argparse
@@ -31,7 +32,7 @@ SHOWN_OPERATORS = 10
 
 
 def measure_parts(job: Job) -> dict[str, float]:
-    """Returns CPU milliseconds an image of every part, in the order of work."""
+    """Returns CPU milliseconds per image for each part, in the order of the work."""
     patch_px = job.size // job.factor
     paths = sorted(Path(job.source).rglob("*.jpg"))[:NUM_IMAGES]
     files = [path.read_bytes() for path in paths]
@@ -39,8 +40,9 @@ def measure_parts(job: Job) -> dict[str, float]:
     draw = partial(draw_crop_boxes, num_crops=job.num_crops, scale=(0.08, 1.0))
     boxes = [draw(*image.shape[1:], counter_generator(0, "crops", number)) for number, image in enumerate(images)]
     patches = torch.stack([cut_patches(image, each, patch_px) for image, each in zip(images, boxes, strict=True)])
-    given, canvas = Preprocessing(), make_canvas(job)
-    groups = [group.flatten(0, 1) for group in normalise(patches, given.mean, given.std).split(CANDIDATES_PER_FORWARD)]
+    statistics, canvas = Preprocessing(), make_canvas(job)
+    normalised = normalise(patches, statistics.mean, statistics.std)
+    groups = [group.flatten(0, 1) for group in normalised.split(CANDIDATES_PER_FORWARD)]
     logits = canvas(groups[0])
     classes = torch.zeros(len(logits), dtype=torch.int64)
     parts: dict[str, Callable[[], Any]] = {
@@ -50,7 +52,7 @@ def measure_parts(job: Job) -> dict[str, float]:
             draw(*image.shape[1:], counter_generator(0, "crops", number)) for number, image in enumerate(images)
         ],
         "crops": lambda: [cut_patches(image, each, patch_px) for image, each in zip(images, boxes, strict=True)],
-        "normalise": lambda: [normalise(group, given.mean, given.std) for group in groups],
+        "normalise": lambda: [normalise(group, statistics.mean, statistics.std) for group in groups],
         "forward": lambda: [canvas(group) for group in groups],
         "scores": lambda: [realism_scores(logits, classes) for _ in groups],
     }
@@ -65,17 +67,17 @@ def make_canvas(job: Job) -> CanvasNetwork:
 
 
 def measure_operators(job: Job) -> list[tuple[str, float]]:
-    """Returns the operators of a forward pass with their milliseconds an image, most first."""
+    """Returns the operators of a forward pass with their milliseconds per image, largest first."""
     canvas, patch_px = make_canvas(job), job.size // job.factor
     patches = torch.randn(CANDIDATES_PER_FORWARD * job.num_crops, 3, patch_px, patch_px)
     rounds = 5
     canvas(patches)
-    with profile(activities=[ProfilerActivity.CPU]) as watched:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(rounds):
             canvas(patches)
     spent = [
         (str(entry.key).removeprefix("aten::"), entry.self_cpu_time_total / 1e3 / rounds / CANDIDATES_PER_FORWARD)
-        for entry in watched.key_averages()
+        for entry in profiler.key_averages()
     ]
     return sorted(spent, key=lambda entry: -entry[1])
 
@@ -91,7 +93,7 @@ def _least_ms(run: Callable[[], Any], *, rounds: int = 5) -> float:
 
 def main() -> None:
     """Prints both tables for each workload."""
-    parser = argparse.ArgumentParser(description="where a candidate's time goes")
+    parser = argparse.ArgumentParser(description="CPU time of a candidate, by part of scoring and by operator")
     parser.add_argument("--work", default="bench-out", help="folder of the workload (bench-out)")
     parser.add_argument("--only", choices=["photos", "small"], help="one of the two workloads")
     given = parser.parse_args()
@@ -102,10 +104,10 @@ def main() -> None:
         with torch.inference_mode():
             parts, operators = measure_parts(job), measure_operators(job)
         total = sum(parts.values())
-        print(f"\n{name}: {total:.2f} ms of CPU a candidate of {job.num_crops} crops, one core")
+        print(f"\n{name}: {total:.2f} ms of CPU per candidate with {job.num_crops} crops, one core")
         for part, spent in parts.items():
             print(f"  {part:<12}{spent:>9.3f} ms{spent / total:>7.1%}")
-        print("  of the forward pass, by operator (profiled, so somewhat slower):")
+        print("  forward pass by operator (profiled, so somewhat slower):")
         for operator, spent in operators[:SHOWN_OPERATORS]:
             print(f"    {operator:<28}{spent:>9.3f} ms")
 

@@ -1,7 +1,7 @@
-"""The published algorithm written plainly, as one would from the paper: the side we compare with.
+"""The published algorithm in plain PyTorch, as one would write it from the paper: the baseline of the comparison.
 
-ImageFolder and ToTensor, one RandomResizedCrop a crop, DataLoader workers, an eager forward pass of every padded crop,
-the best crop of each image, the best of a class, tiled and saved. Only the network's definition is ours.
+ImageFolder and ToTensor, one RandomResizedCrop per crop, DataLoader workers, an eager forward pass of every padded
+crop, the best crop of each image, the best ones of a class, tiled and saved. Only the network's definition is ours.
 
     python -m benchmarks.reference JOB
 """
@@ -25,7 +25,7 @@ CROPS_PER_FORWARD = 100
 
 
 class CropEach:
-    """Makes the crops of one image: a stack of normalised patches."""
+    """Transform from an image to a stack of its normalised patches."""
 
     def __init__(self, job: Job) -> None:
         self.num_crops = job.num_crops
@@ -56,7 +56,7 @@ def distil(job: Job, costs: Costs) -> None:
 def score_class(
     job: Job, dataset: ImageFolder, rows: list[int], index: int, network: nn.Module
 ) -> tuple[Tensor, Tensor]:
-    """Returns each image's best patch and its score, from the network's device."""
+    """Returns each image's best patch and its score, on the CPU; the network runs on its own device."""
     device = next(network.parameters()).device
     patch_px = job.size // job.factor
     pad = Pad((job.size - patch_px) // 2)
@@ -67,8 +67,8 @@ def score_class(
         for images, _ in loader:
             logits = network(pad(images.flatten(0, 1).to(device)))
             classes = torch.full((len(logits),), index, device=device)
-            found = -functional.cross_entropy(logits, classes, reduction="none").cpu()
-            best = found.view(len(images), job.num_crops).max(dim=1)
+            realism = -functional.cross_entropy(logits, classes, reduction="none").cpu()
+            best = realism.view(len(images), job.num_crops).max(dim=1)
             kept.append(images[torch.arange(len(images)), best.indices])
             scores.append(best.values)
     return torch.cat(kept), torch.cat(scores)

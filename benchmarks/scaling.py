@@ -1,13 +1,13 @@
-"""What an image costs against classes, candidates and cores, through the whole flow with Prefect.
+"""Cost of an image for different numbers of classes, candidates and cores, through the whole flow with Prefect.
 
     python -m benchmarks.scaling [--work DIR] [--images 3000] [--cores 1,2] [--json FILE]
 
-Some seven minutes on two cores. Three tables: the same number of images in 10, 100 and 1000 classes; 30, 100 and 300
-candidates in each of ten classes; one and two cores. The cost of an image must stay flat but for what every run costs
-once, and what Prefect adds must not show: the column *again* is the same run a second time, with nothing left to do.
+About seven minutes on two cores. Three tables: the same number of images in 10, 100 and 1000 classes; 30, 100 and 300
+candidates in each of ten classes; one and two cores. The cost of an image must stay flat, apart from a run's fixed
+cost, and Prefect's overhead must not show: the column *again* is the same run a second time, with nothing left to do.
 
-Larger: ``--images 30000`` (an hour on two cores); other cores: ``--cores 1,2,4,8,16``, each run pinned to so many of
-the machine's. Pictures of 32 px and an untrained ConvNet-3 keep the networks small, so that the rest shows.
+Larger: ``--images 30000`` (an hour on two cores); more cores: ``--cores 1,2,4,8,16``, each run pinned to that many of
+the machine's. Images of 32 px and an untrained ConvNet-3 keep the networks' share small.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Row = dict[str, float]
 
 
 def measure(work: Path, *, classes: int, candidates: int, cores: int, again: bool = False) -> Row:
-    """Distils a workload anew (and again, with nothing to do) and returns what it cost."""
+    """Distils a workload from scratch (and a second time, with nothing to do) and returns its cost."""
     name = f"scale{classes}"
     source = write_workload(work / f"{name}x{candidates}", num_classes=classes, per_class=candidates, px=(32, 32))
     weights = write_observer(work / f"{name}.safetensors", arch="convnet3", num_classes=classes, size=32)
@@ -43,7 +43,7 @@ def measure(work: Path, *, classes: int, candidates: int, cores: int, again: boo
     options = f"--observer rded:convnet3 --size 32 --factor 1 --ipc 1 --num-candidates {candidates} --label-epochs 1"
     paths = ["--weights", str(weights), "--out", str(out)]
     command = [sys.executable, "-m", "deployments", "distill", str(source), *options.split(), "--force", *paths]
-    found = _run([*command, "--device", "cpu"], cores)
+    first = _run([*command, "--device", "cpu"], cores)
     second = _run([*command, "--device", "cpu"], cores) if again else {}
     images = classes * candidates
     return {
@@ -51,14 +51,14 @@ def measure(work: Path, *, classes: int, candidates: int, cores: int, again: boo
         "candidates": candidates,
         "cores": cores,
         "images": images,
-        **found,
+        **first,
         **({"again s": second["flow s"]} if again else {}),
-        "ms/image": 1000 * found["flow s"] / images,
+        "ms/image": 1000 * first["flow s"] / images,
     }
 
 
 def _run(command: list[str], cores: int) -> Row:
-    """Runs one flow on so many cores: wall seconds of the process, and of the flow by its log, and peak memory."""
+    """Runs one flow on `cores` cores; returns the process's wall seconds, the flow's by its log, and peak memory."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[:cores])  # children inherit it
     started = time.perf_counter()
@@ -81,7 +81,7 @@ def _times(lines: list[str]) -> list[re.Match[str]]:
 
 
 def print_row(row: Row) -> None:
-    """Prints one line of a table; a figure that was not measured is a dash."""
+    """Prints one line of a table; a dash stands for a figure that was not measured."""
     cells = (f"{row[name]:.1f}" if name in SECONDS else f"{row[name]:.0f}" for name in COLUMNS if name in row)
     filled = iter(cells)
     print("".join(f"{next(filled) if name in row else '-':>12}" for name in COLUMNS), flush=True)
@@ -89,7 +89,9 @@ def print_row(row: Row) -> None:
 
 def main() -> None:
     """Prints three tables, and the figures as JSON."""
-    parser = argparse.ArgumentParser(description="what an image costs against classes, candidates and cores")
+    parser = argparse.ArgumentParser(
+        description="cost of an image for different numbers of classes, candidates and cores"
+    )
     parser.add_argument("--work", default="bench-out", help="folder for the workload and outputs (bench-out)")
     parser.add_argument("--images", type=int, default=3000, help="images in the table of classes (3000)")
     parser.add_argument("--cores", default="1,2", help="numbers of cores to compare (1,2)")
@@ -103,7 +105,7 @@ def main() -> None:
     by_cores = [{"classes": FEW_CLASSES, "candidates": CANDIDATES[-1], "cores": n} for n in cores]
     rows: dict[str, list[Row]] = {}
     for title, jobs in (("classes", by_classes), ("candidates", by_candidates), ("cores", by_cores)):
-        print(f"\nagainst {title}\n" + "".join(f"{name:>12}" for name in COLUMNS), flush=True)
+        print(f"\nby {title}\n" + "".join(f"{name:>12}" for name in COLUMNS), flush=True)
         rows[title] = []
         for job in jobs:
             rows[title].append(measure(work, **job))

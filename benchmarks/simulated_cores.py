@@ -1,10 +1,10 @@
-"""What reading ahead would reach with more cores than there are: decoding is replaced by sleeping for as long.
+"""Rate of reading ahead with more cores than this machine has, simulated by sleeping for the time of a decode.
 
     python -m benchmarks.simulated_cores [--decode-ms 1.4] [--images 2000]
 
-Sleeping threads wait side by side as decoding cores would, while boxes, packing and the hand-over between threads run
-as they are, one at a time under the interpreter's lock: where images/s stop growing, that lock is the limit and not
-decoding. Packing copies nothing here, which real cores do beside each other.
+Sleeping threads wait in parallel, as decoding cores would work, while boxes, packing and the hand-over between threads
+run as usual, one at a time under the interpreter's lock: once images/s stop growing, that lock is the limit, not
+decoding. Packing copies nothing here; real cores copy in parallel.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PHOTO_PX = (375, 500)
 
 
 def measure(cores: int, *, decode_s: float, num_images: int) -> float:
-    """Returns images a second with so many threads."""
+    """Returns images per second with `cores` threads."""
     pixel = torch.zeros(3, 1, 1, dtype=torch.uint8)
 
     def load(number: int) -> tuple[Tensor, Tensor]:
@@ -43,9 +43,9 @@ def measure(cores: int, *, decode_s: float, num_images: int) -> float:
 
 def main() -> None:
     """Prints a line for each number of cores."""
-    parser = argparse.ArgumentParser(description="reading ahead with more cores than there are")
+    parser = argparse.ArgumentParser(description="rate of reading ahead with more cores than this machine has")
     parser.add_argument("--decode-ms", type=float, default=1.4, help="time to decode one image (1.4)")
-    parser.add_argument("--images", type=int, default=2000, help="images for each line (2000)")
+    parser.add_argument("--images", type=int, default=2000, help="images per line (2000)")
     given = parser.parse_args()
     print(f"{'cores':>6}{'images/s':>10}{'of ideal':>10}{'ImageNet-1K, s':>16}")
     for cores in CORES:

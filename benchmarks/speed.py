@@ -1,9 +1,9 @@
-"""``make bench``: this project against the algorithm written plainly, in turn, on one seeded workload.
+"""``make bench``: this project compared with the plain algorithm, alternately, on one seeded workload.
 
     python -m benchmarks.speed [--work DIR] [--repeats 3] [--candidates 30] [--json FILE]
 
-Each side runs in a process of its own, so that memory and CPU time are its own; the two alternate, and the median of
-the repeats is taken. Ratios are of CPU seconds (which others on the machine hardly move) and of wall clock.
+Each side runs in a separate process, so that its memory and CPU time can be measured; the two alternate, and the median
+of the repeats is taken. Ratios are of CPU seconds (which other load on the machine hardly affects) and of wall clock.
 """
 
 import argparse
@@ -30,7 +30,7 @@ IMAGENET_CANDIDATES = 1000 * 300
 
 
 def make_jobs(work: Path, *, candidates: int, cores: int) -> dict[str, Job]:
-    """Writes both workloads and returns their jobs: photographs with ResNet-18, and 32 px images with ConvNet-3."""
+    """Writes both workloads and returns their jobs: photographs with ResNet-18, 32 px images with ConvNet-3."""
     photos = write_workload(work / "photos", num_classes=NUM_CLASSES, per_class=candidates, px=PHOTO_PX)
     small = write_workload(work / "small", num_classes=NUM_CLASSES, per_class=10 * candidates, px=(32, 32))
     resnet = write_observer(work / "resnet18.safetensors", arch="resnet18", num_classes=NUM_CLASSES, size=224)
@@ -49,7 +49,7 @@ def make_jobs(work: Path, *, candidates: int, cores: int) -> dict[str, Job]:
 
 
 def run_side(side: str, job: Job) -> dict[str, Any]:
-    """Runs one side in a process of its own and returns its costs."""
+    """Runs one side in a separate process and returns its costs."""
     shutil.rmtree(job.out, ignore_errors=True)
     command = [sys.executable, "-m", f"benchmarks.{side}", json.dumps(asdict(job))]
     environment = {**os.environ, "PREFECT_LOGGING_LEVEL": "ERROR"}
@@ -58,7 +58,7 @@ def run_side(side: str, job: Job) -> dict[str, Any]:
 
 
 def compare(name: str, job: Job, *, repeats: int) -> dict[str, Any]:
-    """Alternates both sides and returns medians, ratios and the distance to the floor."""
+    """Runs both sides alternately and returns medians, ratios and the distance to the floor."""
     runs: dict[str, list[dict[str, Any]]] = {"reference": [], "ours": []}
     for repeat in range(repeats):
         for side, kept in runs.items():
@@ -99,46 +99,49 @@ def _summarise(runs: list[dict[str, Any]], num_images: int) -> dict[str, Any]:
 
 
 def _project(ours: dict[str, Any], num_images: int) -> float:
-    """Minutes for ImageNet-1K on this machine: 300 000 candidates at the measured wall clock an image."""
+    """Returns the minutes for ImageNet-1K on this machine: 300 000 candidates at the measured wall clock per image."""
     return IMAGENET_CANDIDATES * ours["score_wall_s"] / num_images / 60
 
 
-def print_table(found: dict[str, Any]) -> None:
+def print_table(result: dict[str, Any]) -> None:
     """Prints one workload's comparison."""
-    print(f"\n{found['workload']}: {found['images']} candidates, 5 crops each")
+    print(f"\n{result['workload']}: {result['images']} candidates, 5 crops each")
     print(f"{'':<12}{'images/s':>10}{'per CPU-s':>11}{'score CPU-s':>13}{'all wall s':>12}{'peak MB':>10}")
-    for side, costs in found["sides"].items():
+    for side, costs in result["sides"].items():
         print(
             f"{side:<12}{costs['score_images_per_s']:>10.2f}{costs['score_images_per_cpu_s']:>11.2f}"
             f"{costs['score_cpu_s']:>13.1f}{costs['all_wall_s']:>12.1f}{costs['peak_mb']:>10.0f}"
         )
-    stages = {name: value for name, value in found["sides"]["ours"].items() if name.endswith("_wall_s")}
+    stages = {name: value for name, value in result["sides"]["ours"].items() if name.endswith("_wall_s")}
     print("ours, wall s by stage: " + ", ".join(f"{name[:-7]} {value:.1f}" for name, value in stages.items()))
     print(
-        f"ratio       score {found['score_ratio_cpu']:.2f} (CPU) {found['score_ratio_wall']:.2f} (wall), end to end "
-        f"{found['end_to_end_ratio_cpu']:.2f} (CPU) {found['end_to_end_ratio_wall']:.2f} (wall)"
+        f"ratio       score {result['score_ratio_cpu']:.2f} (CPU) {result['score_ratio_wall']:.2f} (wall), end to end "
+        f"{result['end_to_end_ratio_cpu']:.2f} (CPU) {result['end_to_end_ratio_wall']:.2f} (wall)"
     )
-    floor = found["floor"]
+    floor = result["floor"]
     gflop = {name: floor[f"flops_{name}"] / 1e9 for name in ("plain", "shortcut")}
     print(
-        f"floor       {floor['cpu_s_per_image'] * 1000:.1f} ms of CPU an image: {gflop['shortcut']:.1f} GFLOP "
+        f"floor       {floor['cpu_s_per_image'] * 1000:.1f} ms of CPU per image: {gflop['shortcut']:.1f} GFLOP "
         f"(plain {gflop['plain']:.1f}) at {floor['matrix_flops_per_s'] / 1e9:.0f} GFLOP/s, "
-        f"{floor['decode_s'] * 1000:.2f} ms decode; scoring takes {found['score_over_floor']:.2f} of it"
+        f"{floor['decode_s'] * 1000:.2f} ms decode; scoring takes {result['score_over_floor']:.2f} times that"
     )
     print(
-        f"projection  ImageNet-1K, 300 000 candidates: {found['imagenet_minutes']:.0f} minutes to score on this machine"
+        f"projection  ImageNet-1K, 300 000 candidates: {result['imagenet_minutes']:.0f} minutes to score on this "
+        "machine"
     )
 
 
 def main() -> None:
     """Runs both workloads, prints their tables and writes the figures as JSON."""
-    parser = argparse.ArgumentParser(description="this project against the algorithm written plainly")
+    parser = argparse.ArgumentParser(description="this project compared with the plain algorithm")
     parser.add_argument("--work", default="bench-out", help="folder for the workload and outputs (bench-out)")
-    parser.add_argument("--repeats", type=int, default=3, help="times that both sides run in turn (3)")
-    parser.add_argument("--candidates", type=int, default=30, help="photographs a class, of 10 classes (30)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side (3)")
+    parser.add_argument("--candidates", type=int, default=30, help="photographs per class, in 10 classes (30)")
     parser.add_argument("--only", choices=["photos", "small"], help="one of the two workloads")
     parser.add_argument("--json", help="file to write the figures to")
-    parser.add_argument("--gpu", action="store_true", help="measure a GPU instead: benchmarks.gpu, which has options")
+    parser.add_argument(
+        "--gpu", action="store_true", help="measure a GPU instead, with benchmarks.gpu (which has more options)"
+    )
     given = parser.parse_args()
     if given.gpu:
         command = [sys.executable, "-m", "benchmarks.gpu", "--work", given.work]
@@ -149,11 +152,11 @@ def main() -> None:
     chosen = {name: job for name, job in jobs.items() if not given.only or name.startswith(given.only)}
     machine = {"cores": cores, "processor": platform.processor() or platform.machine(), "torch": torch.__version__}
     print(f"{machine['cores']} cores, {machine['processor']}, torch {machine['torch']}")
-    found = [compare(name, job, repeats=given.repeats) for name, job in chosen.items()]
-    for entry in found:
-        print_table(entry)
+    results = [compare(name, job, repeats=given.repeats) for name, job in chosen.items()]
+    for result in results:
+        print_table(result)
     if given.json:
-        Path(given.json).write_text(json.dumps({"machine": machine, "workloads": found}, indent=1) + "\n")
+        Path(given.json).write_text(json.dumps({"machine": machine, "workloads": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,21 +13,21 @@ from rded_core.networks.preprocessing import Preprocessing
 from rded_core.seeds import seeded_init
 
 PHOTO_PX = (375, 500)
-"""Height and width; an ImageNet training image has 110 KB at about this size."""
+"""Height and width; an ImageNet training image of about this size has 110 KB."""
 
 GRAIN = {500: 16.0, 32: 4.0}
 """Standard deviation of the finest detail by width: quality 90 then gives about 110 KB at 500 px, 1.3 KB at 32."""
 
 
 def write_workload(folder: Path, *, num_classes: int, per_class: int, px: tuple[int, int], seed: int = 0) -> Path:
-    """Writes ``folder/cNNNN/NNNNN.jpg`` once, and returns `folder`."""
+    """Writes ``folder/cNNNN/NNNNN.jpg``, unless they exist, and returns `folder`."""
     for index in range(num_classes):
         write_class(folder, index, per_class=per_class, px=px, seed=seed)
     return folder
 
 
 def write_class(folder: Path, index: int, *, per_class: int, px: tuple[int, int], seed: int = 0) -> None:
-    """Writes the images of one class that are not there yet."""
+    """Writes the images of one class that do not exist yet."""
     place = folder / f"c{index:04d}"
     place.mkdir(parents=True, exist_ok=True)
     for number in range(per_class):
@@ -37,7 +37,7 @@ def write_class(folder: Path, index: int, *, per_class: int, px: tuple[int, int]
 
 
 def photo_like(rng: np.random.Generator, height: int, width: int) -> bytes:
-    """Draws one JPEG: detail at every scale, weaker as it gets finer, as photographs have it."""
+    """Returns one random JPEG with detail at every scale, weaker the finer it is, as in photographs."""
     pixels = np.full((height, width, 3), 128.0)
     for octave in range(1, 8):
         cells = (2**octave * height // width + 2, 2**octave + 2, 3)
@@ -51,7 +51,7 @@ def photo_like(rng: np.random.Generator, height: int, width: int) -> bytes:
 
 
 def write_observer(path: Path, *, arch: str, num_classes: int, size: int) -> Path:
-    """Writes an untrained observer whose BatchNorm has seen images: as fast as a trained one, and finite."""
+    """Writes an untrained observer with BatchNorm statistics, as fast as a trained one and with finite outputs."""
     if not path.exists():
         with seeded_init(0):
             network = build_network(arch, num_classes=num_classes, size=size).train()

@@ -1,6 +1,8 @@
-"""Asks a dataset's soft labels with DuckDB: ``python examples/query_labels.py DATASET``; needs ``pip install duckdb``.
+"""Queries a dataset's soft labels with DuckDB; needs ``pip install duckdb``.
 
-The questions are in query_labels.sql; here is how each codec's columns become logits in SQL.
+python examples/query_labels.py DATASET
+
+The queries are in query_labels.sql; this script converts each codec's columns to logits in SQL.
 """
 
 import argparse
@@ -25,7 +27,7 @@ FEATURES = "[CAST(feature_offset + feature_scale * {byte} AS FLOAT) for i in ran
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, dataset: DistilledDataset) -> None:
-    """Makes the view that query_labels.sql asks: epoch, key, class_index, logits."""
+    """Creates the view that query_labels.sql reads: epoch, key, class_index, logits."""
     kind, folder = dataset.codec.name.partition(":")[0], dataset.folder.root
     features = FEATURES.format(byte=BYTE.format(codes="feature_codes")) if kind == "features" else "NULL"
     logits = LOGITS[kind].format(
@@ -40,7 +42,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, dataset: DistilledDatase
 
 
 def main() -> None:
-    """Prints the answers to all questions."""
+    """Prints the results of all queries."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", help="a run folder or a dataset folder")
     dataset = DistilledDataset(parser.parse_args().dataset)
@@ -48,9 +50,9 @@ def main() -> None:
     create_views(connection, dataset)
     for statement in connection.extract_statements(Path(__file__).with_suffix(".sql").read_text()):
         connection.execute(statement)
-        if answer := connection.fetchall():
+        if rows := connection.fetchall():
             print(*(column[0] for column in connection.description or ()), sep="\t")
-            for row in answer:
+            for row in rows:
                 print(dataset.classes[row[0]].name, *row[1:], sep="\t")
 
 

@@ -11,9 +11,11 @@ from rded_core import DistilledDataset, build_network, kl_at_temperature
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("dataset", help="a run folder, a dataset folder, or the URL of either")
-parser.add_argument("--val", help="a folder of class folders of images to measure on")
-parser.add_argument("--student", default="convnet3", help="convnet3, resnet18_small or any torchvision classifier")
-parser.add_argument("--epochs", type=int, help="by default the recipe's")
+parser.add_argument("--val", help="validation images: a folder of class folders")
+parser.add_argument(
+    "--student", default="convnet3", help="convnet3, resnet18_small or any torchvision classifier (default convnet3)"
+)
+parser.add_argument("--epochs", type=int, help="epochs to train; by default the recipe's")
 parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 options = parser.parse_args()
 
@@ -39,7 +41,7 @@ if options.val:
     steps = [v2.ToImage(), v2.Resize(size), v2.CenterCrop(size), v2.ToDtype(torch.float32, scale=True)]
     images = ImageFolder(options.val, v2.Compose([*steps, v2.Normalize(list(mean), list(std))]))
     index_of = {label.folder: label.index for label in dataset.classes}
-    own = torch.tensor([index_of[name] for name in images.classes])  # ImageFolder numbers classes in its own order
+    own = torch.tensor([index_of[name] for name in images.classes])  # ImageFolder numbers the classes in its own order
     student.eval()
     with torch.inference_mode():
         right = [student(views.to(options.device)).argmax(1).cpu() == own[y] for views, y in DataLoader(images, 100)]

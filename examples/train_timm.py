@@ -1,4 +1,4 @@
-"""Trains a timm model on a distilled dataset, with timm's scheduler, and resumes where it was stopped.
+"""Trains a timm model on a distilled dataset, with timm's scheduler, and resumes from its last checkpoint.
 
 python examples/train_timm.py DATASET [--model resnet18] [--checkpoint student.pt]; needs ``pip install timm``.
 """
@@ -15,7 +15,7 @@ from rded_core import DistilledDataset, kl_at_temperature
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("dataset", help="a run folder, a dataset folder, or the URL of either")
 parser.add_argument("--model", default="resnet18")
-parser.add_argument("--epochs", type=int, help="by default the recipe's")
+parser.add_argument("--epochs", type=int, help="epochs to train; by default the recipe's")
 parser.add_argument("--batch-size", type=int, help="by default the recorded batches")
 parser.add_argument("--checkpoint", type=Path, default=Path("student.pt"))
 parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""The examples run as people run them, on a dataset of seconds."""
+"""The examples, run as users run them, on a dataset that takes seconds."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def folder(
 
 
 def run(name: str, *arguments: object) -> list[str]:
-    """Runs an example in a process of its own and returns what it prints."""
+    """Runs an example in a separate process and returns the lines that it prints."""
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -50,7 +50,7 @@ def test_timm_trains_and_resumes(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["float16", "int8", "int4", "topk:2", "features"])
-def test_duckdb_finds_the_logits_that_the_loader_gives(
+def test_duckdb_query_agrees_with_the_loader(
     make_config: Any, run_undecorated: Any, tmp_path: Path, codec: str
 ) -> None:
     pytest.importorskip("duckdb")
@@ -66,8 +66,8 @@ def test_duckdb_finds_the_logits_that_the_loader_gives(
         rows.append(labels.rows)
     shares, own = torch.cat(logits).softmax(dim=1), dataset.images.class_indices[torch.cat(rows)]
     for index in range(3):
-        found = shares[own == index]
-        assert float(surest[index][3]) == pytest.approx(found[:, index].max().item(), rel=1e-4)
-        entropy = torch.special.entr(found).sum(dim=1).mean().item()
+        views = shares[own == index]
+        assert float(surest[index][3]) == pytest.approx(views[:, index].max().item(), rel=1e-4)
+        entropy = torch.special.entr(views).sum(dim=1).mean().item()
         assert float(entropies[index][1]) == pytest.approx(entropy, rel=1e-4)
-        assert float(entropies[index][2]) == pytest.approx((found.argmax(dim=1) == index).double().mean().item())
+        assert float(entropies[index][2]) == pytest.approx((views.argmax(dim=1) == index).double().mean().item())

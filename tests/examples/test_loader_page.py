@@ -1,4 +1,4 @@
-"""What docs/loader.md shows, run as printed, one snippet after another."""
+"""The snippets of docs/loader.md, run as printed, one after another."""
 
 import re
 from collections.abc import Callable

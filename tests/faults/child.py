@@ -1,7 +1,7 @@
-"""What a faulted process runs: the command line, with file operations counted and one of them deadly.
+"""The command line in a process with injected faults: file operations are logged, and one of them kills it.
 
-``python -m tests.faults.child OPTIONS.json ARGUMENTS`` is ``rded ARGUMENTS`` in a process of its own, with Prefect;
-`run_undecorated` is the same without it, for a fork server that has torch imported already.
+``python -m tests.faults.child OPTIONS.json ARGUMENTS`` is ``rded ARGUMENTS`` in a separate process, with Prefect;
+`run_undecorated` is the same without Prefect, for a fork server that has already imported torch.
 """
 
 import ctypes
@@ -24,21 +24,21 @@ DAC_CAPABILITIES = 1 << 1 | 1 << 2
 PR_SET_PDEATHSIG = 1
 
 WATCHED = ("fsync", "replace", "rename", "link", "unlink", "rmdir")
-"""Operations of `os` that a run changes its folder with, whatever calls them."""
+"""Functions of `os` that change a run's folder, regardless of the caller."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is done to a process.
+    """Faults to inject into a process.
 
     Attributes:
-        root: folder whose file operations count.
-        log: file that names them, one a line.
-        dies_at: the operation that the process kills itself at, as the log names it.
-        after: it does so after the operation, not before.
-        wait_for: file that has to be there before the run begins.
-        obeys_permissions: it does so although it is root's.
-        max_file_bytes: largest file it may write.
+        root: folder whose file operations are watched.
+        log: file to list the operations in, one per line.
+        dies_at: the operation at which the process kills itself, as listed in the log.
+        after: kill after the operation, not before.
+        wait_for: file that must exist before the run starts.
+        obeys_permissions: obey file permissions even as root.
+        max_file_bytes: size of the largest file that it may write.
     """
 
     root: str
@@ -56,19 +56,19 @@ class Options:
 
 
 def plain_name(path: str) -> str:
-    """Returns a path without machine and process of temporary names, so that every run calls it the same."""
+    """Returns a path with machine and process removed from temporary names, so that it is the same for every run."""
     return re.sub(r"\.\w+-\d+\.tmp$", ".tmp", path)
 
 
 class Trap:
-    """Watches the operations below a folder, and ends the process at one."""
+    """Watcher of the operations below a folder, which kills the process at one of them."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.root = Path(options.root).resolve()
 
     def set(self) -> None:
-        """Puts itself between the program and the operating system."""
+        """Wraps the watched functions of `os`."""
         for name in WATCHED:
             setattr(os, name, self._watch(name, getattr(os, name)))
 
@@ -101,7 +101,7 @@ class Trap:
 
 
 def prepare(options: Options) -> None:
-    """Does to this process what the options say, and waits for the signal to begin."""
+    """Applies the options to this process, and waits for the file that starts it."""
     if options.log or options.dies_at:
         Trap(options).set()
     if options.max_file_bytes is not None:
@@ -114,7 +114,7 @@ def prepare(options: Options) -> None:
 
 
 def obey_permissions() -> None:
-    """Gives up root's right to read and write whatever it likes, for this process; others have no such right."""
+    """Drops root's right to ignore file permissions, for this process; does nothing for other users."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, words = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     libc.capget(header, words)
@@ -124,12 +124,12 @@ def obey_permissions() -> None:
 
 
 def end_with_parent() -> None:
-    """Lets the system end this process when its parent does, however that ends."""
+    """Makes the system end this process when its parent ends, no matter how."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_undecorated(arguments: list[str], options: Options, output: str) -> None:
-    """Runs the command line without Prefect, in a session of its own; output and errors go to a file."""
+    """Runs the command line without Prefect, in its own session; stdout and stderr go to a file."""
     os.setsid()
     stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
@@ -141,7 +141,7 @@ def run_undecorated(arguments: list[str], options: Options, output: str) -> None
 
 
 def take_decorators_off() -> None:
-    """Makes flows call plain functions, for the rest of this process."""
+    """Makes flows call plain functions for the rest of this process."""
     from prefect import Flow, Task
 
     import flows.distill
@@ -161,7 +161,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Runs the command line as it is."""
+    """Runs the command line with Prefect and the options of a file."""
     prepare(Options(**json.loads(Path(sys.argv[1]).read_text())))
     _run(sys.argv[2:])
 

@@ -1,4 +1,4 @@
-"""A small real source, an undisturbed run of it to hold others to, and one Prefect server for whole commands."""
+"""A small real source, an undisturbed run of it to compare with, and a Prefect server for whole commands."""
 
 import os
 import signal
@@ -24,13 +24,13 @@ FLAGS = (
     "--label-epochs", "25", "--label-batch-size", "12", "--classes-per-shard", "5", "--image-format", "png",
     "--device", "cpu", "--workers", "2", "--force",
 )  # fmt: skip
-"""Three class shards, three label tables; an untrained observer, which needs --force."""
+"""Flags that give three class shards and three label tables, with an untrained observer, which needs --force."""
 
 MakeCommand = Callable[..., Command]
 
 
 def write_source(root: Path) -> Path:
-    """Writes an image folder of a dozen classes, PNG and JPEG."""
+    """Writes an image folder of a dozen classes, in PNG and JPEG; returns `root`."""
     for hue, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True)
         for number in range(IMAGES_PER_CLASS):
@@ -43,13 +43,13 @@ def write_source(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def fault_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source, which tests leave as it is."""
+    """The source, which tests do not change."""
     return write_source(tmp_path_factory.mktemp("faults") / "source")
 
 
 @pytest.fixture(scope="session")
 def fault_weights(save_untrained: Callable[..., Path]) -> Path:
-    """An observer of the source's classes."""
+    """An observer for the source's classes."""
     return save_untrained(classes=CLASSES)
 
 
@@ -68,7 +68,7 @@ def make_command(fault_source: Path, fault_weights: Path, tmp_path_factory: pyte
 def undisturbed(
     fault_source: Path, fault_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[str]]:
-    """The run folder of an undisturbed run, and the file operations it took, in order."""
+    """The run folder of an undisturbed run, and its file operations in order."""
     folder = tmp_path_factory.mktemp("undisturbed")
     arguments = ["distill", str(fault_source), "--weights", str(fault_weights), *FLAGS, "--out", str(folder / "run")]
     (folder / "logs").mkdir()
@@ -79,13 +79,13 @@ def undisturbed(
 
 @pytest.fixture(scope="session")
 def expected(undisturbed: tuple[Path, list[str]]) -> Outcome:
-    """What every run of the source must come to."""
+    """The outcome that every run of the source must have."""
     return Outcome.of(undisturbed[0])
 
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Prefect server of the session's own; yields the environment of commands that report to it."""
+    """The environment of commands that report to a Prefect server, which runs for the session."""
     home = tmp_path_factory.mktemp("prefect")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

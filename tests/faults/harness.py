@@ -1,4 +1,4 @@
-"""Runs that are watched, killed and held to an undisturbed one."""
+"""Runs that are watched, killed and compared with an undisturbed run."""
 
 import contextlib
 import hashlib
@@ -30,9 +30,9 @@ class Child:
     """A running command.
 
     Attributes:
-        pid: of the process, which leads a session of its own.
-        output: what it prints.
-        poll: returns its exit code (minus the signal that ended it), None while it runs.
+        pid: id of the process, which leads its own session.
+        output: file with its stdout and stderr.
+        poll: returns its exit code (minus the signal's number if a signal ended it), None while it runs.
     """
 
     pid: int
@@ -44,7 +44,7 @@ class Child:
         return self.output.read_text(errors="replace")
 
     def wait(self) -> int:
-        """Returns the exit code; raises where the command hangs."""
+        """Returns the exit code; raises AssertionError if the command hangs."""
         ends = time.monotonic() + TIME_LIMIT_S
         while (code := self.poll()) is None:
             if time.monotonic() > ends:
@@ -54,7 +54,7 @@ class Child:
         return code
 
     def kill(self) -> int:
-        """Kills the process and all that it started."""
+        """Kills the process and all its descendants; returns the exit code."""
         with contextlib.suppress(ProcessLookupError):  # it may have ended just now
             os.killpg(self.pid, signal.SIGKILL)
         return self.wait()
@@ -62,13 +62,14 @@ class Child:
 
 @dataclass(slots=True)
 class Command:
-    """One ``rded`` command, to be started as often as it takes.
+    """One ``rded`` command, which may be started several times.
 
     Attributes:
-        arguments: of the command line.
+        arguments: arguments of the command line.
         out: folder that it writes.
-        logs: folder for what it prints.
-        environment: for the whole command, in a process of its own with Prefect; None runs it undecorated.
+        logs: folder for its output.
+        environment: environment of a separate process that runs the whole command with Prefect; None runs it
+            undecorated.
     """
 
     arguments: list[str]
@@ -77,15 +78,15 @@ class Command:
     environment: dict[str, str] | None = None
 
     def start(self, **options: object) -> Child:
-        """Starts it; `options` are those of `Options`."""
-        given = Options(root=str(self.out), **options)  # pyright: ignore[reportArgumentType]
+        """Starts the command with the given fields of `Options`."""
+        faults = Options(root=str(self.out), **options)  # pyright: ignore[reportArgumentType]
         number = len(list(self.logs.iterdir()))
         output = self.logs / f"{number:04d}.txt"
         output.touch(0o666)
         output.chmod(0o666)
         if self.environment is None:
-            return self._fork(given, output)
-        return self._spawn(given, output)
+            return self._fork(faults, output)
+        return self._spawn(faults, output)
 
     def _fork(self, options: Options, output: Path) -> Child:
         process = FORKS.Process(target=run_undecorated, args=(self.arguments, options, str(output)))
@@ -105,7 +106,7 @@ class Command:
         return Child(process.pid, output, process.poll)
 
     def finish(self, **options: object) -> Child:
-        """Runs it to its end, which must be a good one."""
+        """Runs the command to its end, and checks that it succeeds."""
         child = self.start(**options)
         code = child.wait()
         assert code == 0, child.text
@@ -113,7 +114,7 @@ class Command:
 
 
 def stage_of(path: str) -> str:
-    """Names the stage that a file of a run folder, relative to it, belongs to."""
+    """Returns the stage that a file belongs to, given its path in the run folder."""
     parts = path.split("/")
     if parts[0] == "work" and len(parts) > 2:
         return "publish: assemble" if parts[1].startswith("dataset") else parts[1]
@@ -123,8 +124,8 @@ def stage_of(path: str) -> str:
 
 
 def entries(root: Path) -> dict[str, tuple[int, int]]:
-    """Maps each file below a folder that may change meanwhile to its inode and time of change."""
-    found: dict[str, tuple[int, int]] = {}
+    """Maps each file below a folder, which may change meanwhile, to its inode and modification time."""
+    files: dict[str, tuple[int, int]] = {}
     folders = [str(root)]
     while folders:
         try:
@@ -134,14 +135,14 @@ def entries(root: Path) -> dict[str, tuple[int, int]]:
                         folders.append(entry.path)
                     else:
                         status = entry.stat()
-                        found[os.path.relpath(entry.path, root)] = (status.st_ino, status.st_mtime_ns)
+                        files[os.path.relpath(entry.path, root)] = (status.st_ino, status.st_mtime_ns)
         except OSError:
             continue
-    return found
+    return files
 
 
 def watch(child: Child, out: Path) -> Iterator[str]:
-    """Yields each file that appears, or takes another's place, while a command runs; polls all the time."""
+    """Yields each file that appears or is replaced while a command runs; polls continuously."""
     seen = {path: inode for path, (inode, _) in entries(out).items()}
     while child.poll() is None:
         for path, (inode, _) in entries(out).items():
@@ -152,22 +153,22 @@ def watch(child: Child, out: Path) -> Iterator[str]:
 
 
 def sha256(path: Path) -> str:
-    """Returns a file's digest, without a function of the code under test."""
+    """Returns a file's digest, without using the code under test."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_sums(dataset: Path) -> None:
-    """Does what ``sha256sum -c`` does, and holds that nothing else lies there."""
+    """Checks a dataset as ``sha256sum -c`` does, and that it holds no other files."""
     listed = dict(reversed(line.split("  ", 1)) for line in (dataset / "SHA256SUMS").read_text().splitlines())
     there = {path for path in entries(dataset) if path != "SHA256SUMS"}
     assert there == listed.keys(), f"{there ^ listed.keys()} in {dataset}"
     wrong = [path for path in there if sha256(dataset / path) != listed[path]]
-    assert not wrong, f"{wrong} of {dataset} are not what SHA256SUMS says"
+    assert not wrong, f"{wrong} in {dataset} differ from SHA256SUMS"
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run must come to: its sums, and the files of its folder."""
+    """Expected outcome of a run: its sums, and the files in its folder."""
 
     sums: str
     files: set[str]
@@ -179,11 +180,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class Remains:
-    """What a killed run left: its records, and the files they name, which nobody may write again.
+    """Finished work of a killed run: its valid records and their files, which must not be written again.
 
     Attributes:
-        files: by each record that holds, its own path and its outputs' to inode and time of change.
-        records: path of each record to its bytes.
+        files: maps each valid record's path to the inode and modification time of the record and its outputs.
+        records: maps each valid record's path to its bytes.
     """
 
     out: Path
@@ -212,43 +213,43 @@ class Remains:
             self.files[path] = {name: there[name] for name in (path, *outputs)}
 
     def _names_dataset(self, record: dict[str, Any]) -> bool:
-        """Tells whether the dataset is the one that a record names; every other record names none."""
-        named = record.get("facts", {}).get("sums")
+        """Whether the dataset is the one that a record names; also True for records that name none."""
+        digest = record.get("facts", {}).get("sums")
         sums = self.out / "dataset" / "SHA256SUMS"
-        return named is None or (sums.is_file() and sha256(sums) == named)
+        return digest is None or (sums.is_file() and sha256(sums) == digest)
 
     def check_kept(self, after: "Remains", *, unchanged: bool) -> int:
-        """Holds that work which is still true was not done again; returns how many records that was.
+        """Checks that valid work was not repeated; returns the number of records kept.
 
         Args:
-            after: the finished run's.
-            unchanged: nothing but kills happened, so that all of it is still true.
+            after: the remains of the finished run.
+            unchanged: whether nothing but kills happened, so that all of the work is still valid.
         """
         same = {path for path, data in self.records.items() if after.records.get(path) == data}
         if unchanged:
-            gone = {path for path in self.records.keys() - same if not path.startswith("work/soft_labels/images-")}
-            assert not gone, f"records that changed: {gone}"
-        again = [path for path in same if after.files[path] != self.files[path]]
-        assert not again, f"done again: {again}"
+            changed = {path for path in self.records.keys() - same if not path.startswith("work/soft_labels/images-")}
+            assert not changed, f"records that changed: {changed}"
+        repeated = [path for path in same if after.files[path] != self.files[path]]
+        assert not repeated, f"repeated work: {repeated}"
         return len(same)
 
 
 def check_finished(out: Path, expected: Outcome) -> None:
-    """Holds that a run folder is what an undisturbed run would have made of it, with nothing left over."""
+    """Checks that a run folder is the same as after an undisturbed run, with nothing left over."""
     assert (out / "dataset" / "SHA256SUMS").read_text() == expected.sums
     check_sums(out / "dataset")
-    assert set(entries(out)) == expected.files, f"left or missing: {set(entries(out)) ^ expected.files}"
+    assert set(entries(out)) == expected.files, f"left over or missing: {set(entries(out)) ^ expected.files}"
     assert not [path for path in out.rglob("*") if path.is_dir() and not any(path.iterdir())], "an empty folder"
 
 
 def processes_below(folder: Path) -> list[str]:
-    """Returns the command lines of processes that name a path below a folder."""
-    found: list[str] = []
+    """Returns the command lines of processes that contain the path of a folder."""
+    commands: list[str] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(folder) in command and int(process.name) != os.getpid():
-            found.append(command)
-    return found
+            commands.append(command)
+    return commands

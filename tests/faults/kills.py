@@ -1,4 +1,4 @@
-"""Where a run is killed: points drawn over all stages, and lives that pass through several of them."""
+"""Points at which a run is killed, drawn over all stages, and lives of a run with several kills."""
 
 import random
 import time
@@ -12,7 +12,7 @@ from tests.faults.harness import Command, Outcome, Remains, check_finished, chec
 SECONDS_LATER = 0.4
 
 REMOVALS = ("unlink", "rmdir")
-"""Operations after which there is no file to be seen."""
+"""Operations after which no file is visible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Point:
     """A moment of a run.
 
     Attributes:
-        rank: of the event, in the order of an undisturbed run.
-        event: a file operation, as the log of that run names it.
-        how: ``before`` or ``after`` the operation, to the very call; ``seen`` from outside, when its file or a later
-            one appears; ``later`` than that by a while.
-        delay_s: that while.
+        rank: position of the event in an undisturbed run.
+        event: a file operation, as listed in the log of that run.
+        how: exactly ``before`` or ``after`` the operation; ``seen``: once its file or a later one appears, as seen from
+            outside; ``later``: `delay_s` after that.
+        delay_s: delay for ``later``, else 0.
     """
 
     rank: int
@@ -38,14 +38,14 @@ class Point:
 
 
 def stage_of_event(event: str) -> str:
-    """Names the stage of a file operation; what is removed from the staged dataset was the old one, set aside."""
+    """Returns the stage of a file operation; files removed from the staged dataset belong to the old one, set aside."""
     operation, path = event.split(" ", 1)
     stage = stage_of(path)
     return "publish: swap" if operation in REMOVALS and stage == "publish: assemble" else stage
 
 
 def draw_points(events: list[str], count: int, rng: random.Random) -> list[Point]:
-    """Draws points so that no stage is left out: stages in turn, an event of the stage at random."""
+    """Returns random points that cover every stage: the stages in turn, with a random event of each."""
     by_stage: dict[str, list[int]] = {}
     for rank, event in enumerate(events):
         by_stage.setdefault(stage_of_event(event), []).append(rank)
@@ -61,14 +61,14 @@ def draw_points(events: list[str], count: int, rng: random.Random) -> list[Point
 
 
 def into_lives(points: list[Point], kills_per_life: int) -> list[list[Point]]:
-    """Groups points into lives of one run folder each, every life's in the order of the run."""
+    """Groups points into lives, one run folder each; the points of a life are in the order of the run."""
     groups = [points[start : start + kills_per_life] for start in range(0, len(points), kills_per_life)]
     return [sorted(group, key=lambda point: point.rank) for group in groups]
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was done, for the table at the end."""
+    """Counts for the table at the end."""
 
     kills: Counter[str] = field(default_factory=Counter)
     missed: int = 0
@@ -90,7 +90,7 @@ class Tally:
 
 
 def kill_at(command: Command, point: Point, ranks: dict[str, int]) -> bool:
-    """Starts a command and kills it at a point; returns False where it had ended before."""
+    """Starts a command and kills it at a point; returns False if it ended before that."""
     if point.how in ("before", "after"):
         child = command.start(dies_at=point.event, after=point.how == "after")
         code = child.wait()
@@ -109,7 +109,7 @@ def kill_at(command: Command, point: Point, ranks: dict[str, int]) -> bool:
 
 
 def ranks_of(events: list[str]) -> dict[str, int]:
-    """Maps each file that appears to its first event."""
+    """Maps each file that appears to the rank of its first event."""
     named = [(rank, *event.split(" ", 1)) for rank, event in enumerate(events)]
     return {path: rank for rank, operation, path in reversed(named) if operation not in REMOVALS}
 
@@ -124,16 +124,16 @@ def live(
     old: str | None = None,
     tally: Tally,
 ) -> None:
-    """Starts a command, kills it at each point, runs it to its end, and checks what must hold after each.
+    """Starts a command, kills it at each point, then runs it to its end, with checks after each step.
 
     Args:
-        command: killed.
-        points: where.
-        events: of its undisturbed run.
-        end: the last command, where it is another.
-        expected: what that must come to.
-        old: SHA256SUMS of the dataset that lay there before, which stays until the new one takes its place.
-        tally: counts.
+        command: the command to kill.
+        points: where to kill it.
+        events: events of its undisturbed run.
+        end: the last command, if it is a different one.
+        expected: expected outcome of the last command.
+        old: SHA256SUMS of the earlier dataset in the folder, which stays until the new one replaces it.
+        tally: counts to add to.
     """
     remains: list[Remains] = []
     ranks = ranks_of(events)
@@ -148,7 +148,7 @@ def live(
     (end or command).finish()
     check_finished(command.out, expected)
     final = Remains.of(command.out)
-    # Where another command ends it, what the killed one has overwritten since is rightly made again.
+    # If a different command ends it, files that the killed one has overwritten since are rightly made again.
     tally.kept += sum(left.check_kept(final, unchanged=old is None) for left in remains[-1 if end else 0 :])
     tally.resumed += 1
 
@@ -156,7 +156,7 @@ def live(
 def _check_dataset(
     out: Path, point: Point, *, expected: Outcome, old: str | None, is_other: bool, tally: Tally
 ) -> None:
-    """Holds that the dataset folder is the old one or the new one, whole; only the swap may leave a gap."""
+    """Checks that the dataset folder is the complete old or new one; it may be absent only during the swap."""
     dataset = out / "dataset"
     if dataset.exists():
         check_sums(dataset)

@@ -1,4 +1,4 @@
-"""A server and a worker as ``rded up`` starts them, what happens to them, and what the server then knows of a run."""
+"""A server and a worker of ``rded up``, faults to inject into them, and the server's records of a run."""
 
 import os
 import signal
@@ -29,11 +29,11 @@ ENDED = ("Completed", "Cached", "Failed", "Crashed", "Cancelled")
 
 
 class Lab:
-    """``rded up`` in a folder of its own.
+    """``rded up`` in a separate folder.
 
     Attributes:
-        folder: where it is called, with Prefect's home inside.
-        stack: what it started.
+        folder: folder that it is called in, with Prefect's home inside.
+        stack: the running stack.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Lab:
         }
 
     def rded(self, *arguments: str) -> str:
-        """Runs ``rded`` and returns what it prints."""
+        """Runs ``rded`` and returns its output."""
         done = subprocess.run(
             [sys.executable, "-m", "deployments", *arguments], cwd=self.folder, env=self.environment,
             capture_output=True, text=True, check=False, timeout=LIMIT_S,
@@ -55,32 +55,32 @@ class Lab:
 
     @property
     def stack(self) -> Stack:
-        os.environ["PREFECT_HOME"] = str(self.home)  # where the stack is looked for
+        os.environ["PREFECT_HOME"] = str(self.home)  # read_stack looks there
         stack = read_stack()
         assert stack
         return stack
 
     @contextmanager
     def client(self) -> Generator[Any]:
-        """Yields a client of the server."""
+        """Yields a client for the server."""
         with client_of(self.stack.api_url, None) as client:
             yield client
 
     def begin(self, fields: dict[str, Any], deployment: str = "distill/distill") -> UUID:
-        """Queues a run of a deployment."""
+        """Queues a run of a deployment, and returns its id."""
         with self.client() as client:
-            found = client.read_deployment_by_name(deployment)
-            return client.create_flow_run_from_deployment(found.id, parameters={"config": fields}).id
+            deployment_id = client.read_deployment_by_name(deployment).id
+            return client.create_flow_run_from_deployment(deployment_id, parameters={"config": fields}).id
 
     def state(self, run: UUID) -> str:
-        """Returns the name of a run's state; nothing where the server does not answer."""
+        """Returns the name of a run's state; "" if the server does not answer."""
         if not is_healthy(self.stack.api_url, None):
             return ""
         with self.client() as client:
             return str(client.read_flow_run(run).state.name)
 
     def await_state(self, run: UUID, *names: str, within_s: float = LIMIT_S) -> str:
-        """Returns a run's state once it is one of these, or has ended."""
+        """Returns a run's state once it is one of `names`, or the run has ended."""
         ends = time.monotonic() + within_s
         while (state := self.state(run)) not in (*names, *ENDED):
             assert time.monotonic() < ends, f"{state} after {within_s} s"
@@ -88,7 +88,7 @@ class Lab:
         return state
 
     def rows_once_complete(self, run: UUID, num_runs: int) -> dict[str, int]:
-        """Counts the server's task runs of a flow run by state, once so many have ended or a minute has passed."""
+        """Counts a flow run's task runs on the server by state, once `num_runs` have ended or a minute has passed."""
         ends = time.monotonic() + ROWS_WITHIN_S
         while True:
             rows = self.rows(run)
@@ -97,25 +97,25 @@ class Lab:
             time.sleep(1.0)
 
     def rows(self, run: UUID) -> dict[str, int]:
-        """Counts the server's task runs of a flow run by state."""
+        """Counts a flow run's task runs on the server by state."""
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
         wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
-        found: list[Any] = []
+        task_runs: list[Any] = []
         with self.client() as client:
-            while page := client.read_task_runs(flow_run_filter=wanted, limit=200, offset=len(found)):
-                found += page
-        return dict(Counter(str(each.state.name) if each.state else "no state" for each in found))
+            while page := client.read_task_runs(flow_run_filter=wanted, limit=200, offset=len(task_runs)):
+                task_runs += page
+        return dict(Counter(str(each.state.name) if each.state else "no state" for each in task_runs))
 
     def history(self, run: UUID) -> list[str]:
-        """Returns the states that a flow run has had, in order."""
+        """Returns the names of a flow run's states, in order."""
         with self.client() as client:
             states = sorted(client.read_flow_run_states(run), key=lambda state: state.timestamp)
         return [state.name for state in states]
 
     @contextmanager
     def server_gone(self, seconds: float) -> Generator[None]:
-        """Kills the server, and after so many seconds starts it as it was: same command, port, settings, database."""
+        """Kills the server and, `seconds` after the block, restarts it: same command, port, settings, database."""
         stack = self.stack
         process = stack.server.find() if stack.server else None
         assert process
@@ -130,7 +130,7 @@ class Lab:
             )  # fmt: skip
         write_stack(replace(stack, server=Started(again.pid, again.create_time())))
         while not is_healthy(stack.api_url, None):
-            assert again.poll() is None, "the server ended while it was starting"
+            assert again.poll() is None, "the server ended during startup"
             time.sleep(0.2)
 
     def kill_worker(self) -> None:
@@ -139,7 +139,7 @@ class Lab:
 
     @contextmanager
     def database_locked(self, hold_s: float, pause_s: float) -> Generator[Counter[str]]:
-        """Holds the server's database in an exclusive transaction, again and again, while a block runs."""
+        """Repeatedly holds the server's database in an exclusive transaction while a block runs; yields the count."""
         stop, counts = Event(), Counter[str]()
 
         def hold() -> None:
@@ -163,14 +163,14 @@ class Lab:
 
 def _kill_tree(part: Started | None) -> None:
     process = part.find() if part else None
-    assert process, "it does not run"
+    assert process, "the process does not run"
     for each in [process, *process.children(recursive=True)]:
         each.send_signal(signal.SIGKILL)
     process.wait(30)
 
 
 def await_that(is_so: Callable[[], bool], what: str, within_s: float = LIMIT_S) -> None:
-    """Returns when something is so."""
+    """Returns once a condition holds; `what` describes it in the error."""
     ends = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < ends, f"not within {within_s} s: {what}"
@@ -178,18 +178,18 @@ def await_that(is_so: Callable[[], bool], what: str, within_s: float = LIMIT_S) 
 
 
 def count_records(out: Path, stage: str) -> int:
-    """Returns how many units of a stage are done."""
+    """Returns the number of finished units of a stage."""
     return len([path for path in (out / "work" / stage).glob("*.json") if not path.name.startswith(".")])
 
 
 def count_task_runs(out: Path) -> int:
-    """Returns how many task runs a finished run must have had: what it wrote, and what is done once."""
+    """Returns the number of task runs that a finished run must have had: one per output, plus those that run once."""
     by_class = sum(count_records(out, stage) for stage in ("candidates", "realism", "selection", "squeeze"))
     return by_class + len(list((out / "work" / "soft_labels").glob("*.parquet"))) + len(DONE_ONCE)
 
 
 def fields_of(source: Path, weights: Path, out: Path, **changes: Any) -> dict[str, Any]:
-    """Returns the config of a run with a task run for each class and stage."""
+    """Returns the config of a run that has a task run for each class and stage."""
     fields = {
         "source": str(source), "observer": "rded:convnet3", "weights": str(weights), "ipc": 1, "out": str(out),
         "num_candidates": 3, "num_crops": 2, "factor": 1, "size": 32, "label_epochs": 10, "classes_per_shard": 1,

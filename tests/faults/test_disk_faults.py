@@ -1,4 +1,4 @@
-"""A disk that fills up, rights that are lost, folders that vanish: one clear line, and the next run goes on."""
+"""Full disks, lost permissions and vanished folders give one clear line, and the next run resumes."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ STAGES = ("index", "candidates", "realism", "selection", "squeeze", "soft_labels
 
 
 def error_line(child: Child, code: int, pattern: str) -> str:
-    """Returns the line that tells a user what happened; holds that there is one, and no traceback."""
+    """Returns the error line that a user sees; checks that there is exactly one, and no traceback."""
     errors = [line for line in child.text.splitlines() if line.startswith("rded: error: ")]
     assert (code, len(errors)) == (2, 1), child.text
     assert "Traceback" not in child.text
@@ -38,19 +38,19 @@ def check_nothing_half(out: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that a test may fill."""
+    """A small file system that a test may fill."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "rded-test", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root may mount a small file system; test_largest_file_is_limited stands in")
+        pytest.skip("only root may mount a small file system; test_largest_file_is_limited runs instead")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.mark.slow
 def test_disk_fills_up_again_and_again(make_command: MakeCommand, expected: Outcome, small_disk: Path) -> None:
-    """Room is made bit by bit, so that it ends in one stage after the other; what was done stays done."""
+    """The disk grows step by step, so that runs fail in one stage after another; finished work is kept."""
     command = make_command(small_disk / "run")
     full: set[str] = set()
     remains: list[Remains] = []
@@ -72,9 +72,9 @@ def test_disk_fills_up_again_and_again(make_command: MakeCommand, expected: Outc
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() == 0, reason="root has a small disk instead, above")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root uses a small disk instead, above")
 def test_largest_file_is_limited(make_command: MakeCommand, expected: Outcome, tmp_path: Path) -> None:
-    """A quota on the size of files, raised again and again: every system has it."""
+    """A growing limit on the size of files, which every system supports."""
     command = make_command(tmp_path / "run")
     full: set[str] = set()
     for limit in (4000, 8000, 24_000, 48_000, 96_000, MEGABYTE):
@@ -100,7 +100,7 @@ def test_failed_write_is_one_line_with_prefect_too(
 
 
 def disturb(command: Command, undisturbed: Undisturbed, stage: str, share: float, fault: Callable[[], object]) -> Child:
-    """Starts a command and lets something happen when a stage has come so far; root obeys permissions meanwhile."""
+    """Starts a command, and calls `fault` once a share of a stage is done; permissions apply even to root."""
     ranks = {path: rank for path, rank in ranks_of(undisturbed[1]).items() if stage_of(path) == stage}
     wanted = sorted(ranks.values())[int(share * len(ranks))]
     child = command.start(obeys_permissions=True)
@@ -118,7 +118,7 @@ def _check_next(command: Command, expected: Outcome) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("stage", "mode"), [("realism", 0o500), ("candidates", 0o000)])
-def test_permission_lost_on_the_way(
+def test_permission_lost_during_a_run(
     make_command: MakeCommand, undisturbed: Undisturbed, expected: Outcome, tmp_path: Path, stage: str, mode: int
 ) -> None:
     command = make_command(tmp_path / "run")
@@ -128,7 +128,7 @@ def test_permission_lost_on_the_way(
     folder.chmod(0o755)
     error_line(child, code, rf"work/{stage}/\S+: Permission denied; check the folder")
     assert not (command.out / "dataset").exists()
-    assert not (command.out / ".lock").exists(), "a half file cannot be removed from such a folder; the lock can"
+    assert not (command.out / ".lock").exists(), "a partial file cannot be removed from such a folder, but the lock can"
     _check_next(command, expected)
 
 
@@ -147,9 +147,9 @@ def test_out_without_permission(make_command: MakeCommand, tmp_path: Path, mode:
 
 
 def _take_away(target: Path, away: Path, rng: random.Random) -> None:
-    """Removes a folder: at once, or file by file while a run still writes to it."""
+    """Removes a folder, either at once or file by file, while a run still writes to it."""
     if rng.random() < 0.5:
-        with contextlib.suppress(FileNotFoundError):  # not there any more
+        with contextlib.suppress(FileNotFoundError):  # already gone
             target.rename(away)
     else:
         shutil.rmtree(target, ignore_errors=True)
@@ -159,7 +159,7 @@ def _vanish(
     make: MakeCommand, undisturbed: Undisturbed, expected: Outcome, tmp_path: Path, rng: random.Random,
     *, target: str, stage: str,
 ) -> int:  # fmt: skip
-    """Takes a folder away in the middle of a stage; returns the run's exit code."""
+    """Removes a folder in the middle of a stage; returns the run's exit code."""
     command = make(tmp_path / f"run-{rng.random()}")
     place = command.out / target
     child = disturb(
@@ -196,8 +196,8 @@ def test_any_folder_vanishes_at_any_time(
         for target in (".", *rng.sample(there, 2)):
             code = _vanish(make_command, undisturbed, expected, tmp_path, rng, target=target, stage=stage)
             ended[code] += 1
-            request.config.get_terminal_writer().line(f"{target} taken away during {stage}: exit code {code}")
-    request.config.get_terminal_writer().line(f"clean continuations {ended[0]}, clear ends {ended[2]}")
+            request.config.get_terminal_writer().line(f"{target} removed during {stage}: exit code {code}")
+    request.config.get_terminal_writer().line(f"runs that continued: {ended[0]}, that ended with an error: {ended[2]}")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Worker processes that are killed in the middle of a task: the run goes on, or the same command does."""
+"""Worker processes killed in the middle of a task: the run continues, or the same command resumes it."""
 
 import dataclasses
 import json
@@ -22,16 +22,16 @@ MakeConfig = Callable[..., DistillConfig]
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 STOPPED = "rded: error: a worker process ended (killed, or out of memory?); run the same command again to resume it"
 RUN_S = 540.0
-"""A run takes half a minute on a quiet machine; after this long it hangs."""
+"""Time after which a run is taken to hang; it takes half a minute on an idle machine."""
 
 MAX_RUNS = 4
 FIRST_FILES, LAST_FILES = 7, 26
-"""Records and outputs after which a kill falls: from the index, which the flow writes itself, to the last labels."""
+"""Range of new files after which to kill: from the index, which the flow writes itself, to the last labels."""
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What runs are started with: one Prefect server for all of them, which ends with the module."""
+    """The environment of runs, with one Prefect server for all of them, which ends with the module."""
     home = tmp_path_factory.mktemp("prefect")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ def _await_server(url: str) -> None:
 
 @dataclasses.dataclass
 class Trial:
-    """One run folder, the command that fills it, and a random generator for what happens to it."""
+    """One run folder, the command that fills it, and a random generator for the faults."""
 
     out: Path
     command: list[str]
@@ -74,7 +74,7 @@ class Trial:
     outcomes: list[int] = dataclasses.field(default_factory=list)
 
     def run(self, harm: "Callable[[Trial, psutil.Process], None] | None" = None) -> int:
-        """Runs the command once, harmed meanwhile; returns its exit code and leaves no process behind."""
+        """Runs the command once, calling `harm` meanwhile; returns its exit code and leaves no process behind."""
         with (self.out.parent / "stderr.txt").open("w+") as log:
             started = psutil.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log, cwd=PROJECT_ROOT, start_new_session=True
@@ -91,16 +91,16 @@ class Trial:
         self.outcomes.append(code)
         return code
 
-    def _check_end(self, code: int, told: str) -> None:
-        assert "Traceback" not in told, told
-        assert code in (0, 1, -signal.SIGKILL), told
-        assert (STOPPED in told.splitlines()) == (code == 1), told
+    def _check_end(self, code: int, log: str) -> None:
+        assert "Traceback" not in log, log
+        assert code in (0, 1, -signal.SIGKILL), log
+        assert (STOPPED in log.splitlines()) == (code == 1), log
 
     def num_files(self) -> int:
         return sum(not path.name.startswith(".") for path in (self.out / "work").rglob("*.*"))
 
     def kill_one(self, run: psutil.Process, after: int) -> None:
-        """Kills a worker when there are `after` new files; nothing where the run ends before."""
+        """Kills a worker once there are `after` new files; does nothing if the run ends before."""
         goal = self.num_files() + after
         while _is_alive(run) and (self.num_files() < goal or not _workers(run)):
             time.sleep(0.01)
@@ -122,24 +122,24 @@ def _workers(run: psutil.Process) -> list[psutil.Process]:
 
 
 def _in_session(session: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     for pid in psutil.pids():
         try:
             if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
+                pids.append(pid)
         except (OSError, psutil.Error):
             continue
-    return found
+    return pids
 
 
 def _assert_alone(session: int) -> None:
-    """Asserts that nothing of a run is left when it has ended; a worker that has just been started imports first."""
+    """Asserts that all processes of a run end with it; a worker that has just started finishes its imports first."""
     for _ in range(1200):
         if not _in_session(session):
             return
         time.sleep(0.1)
     left = [psutil.Process(pid).cmdline() for pid in _in_session(session)]
-    raise AssertionError(f"still there: {left}")
+    raise AssertionError(f"still running: {left}")
 
 
 def _end_session(session: int) -> None:
@@ -167,9 +167,9 @@ def start_trial(
 
 @pytest.fixture(scope="module")
 def expected(start_trial: StartTrial) -> str:
-    """The sums of a run in one process that nothing happens to.
+    """The sums of an undisturbed run in a single process.
 
-    Not in this one: torch.fx cannot trace our own networks while tests check their shapes, which changes last bits.
+    It is a separate process: torch.fx cannot trace our networks while tests check shapes, which changes last bits.
     """
     trial = start_trial("thread", 0)
     assert trial.run() == 0
@@ -185,7 +185,7 @@ def _kill_once(trial: Trial, run: psutil.Process) -> None:
     trial.kill_one(run, trial.random.randint(FIRST_FILES, LAST_FILES))
 
 
-def _go_on_until_done(trial: Trial, expected: str) -> None:
+def _rerun_until_done(trial: Trial, expected: str) -> None:
     while trial.outcomes[-1] != 0:
         assert len(trial.outcomes) < MAX_RUNS
         trial.run()
@@ -193,7 +193,7 @@ def _go_on_until_done(trial: Trial, expected: str) -> None:
 
 
 def _kill_flow(trial: Trial, run: psutil.Process) -> None:
-    """Kills the process that the workers belong to, when they are there."""
+    """Kills the workers' parent process once there are two workers."""
     while _is_alive(run) and len(_workers(run)) < 2:
         time.sleep(0.01)
     time.sleep(trial.random.uniform(0.0, 1.0))
@@ -208,15 +208,15 @@ def test_workers_end_with_the_run(start_trial: StartTrial, runner: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["process", pytest.param("dask", marks=pytest.mark.soak)])
-def test_a_run_that_loses_a_worker_gives_the_same_dataset(start_trial: StartTrial, expected: str, runner: str) -> None:
+def test_run_that_loses_a_worker_gives_the_same_dataset(start_trial: StartTrial, expected: str, runner: str) -> None:
     trial = start_trial(runner, 1)
     trial.run(_kill_once)
     assert trial.kills == 1
-    _go_on_until_done(trial, expected)
+    _rerun_until_done(trial, expected)
 
 
 def _kill_all_at_once(trial: Trial, run: psutil.Process) -> None:
-    """Kills every worker as soon as it is there."""
+    """Kills every worker as soon as it has started."""
     while _is_alive(run):
         for worker in _workers(run):
             worker.kill()
@@ -225,11 +225,11 @@ def _kill_all_at_once(trial: Trial, run: psutil.Process) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_loses_every_worker_ends_in_one_line(start_trial: StartTrial, expected: str) -> None:
+def test_run_that_loses_every_worker_ends_with_one_line(start_trial: StartTrial, expected: str) -> None:
     trial = start_trial("process", 2)
     assert trial.run(_kill_all_at_once) == 1
     assert trial.kills >= 3
-    _go_on_until_done(trial, expected)
+    _rerun_until_done(trial, expected)
 
 
 @pytest.mark.soak
@@ -239,7 +239,7 @@ def test_twenty_killed_workers_lose_nothing(start_trial: StartTrial, expected: s
     while sum(trial.kills for trial in trials) < 20:
         trials.append(start_trial(runner, 100 + len(trials)))
         trials[-1].run(_kill_now_and_then)
-        _go_on_until_done(trials[-1], expected)
+        _rerun_until_done(trials[-1], expected)
         kills = sum(trial.kills for trial in trials)
         stopped = sum(code == 1 for trial in trials for code in trial.outcomes)
         print(f"{runner}: {len(trials)} trials, {kills} workers killed, {stopped} runs stopped, sums all equal")

@@ -1,4 +1,4 @@
-"""A run that is killed, wherever it is killed, goes on where it stopped and comes to the same bytes."""
+"""A run that is killed at any point resumes where it stopped and gives the same bytes."""
 
 import random
 import shutil
@@ -19,7 +19,7 @@ Undisturbed = tuple[Path, list[str]]
 Environment = dict[str, str]
 
 FLAGS = {"ipc": ("--ipc", "3"), "labels": ("--mix", "none"), "class": (), "back": ("--ipc", "3")}
-"""Second runs in a finished folder: under other settings, of an edited class, given up for the first settings."""
+"""Second runs in a finished folder: with other settings, with an edited class, or abandoned for the first settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Change:
 
     Attributes:
         kind: one of `FLAGS`.
-        finished: what the first run left.
-        given: the source, where it is another.
-        events: of the second run, undisturbed.
-        expected: what the folder must come to.
+        finished: folder of the first run.
+        given: the source, if it is a different one.
+        events: events of the second run, undisturbed.
+        expected: expected outcome of the folder.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Change:
     def live(
         self, make: MakeCommand, out: Path, points: list[Point], tally: Tally, environment: Environment | None = None
     ) -> None:
-        """Passes through a life of this folder's, which begins finished."""
+        """Runs a life that starts with a copy of the finished folder."""
         shutil.copytree(self.finished, out)
         command = make(out, *FLAGS[self.kind], **self.given, environment=environment)
         live(
@@ -62,7 +62,7 @@ MakeChange = Callable[[str], Change]
 
 @pytest.fixture
 def make_change(make_command: MakeCommand, undisturbed: Undisturbed, fault_source: Path, tmp_path: Path) -> MakeChange:
-    """Makes a change of a kind, with one undisturbed run of it in the finished folder and one in a new one."""
+    """Makes a change, with one undisturbed run of it in a copy of the finished folder and one in a new folder."""
 
     def make(kind: str) -> Change:
         folder, finished = tmp_path / f"change-{kind}", undisturbed[0]
@@ -84,14 +84,14 @@ def make_change(make_command: MakeCommand, undisturbed: Undisturbed, fault_sourc
 
 
 def _edit_class(folder: Path) -> None:
-    """Takes an image away, adds one, and writes another anew."""
+    """Removes one image, adds one, and replaces a third."""
     (folder / "3.png").unlink()
     photo_like(1, height=40, width=44).save(folder / "new.png")
     photo_like(2, height=40, width=44).save(folder / "4.jpg")
 
 
 def _take(events: list[str], how: str, ending: str) -> Point:
-    """Returns the point at the event that a text ends."""
+    """Returns the point at the first event that ends with `ending`."""
     rank = next(rank for rank, event in enumerate(events) if event.endswith(ending))
     return Point(rank, events[rank], how)  # pyright: ignore[reportArgumentType]
 
@@ -100,7 +100,7 @@ def _take(events: list[str], how: str, ending: str) -> Point:
 def test_killed_three_times(
     make_command: MakeCommand, undisturbed: Undisturbed, expected: Outcome, tmp_path: Path
 ) -> None:
-    """Seen from outside while candidates are copied, between an output and its record, and in the swap."""
+    """Kills while candidates are copied, between an output and its record, and in the swap."""
     events, tally = undisturbed[1], Tally()
     points = [
         _take(events, "seen", "candidates/class-c-c72989cd.tar"),
@@ -143,15 +143,15 @@ def _describe(points: list[Point]) -> str:
 
 FIRST_RUNS = {False: 96, True: 12}
 SECOND_RUNS = {False: 10, True: 2}
-"""Kills of first runs and of each kind of second run: undecorated, and of the whole command with Prefect."""
+"""Numbers of kills, for first runs and for each kind of second run: undecorated, and whole command with Prefect."""
 
 Live = Callable[[Path, list[Point], Tally, Environment | None], None]
 
 
 @pytest.fixture
 def pass_lives(prefect_server: Environment, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Tally]:
-    """Passes through lives with kills drawn over all stages, prints each and a table, and returns the counts."""
-    say = request.config.get_terminal_writer().line
+    """Runs lives with kills drawn over all stages, prints each and a table, and returns the counts."""
+    echo = request.config.get_terminal_writer().line
 
     def run(one_life: Live, events: list[str], counts: dict[bool, int], *, per_life: int, seed: int) -> Tally:
         rng, tally, started = random.Random(seed), Tally(), time.monotonic()
@@ -159,9 +159,9 @@ def pass_lives(prefect_server: Environment, tmp_path: Path, request: pytest.Fixt
             for number, points in enumerate(into_lives(draw_points(events, count, rng), per_life)):
                 out = tmp_path / f"run-{decorated}-{number}"
                 one_life(out, points, tally, prefect_server if decorated else None)
-                say(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
+                echo(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
                 shutil.rmtree(out)
-        say(f"seed {seed}, {time.monotonic() - started:.0f} s\n{tally.table()}")
+        echo(f"seed {seed}, {time.monotonic() - started:.0f} s\n{tally.table()}")
         assert not processes_below(tmp_path)
         return tally
 
@@ -173,7 +173,7 @@ def pass_lives(prefect_server: Environment, tmp_path: Path, request: pytest.Fixt
 def test_killed_anywhere(
     make_command: MakeCommand, undisturbed: Undisturbed, expected: Outcome, pass_lives: Callable[..., Tally]
 ) -> None:
-    """A hundred kills at points drawn over all stages, three in each run's life."""
+    """A hundred kills at points drawn over all stages, three per life."""
     events = undisturbed[1]
 
     def one_life(out: Path, points: list[Point], tally: Tally, environment: Environment | None) -> None:
@@ -196,4 +196,4 @@ def test_second_run_killed_anywhere(
         change.live(make_command, out, points, tally, environment)
 
     tally = pass_lives(one_life, change.events, SECOND_RUNS, per_life=2, seed=20260103)
-    assert not tally.absent, "an old dataset stays until the new one takes its place"
+    assert not tally.absent, "the old dataset stays until the new one replaces it"

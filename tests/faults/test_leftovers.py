@@ -1,4 +1,4 @@
-"""What a killed run leaves half written: it blocks nobody, and the next run removes it."""
+"""Partial files of a killed run do not block other runs, and the next run removes them."""
 
 import subprocess
 import sys
@@ -30,12 +30,12 @@ def _write(path: Path, text: str = "x") -> Path:
     return path
 
 
-def test_run_killed_before_its_first_file_was_whole_begins_anew(tmp_path: Path) -> None:
+def test_run_killed_before_its_first_complete_file_starts_again(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     _write(tmp_path / "work" / f".run.json.{_dead_process()}.tmp")
     _write(run.lock)
     require_free(run)
-    _write(run.table("realism", "a"))  # OUT was deleted while a run went on
+    _write(run.table("realism", "a"))  # OUT was deleted during a run
     _write(run.staged_dataset / "images" / "a.tar")
     require_free(run)
     _write(tmp_path / "work" / "letter.txt")
@@ -43,11 +43,11 @@ def test_run_killed_before_its_first_file_was_whole_begins_anew(tmp_path: Path) 
         require_free(run)
 
 
-def test_half_files_of_dead_processes_go_wherever_they_lie(tmp_path: Path) -> None:
+def test_partial_files_of_dead_processes_are_removed_everywhere(tmp_path: Path) -> None:
     run, dead = RunFolder(tmp_path), _dead_process()
     half = [_write(folder / f".a.json.{dead}.tmp") for folder in (tmp_path, tmp_path / "work", run.stage("realism"))]
     kept = [
-        _write(run.stage("realism") / ".a.json.1.tmp"),  # of a process that lives
+        _write(run.stage("realism") / ".a.json.1.tmp"),  # of a running process
         _write(run.stage("realism") / "a.json"),
         _write(run.control("random") / "work" / "realism" / f".a.json.{dead}.tmp"),  # its own run clears it
     ]
@@ -56,7 +56,7 @@ def test_half_files_of_dead_processes_go_wherever_they_lie(tmp_path: Path) -> No
     assert all(path.exists() for path in kept)
 
 
-def test_abandoned_files_of_one_name(tmp_path: Path) -> None:
+def test_abandoned_files_are_removed_by_name(tmp_path: Path) -> None:
     dead = _dead_process()
     mine, other = _write(tmp_path / f".a.json.{dead}.tmp"), _write(tmp_path / f".ba.json.{dead}.tmp")
     remove_abandoned(tmp_path, r"a\.json")
@@ -64,7 +64,7 @@ def test_abandoned_files_of_one_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [("old",), ("new", "old"), ("place", "old"), ("place", "new"), ("new",), ()])
-def test_swap_cut_short_keeps_one_dataset(tmp_path: Path, there: tuple[str, ...]) -> None:
+def test_interrupted_swap_keeps_one_dataset(tmp_path: Path, there: tuple[str, ...]) -> None:
     places = {"new": tmp_path / "dataset", "old": tmp_path / "dataset.old", "place": tmp_path / "place"}
     for name in there:
         _write(places[name] / "f", name)
@@ -88,10 +88,8 @@ def test_output_that_vanishes_before_its_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("data", "reason"), [(None, "missing"), (b"other", "changed")])
-def test_candidate_tar_that_vanishes_says_nothing_of_the_source(
-    tmp_path: Path, data: bytes | None, reason: str
-) -> None:
-    """Else its images would be recorded as rejected, and left out for ever."""
+def test_missing_candidate_tar_does_not_reject_source_images(tmp_path: Path, data: bytes | None, reason: str) -> None:
+    """Otherwise its images would be recorded as rejected, and never be used again."""
     run = RunFolder(tmp_path)
     if data is not None:
         _write(run.tar("candidates", "a"), data.decode())

@@ -1,4 +1,4 @@
-"""Server, worker and database that fail under a deployment's run: it ends right, and the server's records are whole."""
+"""Faults of server, worker and database during a deployment's run: it completes, and the server's records are whole."""
 
 import os
 import shutil
@@ -23,12 +23,12 @@ PORT = 4590
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Runs of one source under a lab's server; each is held to the undisturbed one."""
+    """Runs of one source on a lab's server, each compared with the undisturbed one."""
 
     lab: Lab
     source: Path
     weights: Path
-    say: Callable[[str], object]
+    echo: Callable[[str], object]
 
     def out(self, name: str) -> Path:
         return self.lab.folder / "runs" / name
@@ -37,7 +37,7 @@ class Trials:
         return fields_of(self.source, self.weights, self.out(name), label_epochs=LABEL_EPOCHS)
 
     def begin(self, name: str) -> UUID:
-        """Begins a run, and returns when it is under way."""
+        """Queues a run, and returns its id once it is Running."""
         run = self.lab.begin(self.fields(name))
         self.lab.await_state(run, "Running")
         return run
@@ -46,12 +46,12 @@ class Trials:
         await_that(lambda: count_records(self.out(name), stage) >= count, f"{count} records of {stage}")
 
     def check(self, name: str, run: UUID) -> dict[str, int]:
-        """Holds that a run ends well, with the undisturbed bytes and a row for each of its task runs."""
+        """Checks that a run completes with the undisturbed run's bytes and a row per task run; returns the rows."""
         assert self.lab.await_state(run) == "Completed", self.lab.history(run)
         expected = count_task_runs(self.out(name))
         rows = self.lab.rows_once_complete(run, expected)
         shown = ", ".join(f"{count} {state}" for state, count in sorted(rows.items()))
-        self.say(f"{name}: Completed, {expected} task runs, the server has {shown}")
+        self.echo(f"{name}: Completed, {expected} task runs, the server has {shown}")
         sums = (self.out(name) / "dataset" / "SHA256SUMS").read_text()
         assert sums == (self.out("undisturbed") / "dataset" / "SHA256SUMS").read_text()
         assert rows.keys() <= {"Completed", "Cached"}, rows
@@ -78,14 +78,14 @@ def trials(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
             os.environ["PREFECT_HOME"] = home
 
 
-def test_four_hundred_task_runs_end_nearly_at_once(trials: Trials) -> None:
+def test_four_hundred_task_runs_end_almost_at_once(trials: Trials) -> None:
     rows = trials.check("undisturbed", trials.begin("undisturbed"))
     assert rows["Cached"] >= 4 * NUM_CLASSES
 
 
 @pytest.mark.parametrize("seconds", [5, 30])
 @pytest.mark.parametrize("stage", ["realism", "squeeze"])
-def test_server_is_killed_and_comes_back(trials: Trials, seconds: float, stage: str) -> None:
+def test_server_is_killed_and_restarted(trials: Trials, seconds: float, stage: str) -> None:
     name = f"server-{stage}-{seconds}"
     run = trials.begin(name)
     trials.await_records(name, stage, 30)
@@ -94,17 +94,17 @@ def test_server_is_killed_and_comes_back(trials: Trials, seconds: float, stage: 
     trials.check(name, run)
 
 
-def test_database_is_locked_again_and_again(trials: Trials) -> None:
+def test_database_is_locked_repeatedly(trials: Trials) -> None:
     run = trials.begin("locked")
     with trials.lab.database_locked(15.0, 3.0) as counts:
         await_that((trials.out("locked") / "dataset").exists, "the dataset")
         time.sleep(10.0)
-    trials.say(f"locked {counts['times']} times for 15 s")
+    trials.echo(f"locked {counts['times']} times for 15 s")
     trials.check("locked", run)
 
 
 def test_worker_and_run_are_killed(trials: Trials) -> None:
-    """The run is Crashed once `rded up` has seen that its process is gone; a second run goes on."""
+    """`rded up` marks the run as Crashed, since its process is gone; a second run resumes its work."""
     run = trials.begin("worker")
     trials.await_records("worker", "realism", 30)
     trials.lab.kill_worker()
@@ -114,7 +114,7 @@ def test_worker_and_run_are_killed(trials: Trials) -> None:
     assert rows["Cached"] > NUM_CLASSES + 25
 
 
-def test_runs_stopped_by_hand_do_not_begin_again(trials: Trials) -> None:
+def test_runs_stopped_by_hand_are_not_restarted(trials: Trials) -> None:
     trials.lab.environment["PREFECT_API_URL"] = trials.lab.stack.api_url
     trials.lab.rded("automations")
     del trials.lab.environment["PREFECT_API_URL"]

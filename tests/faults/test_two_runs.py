@@ -1,4 +1,4 @@
-"""Two runs on one folder: one writes, the other says who does, and takes over as soon as that one is gone."""
+"""Two runs on one folder: one writes, the other names the writer, and can start as soon as that one has ended."""
 
 import os
 import re
@@ -45,12 +45,12 @@ def test_killed_holder_gives_way_at_once(make_command: MakeCommand, expected: Ou
     while not (command.out / "work" / "candidates").exists():
         assert holder.poll() is None, holder.text
         time.sleep(0.01)
-    os.killpg(holder.pid, signal.SIGSTOP)  # else it may be done before the other has begun
+    os.killpg(holder.pid, signal.SIGSTOP)  # otherwise it may finish before the other starts
     refused = command.start()
     assert refused.wait() == 2
     assert re.search(REFUSED, refused.text)
     holder.kill()
-    assert (command.out / ".lock").exists(), "what a dead holder leaves is in nobody's way"
+    assert (command.out / ".lock").exists(), "the lock file of a dead holder stays, but does not block"
     command.finish()
     check_finished(command.out, expected)
 
@@ -59,7 +59,7 @@ def test_killed_holder_gives_way_at_once(make_command: MakeCommand, expected: Ou
 def test_two_evaluations_make_one_control(
     make_command: MakeCommand, undisturbed: tuple[Path, list[str]], fault_source: Path, tmp_path: Path
 ) -> None:
-    """One makes the control, the other waits and takes it."""
+    """One makes the control, the other waits for it and uses it."""
     command = make_command(tmp_path / "run")
     command.finish()
     flags = ["--student", "convnet3", "--epochs", "1", "--seeds", "1", "--controls", "random", "--device", "cpu"]
