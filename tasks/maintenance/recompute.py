@@ -173,5 +173,5 @@ def _require_whole(files: list[Path], findings: Findings) -> None:
 
 def spread(count: int, most: int) -> list[int]:
     """Returns at most `most` numbers below `count`, evenly spread."""
-    shown = min(count, most)
-    return [number * count // shown for number in range(shown)]
+    size = min(count, most)
+    return [number * count // size for number in range(size)]

@@ -52,9 +52,9 @@ def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str
     """Returns the notes that a reader should see first: rejected images, few candidates, missing images."""
     total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
     files = [name for entry in classes for name in entry["rejected_files"]]
-    shown = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
+    names = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
-    notes = [f"source images rejected: {reasons}: {shown}"] if total else []
+    notes = [f"source images rejected: {reasons}: {names}"] if total else []
     short = [entry for entry in classes if entry["num_candidates"] < plan.config.num_candidates]
     if short:
         fewest = min(short, key=lambda entry: entry["num_candidates"])

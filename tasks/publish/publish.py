@@ -176,8 +176,8 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
 
 def _first_tars(folder: DatasetFolder, classes: list[dict[str, Any]]) -> list[Path]:
     """Returns the tars that hold the classes in the report; tars are in class order."""
-    shown = sum(entry["num_images"] for entry in classes[:MAX_ROWS])
-    return folder.image_tars()[: ceil(shown / IMAGES_PER_TAR)]
+    num_images = sum(entry["num_images"] for entry in classes[:MAX_ROWS])
+    return folder.image_tars()[: ceil(num_images / IMAGES_PER_TAR)]
 
 
 def _publish_images(plan: RunPlan, folder: DatasetFolder, squeezed: dict[int, Record]) -> dict[int, ClassPatches]:

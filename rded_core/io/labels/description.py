@@ -82,11 +82,11 @@ def describe(labels: StoredLabels) -> LabelDescription:
 def _sum_epoch(labels: StoredLabels, epoch: EpochLabels) -> tuple[ClassSums, ClassSums]:
     logits, own = labels.codec.decode(epoch.encoded), labels.class_indices[epoch.rows]
     share = partner_share(epoch.views, int(labels.recipe["size"]))
-    shown = shown_class(own, own[epoch.views.mix_position], share)
+    classes = shown_class(own, own[epoch.views.mix_position], share)
     is_plain = (share < MIXED_SHARE) | (own == own[epoch.views.mix_position])
     return (
-        sum_by_class(logits, shown, temperature=labels.temperature),
-        sum_by_class(logits[is_plain], shown[is_plain], temperature=labels.temperature),
+        sum_by_class(logits, classes, temperature=labels.temperature),
+        sum_by_class(logits[is_plain], classes[is_plain], temperature=labels.temperature),
     )
 
 
@@ -119,12 +119,12 @@ def _show(labels: StoredLabels, row: int, number: int) -> ShownView:
     place = (epoch.rows == row).nonzero().flatten()
     needed, views, indices = choose_views(epoch.views, place, size)
     images = _read_rows(labels, epoch.rows[needed].tolist())
-    shown = apply_views(images.images, views, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))[indices[0]]
+    image = apply_views(images.images, views, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))[indices[0]]
     share = float(partner_share(epoch.views, size)[place[0]])
     mixed = int(epoch.rows[epoch.views.mix_position[place[0]]])
     partner = int(labels.class_indices[mixed]) if share > 0 and mixed != row else None
     label = {name: column[place] for name, column in epoch.encoded.items()}
-    pixels = (shown * 255).round().clamp(0, 255).to(torch.uint8)
+    pixels = (image * 255).round().clamp(0, 255).to(torch.uint8)
     return ShownView(number, pixels, labels.codec.decode(label)[0], partner, share)
 
 

@@ -114,7 +114,7 @@ def _bar(
 def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width_px: int) -> None:
     """Writes one line, cut if it is too long."""
     font = ImageFont.load_default(size=FONT_PX)
-    shown = text
-    while len(shown) > 1 and font.getlength(shown) > width_px:
-        shown = shown[:-4] + "..." if shown.endswith("...") else shown[:-1] + "..."
-    pen.text(at, shown, fill="black", font=font)
+    line = text
+    while len(line) > 1 and font.getlength(line) > width_px:
+        line = line[:-4] + "..." if line.endswith("...") else line[:-1] + "..."
+    pen.text(at, line, fill="black", font=font)

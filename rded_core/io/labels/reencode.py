@@ -35,7 +35,7 @@ from rded_core.labels.budget import divergence, reuse_loss, signal, spread_over_
 from rded_core.labels.codecs import Codec, Encoded, find_codec, row_bytes
 
 EXACTNESS = ("float16", "int8", "features", "int4", "topk")
-"""Codecs from the most to the least exact. A budget skips those that are more exact than the labels at hand and not
+"""Codecs from the most to the least exact. A budget skips those that are more exact than the present labels and not
 smaller."""
 
 

@@ -56,16 +56,16 @@ def find_images_named(run: RunFolder, names: Collection[str]) -> dict[str, Uris]
         InputError: a name is known only as a file of the source, and that file cannot be read.
     """
     rows = [*(row for _, row in find_candidates(run, names)), *_published(run, names)]
-    known = [(row["source_uri"], row["source_sha256"]) for row in rows]
-    known += [(uri, digest) for digest, uris in read_begun(run).images.items() for uri in uris]
+    pairs = [(row["source_uri"], row["source_sha256"]) for row in rows]
+    pairs += [(uri, digest) for digest, uris in read_begun(run).images.items() for uri in uris]
     listed = find_listed(run, names)
-    return {name: _images_of_name(name, known, listed.get(name)) for name in names}
+    return {name: _images_of_name(name, pairs, listed.get(name)) for name in names}
 
 
-def _images_of_name(name: str, known: list[tuple[str, str]], item: SourceItem | None) -> Uris:
+def _images_of_name(name: str, pairs: list[tuple[str, str]], item: SourceItem | None) -> Uris:
     """Returns the images with a name, from the known pairs of URI and SHA-256 and from the source's item."""
     images: defaultdict[str, set[str]] = defaultdict(set)
-    for uri, digest in known:
+    for uri, digest in pairs:
         if name == uri or name.lower() == digest:
             images[digest].add(uri)
     if is_sha256(name):

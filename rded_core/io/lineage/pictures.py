@@ -140,11 +140,11 @@ def _colour(number: int) -> str:
 def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, width_px: int) -> None:
     """Writes one line, with its middle left out if it is too long."""
     font = ImageFont.load_default(size=FONT_PX)
-    shown, kept = text, len(text)
-    while kept > 1 and font.getlength(shown) > width_px:
+    line, kept = text, len(text)
+    while kept > 1 and font.getlength(line) > width_px:
         kept -= 1
-        shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
-    pen.text(at, shown, fill="black", font=font)
+        line = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+    pen.text(at, line, fill="black", font=font)
 
 
 def require_picture_place(path: Path, *apart: Path) -> None:

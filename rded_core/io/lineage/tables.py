@@ -103,9 +103,9 @@ def read_scores(folder: DatasetFolder) -> dict[int, list[tuple[str, float | None
 
 
 def _unknown_key(folder: DatasetFolder, key: str) -> InputError:
-    known = list(dict.fromkeys(row["key"] for table in folder.lineage_tables() for row in read_rows(table, LINEAGE)))
-    nearest = difflib.get_close_matches(key, known, n=NUM_NEAREST, cutoff=0.5) or known[:NUM_NEAREST]
-    return InputError(f"no image {key!r} among the {len(known)} in {folder.root}; nearest: {', '.join(nearest)}")
+    keys = list(dict.fromkeys(row["key"] for table in folder.lineage_tables() for row in read_rows(table, LINEAGE)))
+    nearest = difflib.get_close_matches(key, keys, n=NUM_NEAREST, cutoff=0.5) or keys[:NUM_NEAREST]
+    return InputError(f"no image {key!r} among the {len(keys)} in {folder.root}; nearest: {', '.join(nearest)}")
 
 
 def find_uses(folder: DatasetFolder, names: Collection[str]) -> list[Row]:

@@ -210,10 +210,10 @@ def trace_sources(path: str, names: list[str]) -> list[SourceTrace]:
     named = find_images_named(run, names) if run else dict[str, Uris]()
     traces: list[SourceTrace] = []
     for name in names:
-        shown = [row for row in rows if name == row["source_uri"] or name.lower() == row["source_sha256"]]
-        if not (shown or is_sha256(name) or named.get(name)):
+        matches = [row for row in rows if name == row["source_uri"] or name.lower() == row["source_sha256"]]
+        if not (matches or is_sha256(name) or named.get(name)):
             raise _unknown_source(name, folder)
-        uses = [Use(row, labels[row["class_index"]]) for row in shown]
+        uses = [Use(row, labels[row["class_index"]]) for row in matches]
         traces.append(SourceTrace(name, uses, _note_forgotten(named.get(name, {}), run)))
     return traces
 

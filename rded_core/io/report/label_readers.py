@@ -31,4 +31,5 @@ def reader_of(codec: str) -> str:
     """Returns ``templates/reader.py`` with the branch of one codec in place of the choice between all."""
     start, *branches, _, end = _BRANCH.split(read_template("reader.py"))
     bodies = dict(zip(branches[::2], branches[1::2], strict=True))
-    return f"{start}{textwrap.dedent(bodies[kind_of_codec(codec)]).strip()}\n{end}"
+    body = textwrap.dedent(bodies[kind_of_codec(codec)]).strip()
+    return start + body.replace("\n\ndef ", "\n\n\ndef ") + "\n" + end

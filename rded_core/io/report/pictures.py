@@ -18,14 +18,14 @@ SMALLEST_SHARE = 0.05
 def contact_sheet(rows: Sequence[tuple[str, UInt8[Tensor, "_n 3 _s _s"]]]) -> bytes:
     """Returns a JPEG of the first images of the first classes, one class per row with its name.
 
-    At most 20 classes of 10 images; images are shown at 112 px, small ones enlarged without smoothing.
+    At most 20 classes of 10 images; images are drawn at 112 px, small ones enlarged without smoothing.
     """
-    shown = rows[:MAX_ROWS]
-    columns = min(MAX_COLUMNS, max(len(images) for _, images in shown))
-    sheet = Image.new("RGB", (LABEL_PX + columns * (CELL_PX + 2), len(shown) * (CELL_PX + 2)), "white")
+    first_rows = rows[:MAX_ROWS]
+    columns = min(MAX_COLUMNS, max(len(images) for _, images in first_rows))
+    sheet = Image.new("RGB", (LABEL_PX + columns * (CELL_PX + 2), len(first_rows) * (CELL_PX + 2)), "white")
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=18)
-    for row, (name, images) in enumerate(shown):
+    for row, (name, images) in enumerate(first_rows):
         top = row * (CELL_PX + 2)
         pen.text((8, top + CELL_PX // 2 - 9), name[:20], fill="black", font=font)
         for column, image in enumerate(images[:columns]):
