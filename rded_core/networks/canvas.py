@@ -1,9 +1,9 @@
-"""The observer as it sees patches: in the middle of a zero canvas, most of which need not be computed.
+"""The observer applied to patches in the middle of a zero canvas, most of which need not be computed.
 
 Away from the patch, every early layer's activations are constants of the network. They are recorded once with an empty
-canvas; afterwards each layer computes only the box that the patch can reach, and takes the rest from the record. Where
-the box fills the map, or an operation is not understood, the whole map is put together and the network goes on as
-usual. On the CPU, 3 x 3 convolutions of many channels are computed with fewer multiplications (`winograd`).
+canvas; after that each layer computes only the box that the patch can reach, and takes the rest from the record. If
+the box fills the map, or an operation is not supported, the whole map is assembled and the network continues as usual.
+On the CPU, 3 x 3 convolutions with many channels are computed with fewer multiplications (`winograd`).
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from torch.nn import functional
 from rded_core.errors import InputError
 from rded_core.networks.canvas_windows import Window, joined, local, pointwise
 from rded_core.networks.receptive_fields import Span
-from rded_core.networks.tracing import SUMS, take_fewer_products, trace
+from rded_core.networks.tracing import SUMS, trace, use_winograd
 from rded_core.patches.realism import pad_to_canvas
 
 PROBE_TOLERANCE = 1e-4
-"""Largest difference of logits, as a share of their spread, that the construction's own check lets pass."""
+"""Largest difference of logits, as a share of their spread, that the check on construction accepts."""
 
 POINTWISE_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh,
@@ -35,16 +35,16 @@ POINTWISE_FUNCTIONS = (torch.relu, functional.relu, functional.relu6, functional
 class CanvasNetwork(nn.Module):
     """A frozen classifier for patches: the logits of ``network(pad_to_canvas(patches, size))``, with less work.
 
-    Made by one thread at a time, while no other runs a network (fx stands in for ``nn.Module.__call__`` as it traces);
-    used by any number. BatchNorm is folded into convolutions. On a network that torch.fx cannot trace, or one whose
-    traced form fails a check against the original on drawn patches, the plain network is used as it is: `shortcut` says
-    which.
+    Construct it in one thread while no other runs a network (fx replaces ``nn.Module.__call__`` during tracing); any
+    number of threads may use it. BatchNorm is folded into convolutions. If torch.fx cannot trace the network, or the
+    traced form fails a check against the original on random patches, the plain network is used unchanged; `shortcut` is
+    False then.
 
     Args:
         network: in eval mode; it is not changed.
         patch_px: side of the patches.
         size: side of the canvas.
-        dtype: of the arithmetic; patches and logits are float32 all the same.
+        dtype: dtype of the arithmetic; patches and logits remain float32.
 
     Source: receptive-field arithmetic; logits agree with the plain network's within 1e-5 of the largest (tests/parity).
     """
@@ -59,7 +59,7 @@ class CanvasNetwork(nn.Module):
         self.traced: fx.GraphModule | None = trace(network)
         self.outside: dict[str, Tensor] = {}
         if self.traced is not None and dtype == torch.float32:
-            take_fewer_products(self.traced)
+            use_winograd(self.traced)
         self.shortcut = self.traced is not None and self._prepare(patch_px)
         if dtype != torch.float32:
             self._round_to(dtype)
@@ -80,7 +80,7 @@ class CanvasNetwork(nn.Module):
         return self.network(pad_to_canvas(patches, self.size).contiguous(memory_format=torch.channels_last))
 
     def _prepare(self, patch_px: int) -> bool:
-        """Records the empty canvas and holds the traced network to the plain one; False where they differ."""
+        """Records the empty canvas and returns whether the traced network agrees with the plain one."""
         assert self.traced is not None
         patches = torch.rand(2, 3, patch_px, patch_px, generator=torch.Generator().manual_seed(0)) * 4.0 - 2.0
         for parameter in self.network.parameters():
@@ -89,19 +89,19 @@ class CanvasNetwork(nn.Module):
         with torch.inference_mode():
             try:
                 self._record(patches)
-                found = self._run(patches)
+                logits = self._run(patches)
             except torch.OutOfMemoryError:
                 raise
-            except Exception:  # any code may be traced wrongly: the plain network, computed below, tells what is right
-                found = None
+            except Exception:  # any code may be traced wrongly: the plain network, run below, is the reference
+                logits = None
             expected = self._plain(patches)
         spread = float(expected.std()) or 1.0
-        if found is None or found.shape != expected.shape:
+        if logits is None or logits.shape != expected.shape:
             return False
-        return float((found - expected).abs().max()) <= PROBE_TOLERANCE * spread
+        return float((logits - expected).abs().max()) <= PROBE_TOLERANCE * spread
 
     def _record(self, like: Tensor) -> None:
-        """Keeps every map of an empty canvas, on the device and of the type of `like`."""
+        """Records every map of an empty canvas, on the device and in the dtype of `like`."""
         assert self.traced is not None
         if self.place != (0, self.size):
             recorder = _Recorder(self.traced)
@@ -109,10 +109,10 @@ class CanvasNetwork(nn.Module):
             self.outside = recorder.outputs
 
     def _round_to(self, dtype: torch.dtype) -> None:
-        """Turns weights and the empty canvas's maps into another type; the network given is copied first.
+        """Converts weights and the empty canvas's maps to another dtype; the original network is copied first.
 
         Raises:
-            InputError: the network does not run in it; some turn to float32 halfway.
+            InputError: the network does not run in this dtype; some convert to float32 halfway.
         """
         self.dtype = dtype
         example = next(self.network.parameters())
@@ -129,11 +129,11 @@ class CanvasNetwork(nn.Module):
             raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"the observer does not run in bfloat16 ({reason}); give --precision float32") from error
+            raise InputError(f"the observer does not run in bfloat16 ({reason}); pass --precision float32") from error
 
 
 class _Recorder(fx.Interpreter):
-    """Runs the network on one empty canvas and keeps every map."""
+    """Runs the network on one empty canvas and records every map."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -147,7 +147,7 @@ class _Recorder(fx.Interpreter):
 
 
 class _Interpreter(fx.Interpreter):
-    """Runs the network on windows; one for each call, since it holds the call's values."""
+    """Runs the network on windows; one instance per call, since it holds the call's values."""
 
     def __init__(self, module: fx.GraphModule, outside: Mapping[str, Tensor]) -> None:
         super().__init__(module)
@@ -156,9 +156,9 @@ class _Interpreter(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n.op in ("call_module", "call_function") and n.name in self.outside:
             arguments, options = self.fetch_args_kwargs_from_env(n)
-            found = self._on_windows(n, arguments, options)
-            if found is not None:
-                return found
+            window = self._on_windows(n, arguments, options)
+            if window is not None:
+                return window
         return super().run_node(n)
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -171,7 +171,7 @@ class _Interpreter(fx.Interpreter):
         return super().call_method(target, _whole(args), _whole(kwargs))
 
     def _on_windows(self, n: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Window | None:
-        """Returns the node's window, or None where it must be computed on whole maps."""
+        """Returns the node's window, or None if it must be computed on whole maps."""
         outside = self.outside[n.name]
         if n.op == "call_module":
             module = self.fetch_attr(str(n.target))

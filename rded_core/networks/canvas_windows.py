@@ -1,4 +1,4 @@
-"""Maps that differ from a constant only inside a box, and layers that compute no more than the box."""
+"""Maps that differ from a constant only inside a box, and layers that compute only that box."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rded_core.networks.receptive_fields import Sizes, Span, reached_outputs, re
 from rded_core.networks.winograd import WinogradConv2d
 
 FULL_SHARE = 0.85
-"""A window that covers more of its map than this is computed as the whole map: cutting out would cost more."""
+"""A window covering more of its map than this is computed as the whole map: cutting it out would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Window:
     """A batch of maps that differ from a constant only inside a box.
 
     Attributes:
-        values: b c h w, inside the box.
-        rows: the box's rows of the map, half-open.
-        columns: likewise.
+        values: b c h w, the maps inside the box.
+        rows: rows of the map that the box covers, half-open.
+        columns: columns, likewise.
         outside: 1 c H W, the constant map.
     """
 
@@ -33,7 +33,7 @@ class Window:
     outside: Tensor
 
     def within(self, rows: Span, columns: Span, *, pad: float = 0.0) -> Tensor:
-        """Returns the maps over another box, which may reach beyond the map: `pad` lies there."""
+        """Returns the maps over another box, which may extend beyond the map; `pad` fills that part."""
         height, width = self.outside.shape[-2:]
         (top, bottom), (left, right) = rows, columns
         inner = self.outside[..., max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
@@ -47,7 +47,7 @@ class Window:
         return maps
 
     def whole(self) -> Tensor:
-        """Returns the maps over the whole map."""
+        """Returns the complete maps."""
         height, width = self.outside.shape[-2:]
         return self.within((0, height), (0, width))
 
@@ -57,7 +57,7 @@ def pointwise(function: Callable[[Tensor], Tensor], window: Window, outside: Ten
 
 
 def joined(function: Callable[[list[Tensor]], Tensor], parts: Any, outside: Tensor) -> Window | None:
-    """Adds or stacks windows of equal maps over the smallest box that holds them all."""
+    """Adds or concatenates windows of maps of one size, over the smallest box that contains them all."""
     if not all(isinstance(part, Window) for part in parts):
         return None
     if len({part.outside.shape[-2:] for part in parts}) > 1:
@@ -71,7 +71,7 @@ def joined(function: Callable[[list[Tensor]], Tensor], parts: Any, outside: Tens
 
 
 def local(module: Any, window: Window, outside: Tensor) -> Window | None:
-    """Runs a convolution or pooling on the part of its input that the patch can reach through it."""
+    """Computes only the outputs of a convolution or pooling that the patch can reach."""
     layer = _describe(module)
     if layer is None:
         return None
@@ -81,13 +81,13 @@ def local(module: Any, window: Window, outside: Tensor) -> Window | None:
     area = (rows[1] - rows[0]) * (columns[1] - columns[0])
     if not 0 < area <= FULL_SHARE * height * width:
         return None
-    seen = window.within(read_inputs(rows, layer.rows), read_inputs(columns, layer.columns), pad=layer.pad)
-    return Window(layer.run(seen), rows, columns, outside)
+    inputs = window.within(read_inputs(rows, layer.rows), read_inputs(columns, layer.columns), pad=layer.pad)
+    return Window(layer.run(inputs), rows, columns, outside)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A layer that reads a neighbourhood: how to run it without its padding, what it pads with, and its sizes."""
+    """A layer that reads a neighbourhood: how to run it without padding, its padding value, and its sizes."""
 
     run: Callable[[Tensor], Tensor]
     pad: float
@@ -96,14 +96,14 @@ class _Layer:
 
 
 def _describe(module: Any) -> _Layer | None:
-    """Returns what windows need to know of a convolution or pooling; None for any other layer."""
+    """Returns a convolution or pooling as windows use it; None for any other layer."""
     if isinstance(module, WinogradConv2d):
         return _Layer(module.valid, 0.0, *_both(3, 1, module.padding[2::-2], 1))
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str):
         weights = {"weight": module.weight, "bias": module.bias, "groups": module.groups}
         run = partial(functional.conv2d, stride=module.stride, dilation=module.dilation, **weights)
         return _Layer(run, 0.0, *_both(module.kernel_size, module.stride, module.padding, module.dilation))
-    if isinstance(module, nn.MaxPool2d) and not module.return_indices:  # ceil_mode reads past the map: padding
+    if isinstance(module, nn.MaxPool2d) and not module.return_indices:  # with ceil_mode it reads past the map: padding
         sizes = {"kernel_size": module.kernel_size, "stride": module.stride, "dilation": module.dilation}
         lowest = float("-inf")
         sides = _both(module.kernel_size, module.stride, module.padding, module.dilation)

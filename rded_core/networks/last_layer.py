@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STRETCH = 30.0
-"""The cut is tried on images of this contrast too: what clips logits far from zero shows there."""
+"""Factor on the images' contrast in a second check of the split, which reveals clipping of logits far from zero."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,9 +20,9 @@ class SplitNetwork:
     """A classifier in two parts: logits = trunk(images) · weightᵀ + bias.
 
     Attributes:
-        trunk: returns the penultimate features, ``[b, d]``.
-        weight: of the last layer, ``[k, d]``, float32 on the CPU.
-        bias: likewise, ``[k]``; zeros where the layer has none.
+        trunk: network that returns the penultimate features, ``[b, d]``.
+        weight: weight of the last layer, ``[k, d]``, float32 on the CPU.
+        bias: its bias, likewise, ``[k]``; zeros if the layer has none.
     """
 
     trunk: nn.Module
@@ -33,27 +33,27 @@ class SplitNetwork:
 def split_last_layer(
     network: nn.Module, images: Float[Tensor, "b 3 s s"], columns: Sequence[int] | None = None
 ) -> SplitNetwork | None:
-    """Cuts a classifier at its last linear layer, where its logits are that layer's outputs and nothing else.
+    """Splits a classifier at its last linear layer, if its logits are exactly that layer's outputs.
 
-    Whether they are is tried on `images`: the last `nn.Linear` that is called must be called once, with one row an
-    image, and what it returns must be what the network returns; then the parts must give the same logits, on `images`
-    and on the same with more contrast. A copy is cut; the network stays as it is.
+    This is checked on `images`: the last `nn.Linear` that is called must be called once, with one row per image, and
+    the network must return its outputs; then the parts must give the same logits, on `images` and on the same images
+    with more contrast. A copy is split; the network is not changed.
 
     Args:
         network: in eval mode.
-        images: normalised images on the network's device, any at all.
-        columns: outputs to keep, in this order; all of them for None.
+        images: any normalised images, on the network's device.
+        columns: outputs to keep, in this order; None for all.
 
     Returns:
-        The parts, or None where the network ends otherwise.
+        The parts, or None if the network ends differently.
     """
     calls: list[tuple[str, Any]] = []
 
-    def note(name: str, _module: Any, _inputs: Any, output: Any) -> None:
+    def record(name: str, _module: Any, _inputs: Any, output: Any) -> None:
         calls.append((name, output))
 
     layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    hooks = [module.register_forward_hook(partial(note, name)) for name, module in layers]
+    hooks = [module.register_forward_hook(partial(record, name)) for name, module in layers]
     try:
         with torch.inference_mode():
             logits = network(images)
@@ -68,19 +68,19 @@ def split_last_layer(
         return None
     wanted = list(range(logits.shape[1])) if columns is None else list(columns)
     split = _cut(network, name, wanted)
-    return split if all(_gives(split, network, shown, wanted) for shown in (images, STRETCH * images)) else None
+    return split if all(_reproduces(split, network, batch, wanted) for batch in (images, STRETCH * images)) else None
 
 
-def _gives(split: SplitNetwork, network: nn.Module, images: Tensor, columns: list[int]) -> bool:
-    """Tells whether the parts give a network's logits: what follows its last layer, or looks at it, is found so."""
+def _reproduces(split: SplitNetwork, network: nn.Module, images: Tensor, columns: list[int]) -> bool:
+    """Returns True if the parts give the network's logits, so that no code follows its last layer or inspects it."""
     try:
         with torch.inference_mode():
             features, logits = split.trunk(images).float().cpu(), network(images).float().cpu()[:, columns]
-            given = functional.linear(features, split.weight, split.bias)
+            recombined = functional.linear(features, split.weight, split.bias)
     except (RuntimeError, AttributeError, TypeError):
         return False
-    near = 1e-3 * float(logits.abs().max())
-    return given.shape == logits.shape and torch.allclose(given, logits, rtol=1e-3, atol=near)
+    atol = 1e-3 * float(logits.abs().max())
+    return recombined.shape == logits.shape and torch.allclose(recombined, logits, rtol=1e-3, atol=atol)
 
 
 def _cut(network: nn.Module, name: str, columns: list[int]) -> SplitNetwork:

@@ -8,7 +8,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What a network expects of float RGB 0..1 images: mean and std per channel, and how it was evaluated."""
+    """Preprocessing of float RGB 0..1 images: mean and std per channel, and the size and filter used in evaluation."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

@@ -1,7 +1,7 @@
-"""Receptive-field arithmetic along one side of a map: which outputs an input span reaches, and what they read."""
+"""Receptive-field arithmetic along one side of a map: the outputs that an input span reaches, the inputs they read."""
 
 Span = tuple[int, int]
-"""Half-open: first, one past the last."""
+"""Half-open range: first, one past the last."""
 
 Sizes = tuple[int, int, int, int]
 """A layer's kernel, stride, padding and dilation along one side."""
@@ -12,7 +12,7 @@ def reached_outputs(inputs: Span, sizes: Sizes, num_outputs: int) -> Span:
 
     Args:
         inputs: positions of the input map.
-        sizes: the layer's.
+        sizes: sizes of the layer.
         num_outputs: positions of the output map.
     """
     kernel, stride, padding, dilation = sizes
@@ -24,6 +24,6 @@ def reached_outputs(inputs: Span, sizes: Sizes, num_outputs: int) -> Span:
 
 
 def read_inputs(outputs: Span, sizes: Sizes) -> Span:
-    """Returns the input positions that `outputs` read, beyond the map's border too (negative, or past its end)."""
+    """Returns the input positions that `outputs` read, including those outside the map (negative, or past its end)."""
     kernel, stride, padding, dilation = sizes
     return outputs[0] * stride - padding, (outputs[1] - 1) * stride - padding + dilation * (kernel - 1) + 1

@@ -1,4 +1,4 @@
-"""A frozen network as torch.fx sees it, rewritten to run faster with the same outputs."""
+"""Frozen networks traced with torch.fx, rewritten to run faster with the same outputs."""
 
 import operator
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from torch.fx.experimental.optimization import fuse
 from rded_core.networks.winograd import WinogradConv2d
 
 SUMS = (operator.add, operator.iadd, torch.add)
-"""Functions that add two maps into a fresh one (or into the first)."""
+"""Functions that add two maps into a new one (or into the first)."""
 
 
 def trace(network: nn.Module) -> fx.GraphModule | None:
-    """Returns a copy with BatchNorm folded and no map overwritten that is read again; None where fx cannot follow."""
+    """Returns a copy with BatchNorm folded and no map overwritten that is read again; None if fx cannot trace it."""
     try:
         traced = fuse(network)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # whatever a network's own code does with fx's stand-ins for tensors
+    except Exception:  # a network's own code may raise anything when given fx's proxies for tensors
         return None
     if not isinstance(traced, fx.GraphModule):
         return None
@@ -28,15 +28,15 @@ def trace(network: nn.Module) -> fx.GraphModule | None:
     return traced
 
 
-def take_fewer_products(traced: fx.GraphModule) -> None:
-    """Puts Winograd convolutions into a traced network that is going to run in float32."""
+def use_winograd(traced: fx.GraphModule) -> None:
+    """Replaces convolutions by Winograd ones in a traced network that will run in float32."""
     for name, module in list(traced.named_modules()):
         if isinstance(module, nn.Conv2d) and WinogradConv2d.takes(module):
             traced.set_submodule(name, WinogradConv2d(module))
 
 
 def _overwrite_only_own(traced: fx.GraphModule) -> None:
-    """Lets activations work in place where nothing else reads their input, a layer's own fresh output; only there."""
+    """Lets an activation work in place only if its input is a layer's fresh output that nothing else reads."""
     modules = dict(traced.named_modules())
     in_place: dict[str, bool] = {}
     for node in traced.graph.nodes:
@@ -47,7 +47,7 @@ def _overwrite_only_own(traced: fx.GraphModule) -> None:
 
 
 def _is_only_reader(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    """Tells whether a node's one input is the fresh output of a convolution or sum that nothing else reads."""
+    """Returns True if a node's only input is the fresh output of a convolution or sum that nothing else reads."""
     if len(node.all_input_nodes) != 1:
         return False
     source = node.all_input_nodes[0]

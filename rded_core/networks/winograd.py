@@ -1,7 +1,7 @@
-"""3 x 3 convolutions with a quarter of the multiplications, for processors whose libraries have none.
+"""3 x 3 convolutions with a quarter of the multiplications, for processors whose libraries lack them.
 
-Each tile of 4 x 4 outputs reads 6 x 6 inputs; both sides are polynomials, and their product is taken by values at six
-points a side instead of by coefficients: 36 multiplications a channel pair, where the sums take 144. Source: Winograd
+Each tile of 4 x 4 outputs reads 6 x 6 inputs. Inputs and kernels are polynomials, multiplied by their values at six
+points per side instead of by their coefficients: 36 multiplications per channel pair instead of 144. Source: Winograd
 (1980); Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), F(4 x 4, 3 x 3). The points
 0, ±3/4, ±3/2 and infinity instead of theirs (0, ±1, ±2) keep float32's error at that of the plain sums.
 """
@@ -17,23 +17,23 @@ TILE = 4
 """Outputs of a tile along one side."""
 
 READ = TILE + 2
-"""Inputs of a tile along one side, and points."""
+"""Inputs of a tile along one side; also the number of points."""
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-"""Where the polynomials are evaluated; infinity is the sixth."""
+"""Points at which the polynomials are evaluated; infinity is the sixth."""
 
 BLOCK_TILES = 128
-"""Tiles that are computed together: few enough that their values stay in the cache, enough to reuse the kernels."""
+"""Tiles computed together: few enough that their values stay in the cache, enough to reuse the kernels."""
 
 MIN_CHANNELS = 128
-"""Below, turning tiles into products costs more than the multiplications saved."""
+"""With fewer channels, transforming tiles costs more than the saved multiplications."""
 
 
 class WinogradConv2d(nn.Module):
-    """A frozen convolution of `takes` kind, channels last: the same outputs up to rounding.
+    """A frozen channels-last convolution of a kind that `takes` accepts: the same outputs up to rounding.
 
     Args:
-        convolution: its weights are copied in their transformed form, four times as many numbers.
+        convolution: layer to replace; its weights are copied in transformed form, four times as many numbers.
     """
 
     kernels: Tensor
@@ -59,7 +59,7 @@ class WinogradConv2d(nn.Module):
 
     @staticmethod
     def takes(module: nn.Conv2d) -> bool:
-        """Tells whether a convolution can be replaced, and is worth it: 3 x 3, stride 1, one group, many channels."""
+        """Returns True if replacing a convolution is possible and pays: 3 x 3, stride 1, one group, many channels."""
         return (
             (module.kernel_size, module.stride, module.dilation) == ((3, 3), (1, 1), (1, 1))
             and (module.groups, module.padding_mode) == (1, "zeros")
@@ -74,7 +74,7 @@ class WinogradConv2d(nn.Module):
     def valid(
         self, maps: Float[Tensor, "b c h w"], padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     ) -> Float[Tensor, "b k _h _w"]:
-        """Convolves maps that zeros (left, right, above, below) are put around first; without, they shrink by 2."""
+        """Convolves maps after padding with zeros (left, right, above, below); without padding they shrink by 2."""
         left, right, above, below = padding
         batch, _, height, width = maps.shape
         height, width = height + above + below - 2, width + left + right - 2
@@ -82,24 +82,24 @@ class WinogradConv2d(nn.Module):
         right, below = right + across * TILE - width, below + down * TILE - height
         padded = functional.pad(maps.permute(0, 2, 3, 1), (0, 0, left, right, above, below)).contiguous()
         tiles = _overlapping_tiles(padded, down, across)
-        found = padded.new_empty(batch, height, width, self.kernels.shape[2])
+        result = padded.new_empty(batch, height, width, self.kernels.shape[2])
         for images, rows in _blocks(batch, down, across):
             top = rows.start * TILE
-            self._convolve(tiles[:, :, images, rows], found[images, top : rows.stop * TILE])
-        return found.permute(0, 3, 1, 2)
+            self._convolve(tiles[:, :, images, rows], result[images, top : rows.stop * TILE])
+        return result.permute(0, 3, 1, 2)
 
-    def _convolve(self, tiles: Float[Tensor, "i j b y x c"], found: Float[Tensor, "b h w k"]) -> None:
-        """Computes one block of tiles into its place."""
+    def _convolve(self, tiles: Float[Tensor, "i j b y x c"], result: Float[Tensor, "b h w k"]) -> None:
+        """Computes one block of tiles and writes it to `result`."""
         batch, down, across, channels = tiles.shape[2:]
         values = torch.mm(self.inputs, tiles.reshape(READ * READ, -1)).view(READ * READ, -1, channels)
         products = torch.bmm(values, self.kernels)
         sums = torch.mm(self.outputs, products.view(READ * READ, -1))
-        # rows and columns of each tile beside the tile's own: y, 4, x, 4.
+        # rows and columns within each tile next to the tile's own: y, 4, x, 4.
         spread = sums.view(TILE, TILE, batch, down, across, -1).permute(2, 3, 0, 4, 1, 5)
-        height, width = found.shape[1:3]
+        height, width = result.shape[1:3]
         if (height, width) != (down * TILE, across * TILE):
             spread = spread.reshape(batch, down * TILE, across * TILE, -1)[:, :height, :width]
-        torch.add(spread, self.bias, out=found.view(spread.shape))
+        torch.add(spread, self.bias, out=result.view(spread.shape))
 
 
 def _overlapping_tiles(maps: Float[Tensor, "b h w c"], down: int, across: int) -> Float[Tensor, "i j b y x c"]:
@@ -110,7 +110,7 @@ def _overlapping_tiles(maps: Float[Tensor, "b h w c"], down: int, across: int) -
 
 
 def _blocks(batch: int, down: int, across: int) -> Iterator[tuple[slice, slice]]:
-    """Yields images and tile rows that are computed together: whole images where some fit, else rows of one."""
+    """Yields images and tile rows to compute together: whole images if any fit, else rows of one image."""
     images = BLOCK_TILES // (down * across)
     if images:
         yield from ((slice(start, min(start + images, batch)), slice(0, down)) for start in range(0, batch, images))
@@ -121,7 +121,7 @@ def _blocks(batch: int, down: int, across: int) -> Iterator[tuple[slice, slice]]
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what takes inputs (6 x 6) and kernels (6 x 3) to values at the points, and products back (4 x 6).
+    """Returns matrices that map inputs (6 x 6) and kernels (6 x 3) to values at the points, and products back (4 x 6).
 
     Source: the Toom-Cook construction with Lagrange polynomials, transposed.
     """
@@ -141,7 +141,7 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
 
 def _coefficients(roots: list[float]) -> Float[Tensor, "n"]:
     """Returns the coefficients of the monic polynomial with these roots, lowest power first."""
-    found = torch.ones(1, dtype=torch.float64)
+    coefficients = torch.ones(1, dtype=torch.float64)
     for root in roots:
-        found = functional.pad(found, (1, 0)) - root * functional.pad(found, (0, 1))
-    return found
+        coefficients = functional.pad(coefficients, (1, 0)) - root * functional.pad(coefficients, (0, 1))
+    return coefficients

@@ -44,7 +44,7 @@ class ConvNet(nn.Module):
 
 
 def network_names() -> list[str]:
-    """Lists the names `build_network` knows, ours first, then torchvision's classifiers."""
+    """Returns the names that `build_network` accepts: ours first, then torchvision's classifiers."""
     import torchvision
 
     ours = [f"convnet{depth}" for depth in CONVNET_DEPTHS] + [f"{name}_small" for name in SMALL_RESNETS]
@@ -55,8 +55,8 @@ def build_network(name: str, *, num_classes: int, size: int) -> nn.Module:
     """Builds an untrained classifier; its weights come from torch's global generator (see `seeds.seeded_init`).
 
     Args:
-        name: `convnet3` .. `convnet6`, `resnet18_small` (3x3 stride-1 stem, no max-pool) and its larger kin, or any
-            classifier of ``torchvision.models``.
+        name: `convnet3` .. `convnet6`, `resnet18_small` (3x3 stride-1 stem, no max-pool) and its larger variants, or
+            any classifier of ``torchvision.models``.
         num_classes: width of the head.
         size: side of the input images in pixels.
 
@@ -86,11 +86,11 @@ def _build_unchecked(name: str, *, num_classes: int, size: int) -> nn.Module:
     if name not in torchvision.models.list_models(module=torchvision.models):
         near = ", ".join(difflib.get_close_matches(name, network_names(), n=3))
         raise InputError(
-            f"unknown network {name!r}{f' (did you mean {near}?)' if near else ''}; known: convnet3 to convnet6, "
-            "resnet18_small (34, 50, 101), and torchvision's classifiers, such as resnet18"
+            f"unknown network {name!r}{f' (did you mean {near}?)' if near else ''}; choose convnet3 to convnet6, "
+            "resnet18_small (34, 50, 101), or a torchvision classifier, such as resnet18"
         )
     options: dict[str, object] = {}
-    if name in ("googlenet", "inception_v3"):  # they return extra heads in training mode, which no loss here knows
+    if name in ("googlenet", "inception_v3"):  # they return extra heads in training mode, which no loss here supports
         options = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         options = {"image_size": size}

@@ -8,7 +8,7 @@ from torch.nn import functional
 from rded_core.patches.crops import cut_patch, draw_crop_box, fit_centre
 
 SMALL_IMAGE_PX = 64
-"""Up to this size the standard is pad-and-crop (CIFAR); above it RandomResizedCrop (ImageNet)."""
+"""Up to this size pad-and-crop is the standard (CIFAR); above it RandomResizedCrop (ImageNet)."""
 
 
 def augment_image(
@@ -17,7 +17,7 @@ def augment_image(
     """Draws one augmentation of a real image and applies it: float RGB 0..1.
 
     Sizes up to 64 px: centre fit, zero-pad by an eighth, random crop. Larger: RandomResizedCrop with scale
-    (`crop_scale_min`, 1) and ratio (3/4, 4/3). Then a horizontal flip with probability 1/2 where `flip`.
+    (`crop_scale_min`, 1) and ratio (3/4, 4/3). Then a horizontal flip with probability 1/2 if `flip`.
     """
     if size <= SMALL_IMAGE_PX:
         view = _shift(fit_centre(image, size, resize_px=size), generator, pad_px=size // 8)

@@ -39,17 +39,17 @@ def train_epoch(
 ) -> float:
     """Trains on every batch once and returns the mean loss.
 
-    Losses stay on the device until the end: fetching one would hold up a GPU that works through a queue.
+    Losses stay on the device until the end: fetching each would stall the GPU's queue.
 
     Raises:
-        InputError: there is no batch.
+        InputError: there are no batches.
 
     Args:
         model: put into training mode.
-        optimiser: over the model's parameters.
+        optimiser: optimiser of the model's parameters.
         batches: (normalised images, targets); targets are what `loss` takes.
-        loss: of (logits, targets).
-        learning_rate: of the step's number inside this epoch.
+        loss: function of (logits, targets).
+        learning_rate: function of the step's number within this epoch.
     """
     model.train()
     losses: list[Tensor] = []
@@ -57,9 +57,7 @@ def train_epoch(
         set_learning_rate(optimiser, learning_rate(len(losses)))
         losses.append(train_step(model, optimiser, images, targets, loss=loss))
     if not losses:
-        raise InputError(
-            "nothing to train on: not one batch of usable images; check the source, or lower the batch size"
-        )
+        raise InputError("nothing to train on: no batch of usable images; check the source, or lower the batch size")
     return fmean(torch.stack(losses).tolist())
 
 
@@ -91,17 +89,17 @@ class Accuracy:
 def measure_accuracy(
     model: nn.Module, batches: Iterable[tuple[Float[Tensor, "_b 3 _h _w"], Int[Tensor, "_b"]]]
 ) -> Accuracy:
-    """Evaluates a model in eval mode over batches of (normalised images, class indices); restores its mode after."""
+    """Measures a model in eval mode over batches of (normalised images, class indices), then restores its mode."""
     was_training = model.training
     model.eval()
-    found: list[Tensor] = []
+    correct: list[Tensor] = []
     with torch.inference_mode():
         for images, targets in batches:
             logits = model(images)
-            found.append(torch.stack([correct_rows(logits, targets, top=top) for top in (1, 5)]))
+            correct.append(torch.stack([correct_rows(logits, targets, top=top) for top in (1, 5)]))
     model.train(was_training)
-    if not found:
-        raise InputError("nothing to measure on: no validation image could be used")
-    top1, top5 = torch.cat(found, dim=1).sum(dim=1).tolist()
-    total = sum(part.shape[1] for part in found)
+    if not correct:
+        raise InputError("nothing to measure on: no usable validation image; check the validation source")
+    top1, top5 = torch.cat(correct, dim=1).sum(dim=1).tolist()
+    total = sum(part.shape[1] for part in correct)
     return Accuracy(top1=top1 / total, top5=top5 / total, num_images=total)

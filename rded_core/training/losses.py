@@ -26,7 +26,7 @@ def gift_loss(
     """Computes 1 - cosine between student logits and refined teacher labels, averaged over the batch.
 
     The refined label is the teacher's logits at unit length plus 0.1 times the smoothed hard label at unit length.
-    `hard_labels` rows sum to one (mixed rows where views are mixed). Source: GIFT (Shang et al., ICLR 2025), as
+    `hard_labels` rows sum to one (mixed rows if views are mixed). Source: GIFT (Shang et al., ICLR 2025), as
     described there; range 0..2.
     """
     num_classes = hard_labels.shape[1]

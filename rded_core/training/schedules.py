@@ -12,16 +12,16 @@ def stretched_cosine(progress: float, *, stretch: float) -> float:
 
 
 def warmup_cosine(progress: float, *, warmup: float) -> float:
-    """Rises linearly from zero over the share `warmup` of training, then falls to zero along a cosine."""
+    """Returns a linear rise from zero over the share `warmup` of training, then a cosine that ends at zero."""
     if progress < warmup:
         return progress / warmup
     return stretched_cosine((progress - warmup) / (1.0 - warmup), stretch=1.0)
 
 
 def look_epochs(num_epochs: int, num_looks: int) -> list[int]:
-    """Returns the epochs (counted from 1) after which a student is measured: evenly over the last fifth, the last too.
+    """Returns the epochs (counted from 1) after which a student is measured: evenly over the last fifth, with the last.
 
-    Source: RDED's code looks six times.
+    Source: RDED's code measures six times.
     """
     span = num_epochs // 5
     steps = [num_epochs - round(step * span / max(num_looks - 1, 1)) for step in range(num_looks)]

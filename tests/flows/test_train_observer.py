@@ -132,7 +132,7 @@ def test_start_from_weights_of_other_classes(
 
 
 def test_unknown_network_error_lists_the_choices(shared_source: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown network 'resnet99' .*known: convnet3"):
+    with pytest.raises(InputError, match=r"unknown network 'resnet99' .*choose convnet3"):
         train_stage.fn(_config(shared_source, tmp_path / "x.safetensors", arch="resnet99"))
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""The canvas shortcut against the plain network on the padded canvas: the same logits, whatever the architecture."""
+"""The canvas shortcut against the plain network on the padded canvas: the same logits for every architecture."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def _normalised(num_patches: int, patch_px: int) -> Tensor:
 
 
 def _trained_like(build: Callable[[], nn.Module]) -> nn.Module:
-    """A network whose BatchNorm statistics, scales and shifts are not those it starts with."""
+    """Returns a network whose BatchNorm statistics, scales and shifts differ from their initial values."""
     with seeded_init(0):
         network = build().eval()
         for module in network.modules():
@@ -42,9 +42,9 @@ def _check(network: nn.Module, *, patch_px: int, size: int) -> CanvasNetwork:
     patches = _normalised(3, patch_px)
     canvas = CanvasNetwork(network, patch_px=patch_px, size=size)
     with torch.inference_mode():
-        expected, found = network(pad_to_canvas(patches, size)), canvas(patches)
+        expected, logits = network(pad_to_canvas(patches, size)), canvas(patches)
     scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * scale)
     return canvas
 
 
@@ -53,7 +53,7 @@ def test_logits_equal_the_plain_networks(name: str) -> None:
     options = {"init_weights": False} if name == "googlenet" else {}
     network = _trained_like(lambda: torchvision.models.get_model(name, weights=None, num_classes=7, **options))
     canvas = _check(network, patch_px=64, size=128)
-    assert canvas.shortcut, "torch.fx follows all of torchvision's convolutional classifiers"
+    assert canvas.shortcut, "torch.fx traces all of torchvision's convolutional classifiers"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ class _WhiteOutside(nn.Module):
 
 
 class _Unstable(nn.Module):
-    """Gives something else at every call: no trace can stand for it."""
+    """Returns different logits at every call: no trace can replace it."""
 
     calls = 0
 
@@ -130,7 +130,7 @@ class _Asserting(_Untraceable):
 
 
 class _HiddenLayer(nn.Module):
-    """Keeps a layer where neither nn.Module nor fx sees it."""
+    """Hides a layer from nn.Module and from fx."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,24 +148,24 @@ class _OptionalMask(_Untraceable):
 
 
 class _FiveDimensions(_Untraceable):
-    """Tracing keeps its constant as a buffer that knows no channels-last form."""
+    """Tracing stores its constant as a buffer that has no channels-last format."""
 
     def forward(self, images: Tensor) -> Tensor:
         return self.conv(images).mean(dim=(2, 3)) + torch.ones(1, 1, 1, 1, 4).sum((0, 1, 2, 3))
 
 
 @pytest.mark.parametrize("network", [_Untraceable, _Asserting, _HiddenLayer, _OptionalMask, _FiveDimensions])
-def test_networks_that_cannot_be_traced_run_as_they_are(network: type[nn.Module]) -> None:
+def test_untraceable_networks_run_unchanged(network: type[nn.Module]) -> None:
     canvas = _check(_trained_like(network), patch_px=8, size=16)
     assert canvas.shortcut is (network is _FiveDimensions)
 
 
-def test_scripted_networks_run_as_they_are() -> None:
+def test_scripted_networks_run_unchanged() -> None:
     scripted = torch.jit.trace(_trained_like(_HiddenLayer), torch.zeros(1, 3, 16, 16))
     assert not _check(scripted, patch_px=8, size=16).shortcut  # pyright: ignore[reportArgumentType]
 
 
-def test_operations_that_are_not_understood_see_the_whole_map() -> None:
+def test_unsupported_operations_run_on_the_whole_map() -> None:
     assert _check(_trained_like(_WhiteOutside), patch_px=8, size=16).shortcut
 
 
@@ -173,7 +173,7 @@ def test_a_trace_that_gives_other_logits_is_not_used() -> None:
     assert not CanvasNetwork(_trained_like(_Unstable), patch_px=8, size=16).shortcut
 
 
-def test_the_network_given_is_left_as_it_was() -> None:
+def test_original_network_is_not_changed() -> None:
     network = _trained_like(lambda: torchvision.models.mobilenet_v2(num_classes=3))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     CanvasNetwork(network, patch_px=32, size=64)
@@ -181,7 +181,7 @@ def test_the_network_given_is_left_as_it_was() -> None:
     assert any(getattr(module, "inplace", False) for module in network.modules())
 
 
-def test_rows_do_not_touch_each_other() -> None:
+def test_rows_do_not_affect_each_other() -> None:
     canvas = CanvasNetwork(_trained_like(lambda: torchvision.models.resnet18(num_classes=5)), patch_px=32, size=64)
     patches = _normalised(4, 32)
     with torch.inference_mode():

@@ -56,7 +56,7 @@ def test_all_boxes_of_a_candidate_are_equal(height: int, width: int) -> None:
 @pytest.mark.parametrize(("height", "width"), [(120, 150), (32, 32), (333, 97)])
 @pytest.mark.parametrize("patch_px", [16, 32, 75, 112])
 def test_patches_equal_crops_of_the_float_image(height: int, width: int, patch_px: int) -> None:
-    """Bit for bit, inside the contract's 3e-7: a last bit alone may move a truncated pixel of the mosaic."""
+    """Bit for bit, tighter than the usual 3e-7: a single last bit may change a truncated pixel of the mosaic."""
     image = picture(height, width)
     boxes = draw_crop_boxes(height, width, counter_generator(1), num_crops=6, scale=(0.08, 1.0))
     whole = to_tensor(image)

@@ -44,7 +44,7 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Distilled:
-    """What one class came to: scores by candidate and crop, kept candidates and crops by rank, uint8 mosaics."""
+    """Result of one class: scores by candidate and crop, kept candidates and crops by rank, uint8 mosaics."""
 
     scores: Tensor
     candidates: list[int]
@@ -53,14 +53,14 @@ class Distilled:
 
 
 def candidates_of(setting: Setting) -> list[Tensor]:
-    """Smooth pictures: crops of plain noise all score alike."""
+    """Returns smooth pictures, since crops of plain noise all score alike."""
     generator = counter_generator(0, "candidates")
     coarse = torch.randint(0, 256, (len(setting.shapes), 3, 4, 4), generator=generator, dtype=torch.uint8)
     return [resize(image, list(shape)) for image, shape in zip(coarse, setting.shapes, strict=True)]
 
 
 def observer_of(setting: Setting) -> nn.Module:
-    """An untrained network whose BatchNorm has seen images, in eval mode."""
+    """Returns an untrained network whose BatchNorm has seen images, in eval mode."""
     with seeded_init(0):
         network = build_network(setting.network, num_classes=NUM_CLASSES, size=setting.size).train()
         with torch.no_grad():
@@ -69,7 +69,7 @@ def observer_of(setting: Setting) -> nn.Module:
 
 
 def distil_plainly(setting: Setting, network: nn.Module) -> Distilled:
-    """Method.md, steps 2 to 6: global seed, whole float image, one crop at a time, nothing from rded_core."""
+    """Runs the method plainly: global seed, whole float image, one crop at a time, nothing from rded_core."""
     patch_px = setting.size // setting.factor
     crop = Compose([ToTensor(), RandomResizedCrop(patch_px, scale=(0.08, 1.0), ratio=(1.0, 1.0), antialias=True)])
     prepare = Compose([Normalize(MEAN, STD), Pad((setting.size - patch_px) // 2)])
@@ -119,7 +119,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Distilled, Distilled]:
     return distil_plainly(request.param, network), distil_with_kernels(request.param, network)
 
 
-def test_scores_agree_within_the_contract(pair: tuple[Distilled, Distilled]) -> None:
+def test_scores_agree_within_tolerance(pair: tuple[Distilled, Distilled]) -> None:
     plain, ours = pair
     assert plain.scores.std() > 1e-3
     torch.testing.assert_close(ours.scores, plain.scores, rtol=0, atol=3e-6)

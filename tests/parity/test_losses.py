@@ -16,7 +16,7 @@ def test_kl_equals_the_published_loss(temperature: float, num_classes: int) -> N
     torch.testing.assert_close(kl_at_temperature(student, teacher, temperature=temperature), published)
 
 
-def test_one_hot_rows_equal_class_indices() -> None:
+def test_one_hot_targets_equal_class_indices() -> None:
     logits, targets = torch.randn(16, 10, generator=counter_generator(0)), torch.arange(16) % 10
     one_hot = nn.functional.one_hot(targets, 10).float()
     torch.testing.assert_close(soft_cross_entropy(logits, one_hot), nn.CrossEntropyLoss()(logits, targets))

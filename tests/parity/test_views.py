@@ -1,4 +1,4 @@
-"""Views against plain torchvision operations and, for what is drawn in bulk, torchvision's distribution."""
+"""Views against plain torchvision operations, and parameters drawn in bulk against torchvision's distribution."""
 
 import math
 
@@ -15,7 +15,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def show_plainly(image: Tensor, views: Views, row: int) -> Tensor:
-    """Patch shuffle by chunks (columns, then rows), resized crop, flip, normalise."""
+    """Applies patch shuffle by chunks (columns, then rows), resized crop, flip, normalise."""
     factor = views.column_order.shape[1]
     columns = image.float().div(255).chunk(factor, dim=2)
     shuffled = torch.cat([columns[k] for k in views.column_order[row]], dim=2)
@@ -48,7 +48,7 @@ def test_views_equal_torchvision_operations(mix: str, size: int, factor: int, cr
 
 
 @pytest.mark.parametrize("crop_scale_min", [0.08, 0.5, 1.0])
-def test_crops_are_distributed_as_torchvision_draws_them(crop_scale_min: float) -> None:
+def test_crops_are_distributed_as_in_torchvision(crop_scale_min: float) -> None:
     recipe = ViewRecipe(size=224, factor=1, crop_scale_min=crop_scale_min, flip=True, mix="none")
     ours = draw_views(recipe, 2000, counter_generator(0)).crop_box.double()
     image = torch.empty(3, 224, 224, device="meta")

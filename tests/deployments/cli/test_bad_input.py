@@ -127,7 +127,7 @@ def test_observer_of_other_classes(distil_with: Expect, save_untrained: Callable
 
 @pytest.mark.parametrize("spec", ["convnet3", "rded:", "nowhere:thing", "rded:resnet99", "json:dumps_no"])
 def test_unknown_observer_spec(distil_with: Expect, spec: str) -> None:
-    distil_with("torchvision:NAME|known: convnet3", observer=spec)
+    distil_with("torchvision:NAME|choose convnet3", observer=spec)
 
 
 def test_observer_no_better_than_chance(

@@ -1,4 +1,4 @@
-"""Where a classifier's logits are one linear layer of its features, the two parts give its logits."""
+"""A classifier whose logits are one linear layer of its features is split into two parts with the same logits."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_parts_give_the_logits(name: str) -> None:
         assert split is not None
         logits = functional.linear(split.trunk(IMAGES), split.weight, split.bias)
         torch.testing.assert_close(logits, network(IMAGES)[:, [4, 0]], atol=1e-5, rtol=1e-5)
-        assert network(IMAGES).shape == (3, 6), "the network itself stays whole"
+        assert network(IMAGES).shape == (3, 6), "the network itself is not changed"
 
 
 class _Scaled(nn.Module):
@@ -56,18 +56,18 @@ class _Convolved(nn.Module):
 
 
 @pytest.mark.parametrize("make", [_Scaled, _Twice, _Convolved])
-def test_networks_that_end_otherwise_are_not_cut(make: type[nn.Module]) -> None:
+def test_networks_with_another_ending_are_not_split(make: type[nn.Module]) -> None:
     with seeded_init(3):
         assert split_last_layer(make().eval(), IMAGES) is None
 
 
-def test_no_hook_stays() -> None:
+def test_hooks_are_removed() -> None:
     network = _build("convnet3")
     split_last_layer(network, IMAGES)
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_a_layer_without_a_bias_has_one_of_zeros() -> None:
+def test_layer_without_bias_gets_zeros() -> None:
     with seeded_init(3):
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4, bias=False)).eval()
     split = split_last_layer(network, IMAGES)
@@ -93,7 +93,7 @@ class _Shared(nn.Module):
         return self.second(images.flatten(1))
 
 
-class _Looked(nn.Module):
+class _Inspected(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.head = nn.Linear(3 * 32 * 32, 6)
@@ -102,7 +102,7 @@ class _Looked(nn.Module):
         return self.head(images.flatten(1).to(self.head.weight.dtype))
 
 
-@pytest.mark.parametrize("make", [_Clipped, _Shared, _Looked])
-def test_networks_whose_parts_give_other_logits_are_not_cut(make: type[nn.Module]) -> None:
+@pytest.mark.parametrize("make", [_Clipped, _Shared, _Inspected])
+def test_networks_whose_parts_give_other_logits_are_not_split(make: type[nn.Module]) -> None:
     with seeded_init(3):
         assert split_last_layer(make().eval(), IMAGES) is None

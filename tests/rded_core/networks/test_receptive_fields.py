@@ -1,4 +1,4 @@
-"""Receptive fields, against what convolutions really read."""
+"""Receptive fields against the inputs that convolutions really read."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def _respond(inputs: torch.Tensor, sizes: tuple[int, int, int, int]) -> torch.Te
 
 @pytest.mark.parametrize("sizes", LAYERS)
 @pytest.mark.parametrize("span", [(0, 1), (4, 9), (8, 9), (12, 17), (0, 17)])
-def test_reached_outputs_are_those_that_change(span: tuple[int, int], sizes: tuple[int, int, int, int]) -> None:
+def test_reached_outputs_contain_all_that_change(span: tuple[int, int], sizes: tuple[int, int, int, int]) -> None:
     inputs = torch.zeros(SIDE, dtype=torch.float64)
     inputs[slice(*span)] = 1.0
     changed = _respond(inputs, sizes).nonzero().flatten().tolist()

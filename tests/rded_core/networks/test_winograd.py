@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by products at points: the same maps as the plain sums, whatever the sizes."""
+"""Winograd convolutions give the same maps as plain 3 x 3 convolutions, for all sizes."""
 
 import pytest
 import torch
@@ -25,12 +25,12 @@ def _maps(batch: int, height: int, width: int, channels: int = 128) -> torch.Ten
 def test_maps_equal_the_plain_convolution(height: int, width: int, padding: int | tuple[int, int]) -> None:
     convolution = _convolution(padding=padding)
     maps = _maps(2, height, width)
-    found = WinogradConv2d(convolution)(maps)
+    result = WinogradConv2d(convolution)(maps)
     exact = functional.conv2d(maps.double(), convolution.weight.double(), _bias(convolution).double(), padding=padding)
-    assert found.shape == exact.shape
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert result.shape == exact.shape
+    assert result.is_contiguous(memory_format=torch.channels_last)
     plain_error = float((convolution(maps) - exact).abs().max())
-    assert float((found - exact).abs().max()) <= max(8 * plain_error, 1e-5)
+    assert float((result - exact).abs().max()) <= max(8 * plain_error, 1e-5)
 
 
 def _bias(convolution: nn.Conv2d) -> torch.Tensor:
@@ -38,7 +38,7 @@ def _bias(convolution: nn.Conv2d) -> torch.Tensor:
     return convolution.bias
 
 
-def test_blocks_join_without_a_seam() -> None:
+def test_blocks_join_seamlessly() -> None:
     # 60 x 60 outputs are 225 tiles, more than one block; 40 images of one tile need one block, 200 two.
     module = WinogradConv2d(_convolution())
     large = _maps(2, 60, 60)
@@ -48,14 +48,14 @@ def test_blocks_join_without_a_seam() -> None:
     torch.testing.assert_close(module(many), _convolution()(many), rtol=0, atol=2e-5)
 
 
-def test_valid_leaves_the_border_out() -> None:
+def test_valid_omits_the_border() -> None:
     module = WinogradConv2d(_convolution())
     maps = _maps(1, 9, 12)
     assert module.valid(maps).shape == (1, 130, 7, 10)
     torch.testing.assert_close(module.valid(maps), module(maps)[:, :, 1:-1, 1:-1], rtol=0, atol=2e-5)
 
 
-def test_a_convolution_without_bias() -> None:
+def test_convolution_without_bias() -> None:
     convolution, maps = _convolution(bias=False), _maps(1, 6, 6)
     torch.testing.assert_close(WinogradConv2d(convolution)(maps), convolution(maps), rtol=0, atol=2e-5)
 
@@ -75,9 +75,9 @@ def test_a_convolution_without_bias() -> None:
     ],
     ids=str,
 )
-def test_other_convolutions_are_left_alone(options: dict[str, object]) -> None:
+def test_other_convolutions_are_not_taken(options: dict[str, object]) -> None:
     assert not WinogradConv2d.takes(_convolution(**options))
 
 
-def test_what_is_taken() -> None:
+def test_plain_3x3_convolution_is_taken() -> None:
     assert WinogradConv2d.takes(_convolution())

@@ -33,7 +33,7 @@ def train_logits_shape(name: str, size: int) -> tuple[int, ...]:
         ("vit_b_16", 224),
     ],
 )
-def test_networks_return_one_row_of_logits_an_image(name: str, size: int) -> None:
+def test_networks_return_one_row_of_logits_per_image(name: str, size: int) -> None:
     assert train_logits_shape(name, size) == (2, 7)
 
 
@@ -42,17 +42,17 @@ def test_networks_are_built_for_the_given_size() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("convnet3", 7), ("convnet5", 31), ("alexnet", 32)])
-def test_a_size_too_small_is_refused(name: str, size: int) -> None:
+def test_size_that_is_too_small_is_rejected(name: str, size: int) -> None:
     with torch.device("meta"), pytest.raises(InputError, match="size"):
         build_network(name, num_classes=7, size=size)
 
 
 @pytest.mark.parametrize("name", ["resnet17", "convnet", "convnet0", "convnet7", "vgg11_small", "fcn_resnet50"])
-def test_unknown_names_list_the_known_ones(name: str) -> None:
+def test_unknown_name_error_lists_the_choices(name: str) -> None:
     assert name not in network_names()
     with (
         torch.device("meta"),
-        pytest.raises(InputError, match=rf"unknown network '{name}' .*known: convnet3 .*resnet18"),
+        pytest.raises(InputError, match=rf"unknown network '{name}' .*choose convnet3 .*resnet18"),
     ):
         build_network(name, num_classes=7, size=256)
 
@@ -65,7 +65,7 @@ def test_names_are_unique_and_ours_come_first() -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("convnet3", 320_010), ("resnet18_small", 11_173_962)])
-def test_parameter_counts_of_the_literature(name: str, count: int) -> None:
+def test_parameter_counts_equal_the_literature(name: str, count: int) -> None:
     """For 10 classes at 32 px: the ConvNet of dataset condensation, and the usual CIFAR ResNet-18."""
     with torch.device("meta"):
         network = build_network(name, num_classes=10, size=32)
@@ -78,7 +78,7 @@ def test_small_stem_keeps_the_resolution() -> None:
         assert stem(torch.empty(1, 3, 32, 32)).shape == (1, 64, 32, 32)
 
 
-def test_convnet_block_by_plain_operations() -> None:
+def test_convnet_block_equals_plain_operations() -> None:
     with seeded_init(0):
         network = ConvNet(depth=1, num_classes=5, size=6, width=4).eval()
         images = torch.rand(3, 3, 6, 6)

@@ -37,16 +37,16 @@ def test_the_generator_alone_decides(size: int) -> None:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_small_views_are_all_the_shifts_by_an_eighth(flip: bool) -> None:
+def test_small_views_are_all_shifts_by_up_to_an_eighth(flip: bool) -> None:
     image = picture(8, 12)
     padded = functional.pad(fit_centre(image, 8, resize_px=8), (1, 1, 1, 1))
     windows = [padded[:, top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
     allowed = windows + [window.flip(-1) for window in windows] if flip else windows
-    seen = {
+    indices = {
         next(index for index, window in enumerate(allowed) if torch.equal(window, view))
         for view in (augment(image, 8, item, flip=flip) for item in range(200))
     }
-    assert seen == set(range(len(allowed)))
+    assert indices == set(range(len(allowed)))
 
 
 def test_only_sizes_up_to_64_are_padded() -> None:
@@ -59,12 +59,14 @@ def test_large_views_of_full_scale_show_the_whole_square() -> None:
     image = picture(80, 80)
     views = [augment(image, 80, item, crop_scale_min=1.0) for item in range(20)]
     mirrored = [torch.equal(view, image.flip(-1).float() / 255.0) for view in views]
-    assert all(seen or torch.equal(view, image.float() / 255.0) for seen, view in zip(mirrored, views, strict=True))
+    assert all(
+        flipped or torch.equal(view, image.float() / 255.0) for flipped, view in zip(mirrored, views, strict=True)
+    )
     assert 0 < sum(mirrored) < 20
 
 
 def test_small_views_are_pinned() -> None:
-    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
+    # A change here means different numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
     views = torch.stack([augment(picture(32, 32), 32, item) for item in range(16)])
     assert crc32(views.mul(255).round().to(torch.uint8).numpy()) == 4184221748
 

@@ -11,7 +11,7 @@ from rded_core.training.loop import Accuracy, measure_accuracy, set_learning_rat
 
 
 class Scale(nn.Module):
-    """Logits are the image's one pixel times a weight of 1."""
+    """Returns the image's single pixel times a weight of 1 as logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def test_learning_rate_reaches_every_group() -> None:
     assert [group["lr"] for group in optimiser.param_groups] == [0.25, 0.25]
 
 
-def test_a_step_returns_the_loss_before_the_update_and_forgets_old_gradients() -> None:
+def test_step_returns_the_loss_before_the_update_and_clears_old_gradients() -> None:
     model = Scale()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     images, target = pixels((1.0, 2.0, 3.0)), torch.tensor([2.0])
@@ -58,7 +58,7 @@ def test_a_step_returns_the_loss_before_the_update_and_forgets_old_gradients() -
     assert model.weight.item() == pytest.approx(-0.2, abs=1e-6)
 
 
-def test_an_epoch_sets_the_rate_of_each_step_and_averages_the_losses() -> None:
+def test_epoch_sets_the_rate_of_each_step_and_averages_the_losses() -> None:
     model = Scale().eval()
     optimiser = torch.optim.SGD(model.parameters(), lr=99.0)
     batches = [(pixels((1.0, 0.0, 0.0)), torch.tensor([0.0]))] * 3
@@ -69,13 +69,13 @@ def test_an_epoch_sets_the_rate_of_each_step_and_averages_the_losses() -> None:
     assert model.modes == [True, True, True]
 
 
-def test_an_empty_epoch_is_an_error() -> None:
+def test_empty_epoch_is_an_error() -> None:
     optimiser = torch.optim.SGD(Scale().parameters(), lr=1.0)
     with pytest.raises(InputError, match="nothing to train on"):
         train_epoch(Scale(), optimiser, [], loss=sum_error, learning_rate=lambda _: 1.0)
 
 
-def test_training_twice_from_one_seed_is_identical_and_learns() -> None:
+def test_training_learns_and_is_identical_for_equal_seeds() -> None:
     images = torch.rand(8, 3, 2, 2, generator=counter_generator(0))
     batches = [(images, torch.arange(8) % 2)] * 20
     results = []
@@ -89,7 +89,7 @@ def test_training_twice_from_one_seed_is_identical_and_learns() -> None:
     assert torch.equal(results[0][1], results[1][1])
 
 
-def test_accuracy_weighs_images_not_batches() -> None:
+def test_accuracy_is_averaged_over_images_not_batches() -> None:
     right, wrong = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
     batches = [(pixels(right, right, wrong), torch.tensor([1, 1, 1])), (pixels(wrong), torch.tensor([1]))]
     assert measure_accuracy(Scale(), iter(batches)) == Accuracy(top1=0.5, top5=1.0, num_images=4)
@@ -104,13 +104,13 @@ def test_top5_counts_the_fifth_but_not_the_sixth() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_measuring_runs_in_eval_mode_and_restores_the_mode(training: bool) -> None:
+def test_accuracy_is_measured_in_eval_mode_and_the_mode_is_restored(training: bool) -> None:
     model = Scale().train(training)
     measure_accuracy(model, [(pixels((0.0, 1.0, 0.0)), torch.tensor([1]))])
     assert model.modes == [False]
     assert model.training == training
 
 
-def test_accuracy_of_nothing_is_an_error() -> None:
+def test_accuracy_without_images_is_an_error() -> None:
     with pytest.raises(InputError, match="nothing to measure on"):
         measure_accuracy(Scale(), [])

@@ -12,7 +12,7 @@ def test_count_correct_by_hand(top: int, correct: int) -> None:
     assert count_correct(LOGITS, torch.tensor([1, 2, 2]), top=top) == correct
 
 
-def test_each_row_is_counted_once_over_all_targets() -> None:
+def test_each_row_counts_top_times_over_all_targets() -> None:
     logits = torch.randn(20, 6, generator=counter_generator(0))
     assert sum(count_correct(logits, torch.full((20,), k), top=2) for k in range(6)) == 40
 
@@ -23,7 +23,7 @@ def test_chance_bound_by_hand() -> None:
 
 
 @pytest.mark.parametrize("num_images", [1, 4, 9, 12])
-def test_all_right_is_above_chance_however_few_images(num_images: int) -> None:
+def test_perfect_accuracy_is_above_chance_for_any_number_of_images(num_images: int) -> None:
     assert chance_bound(2, num_images) < 1.0
 
 

@@ -23,7 +23,7 @@ def test_paper_batches_by_ipc_and_classes(ipc: int, num_classes: int, batch: int
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_batch_never_exceeds_the_set(name: str) -> None:
+def test_batch_never_exceeds_the_set(name: str) -> None:
     assert find_protocol(name).batch_size(ipc=3, num_classes=3, num_images=9) == 9
 
 
@@ -46,8 +46,8 @@ def test_only_hard_labels_are_one_hot() -> None:
     assert all(find_protocol(name).name == name for name in PROTOCOLS)
 
 
-def test_unknown_protocol_lists_the_choices() -> None:
-    with pytest.raises(InputError, match="unknown protocol 'fast'; known: paper, standard, hard"):
+def test_unknown_protocol_error_lists_the_choices() -> None:
+    with pytest.raises(InputError, match="unknown protocol 'fast'; choose from paper, standard, hard"):
         find_protocol("fast")
 
 

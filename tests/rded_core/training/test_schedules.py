@@ -33,7 +33,7 @@ def test_look_epochs_by_hand() -> None:
 
 @pytest.mark.parametrize("num_looks", [1, 2, 6])
 @pytest.mark.parametrize("num_epochs", [*range(1, 12), 29, 30, 31, 299, 1001])
-def test_looks_lie_in_the_last_fifth_and_end_with_it(num_epochs: int, num_looks: int) -> None:
+def test_looks_lie_in_the_last_fifth_and_include_the_last_epoch(num_epochs: int, num_looks: int) -> None:
     looks = look_epochs(num_epochs, num_looks)
     assert looks == sorted(set(looks))
     assert looks[-1] == num_epochs

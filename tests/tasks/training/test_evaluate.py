@@ -33,7 +33,7 @@ def _config(dataset: Path, val: Path, **changes: Any) -> EvaluateConfig:
     [
         ({"protocol": "standard"}, "labels of views drawn for --protocol paper, not standard; distil with --protocol"),
         ({"protocol": "hard", "loss": "gift"}, "--loss gift needs soft labels"),
-        ({"student": "resnet99"}, "unknown network 'resnet99' .*known: convnet3"),
+        ({"student": "resnet99"}, "unknown network 'resnet99' .*choose convnet3"),
         ({"student": "convnet6"}, "size must be >= 64, got 32"),
     ],
 )

@@ -156,6 +156,6 @@ class _TurnsToFloat(nn.Module):
 
 
 def test_a_network_that_cannot_run_in_bfloat16_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"the observer does not run in bfloat16 \(.*\); give --precision float32"):
+    with pytest.raises(InputError, match=r"the observer does not run in bfloat16 \(.*\); pass --precision float32"):
         _scorer(_TurnsToFloat().eval(), torch.bfloat16)
     assert _score(_TurnsToFloat().eval(), CLASSES[:1], torch.float32)[0].scores.shape == (3, NUM_CROPS)

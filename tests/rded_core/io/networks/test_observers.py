@@ -137,7 +137,7 @@ def test_pretrained_weights_without_a_network_are_an_error(monkeypatch: pytest.M
         ("torchvision:", "is not a valid spec"),
         (":resnet18", "observer ':resnet18'"),
         ("rded:convnet3", "comes without weights"),
-        ("torchvision:resnet19", "unknown network 'resnet19' .did you mean resnet1.*known: convnet3"),
+        ("torchvision:resnet19", "unknown network 'resnet19' .did you mean resnet1.*choose convnet3"),
         ("torchvison:resnet18", "No module named 'torchvison'"),
         ("json:absent", "has no attribute 'absent'"),
         ("json:JSONDecoder", "returned JSONDecoder, not a torch.nn.Module"),
