@@ -1,4 +1,4 @@
-"""Fixtures for all rooms: small real files made on the spot, and one Prefect harness for the session."""
+"""Fixtures for all tests: small real files made on demand, and one Prefect harness per session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES_PER_CLASS = 12
 
 
 def photo_like(seed: int, *, height: int = 48, width: int = 40, hue: int = 0) -> Image.Image:
-    """Draws a smooth picture with some texture: JPEG-like statistics, a colour that tells its class."""
+    """Returns a smooth picture with some texture: JPEG-like statistics, and a colour that depends on its class."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (5, 5, 3)).astype(np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.int32)
@@ -35,7 +35,7 @@ def photo_like(seed: int, *, height: int = 48, width: int = 40, hue: int = 0) ->
 
 @pytest.fixture(scope="session")
 def draw_photo() -> Callable[..., Image.Image]:
-    """`photo_like`, for test modules, which cannot import it."""
+    """Returns `photo_like`, for test modules, which cannot import it."""
     return photo_like
 
 
@@ -50,26 +50,26 @@ def _write_image_folder(root: Path) -> Path:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """An ImageFolder of three classes (named to trap natural order) of twelve JPEGs of varied sizes."""
+    """Returns an ImageFolder of three classes (named to expose natural sorting) of twelve JPEGs of varied sizes."""
     return _write_image_folder(tmp_path / "source")
 
 
 @pytest.fixture(scope="session")
 def prefect_harness() -> Iterator[None]:
-    """Prefect on a temporary database, started once; flows of tests run inside it."""
+    """Runs Prefect on a temporary database, started once; flows of tests run inside it."""
     with prefect_test_harness(server_startup_timeout=180):
         yield
 
 
 @pytest.fixture(scope="session")
 def shared_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image folder once for the session; tests leave it as it is."""
+    """Returns one image folder for the session; tests must not change it."""
     return _write_image_folder(tmp_path_factory.mktemp("shared") / "source")
 
 
 @pytest.fixture(scope="session")
 def trained_weights(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A convnet3 that tells the three classes apart, trained for a few steps outside any flow."""
+    """Returns weights of a convnet3 that distinguishes the three classes, trained for a few steps outside any flow."""
     from rded_core.config import TrainObserverConfig
     from rded_core.io.device.threads import one_torch_thread
     from tasks.training.train_observer import train_observer
@@ -95,7 +95,7 @@ SaveNetwork = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def save_untrained(tmp_path_factory: pytest.TempPathFactory) -> SaveNetwork:
-    """Saves a network as it is initialised, for the classes given: ``save_untrained(arch="convnet3", classes=...)``."""
+    """Returns a function that saves an untrained network: ``save_untrained(arch="convnet3", classes=...)``."""
     from rded_core.io.networks.weights import save_network
     from rded_core.networks import build_network
     from rded_core.networks.preprocessing import Preprocessing
@@ -116,7 +116,7 @@ MakeConfig = Callable[..., "DistillConfig"]
 
 @pytest.fixture(scope="session")
 def make_config(shared_source: Path, trained_weights: Path) -> MakeConfig:
-    """Makes the config of a run of seconds: two class shards, two label tables, two batches an epoch."""
+    """Returns a function for the config of a short run: two class shards, two label tables, two batches per epoch."""
     from rded_core.config import DistillConfig
 
     def make(out: Path, **changes: object) -> DistillConfig:
@@ -146,7 +146,7 @@ def finished_run(
     make_config: MakeConfig,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The run folder of a finished ``distill`` flow; tests that change it copy it first."""
+    """Returns the run folder of a finished ``distill`` flow; tests that change it must copy it first."""
     from flows.distill import distill
 
     out = tmp_path_factory.mktemp("runs") / "finished"
@@ -164,8 +164,8 @@ def _plain_flows() -> Iterator[None]:
     import flows.train_observer
 
     with pytest.MonkeyPatch.context() as patch:
-        rooms = (flows.distill, flows.evaluate, flows.forget, flows.refresh, flows.repair, flows.train_observer)
-        for module in rooms:
+        modules = (flows.distill, flows.evaluate, flows.forget, flows.refresh, flows.repair, flows.train_observer)
+        for module in modules:
             for name, value in list(vars(module).items()):
                 if isinstance(value, Flow | Task):
                     patch.setattr(module, name, value.fn)
@@ -174,13 +174,13 @@ def _plain_flows() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def without_prefect() -> Callable[[], AbstractContextManager[None]]:
-    """For fixtures that outlive a test: what `plain_flows` does, for the length of a block."""
+    """Returns a context manager that does the same as `plain_flows`, for fixtures that outlive a test."""
     return _plain_flows
 
 
 @pytest.fixture
 def plain_flows() -> Iterator[None]:
-    """Takes the decorators off all flows and tasks: the same code, no Prefect, no server."""
+    """Removes the decorators of all flows and tasks: the same code without Prefect or a server."""
     with _plain_flows():
         yield
 
@@ -190,7 +190,7 @@ RunUndecorated = Callable[["DistillConfig"], Path]
 
 @pytest.fixture(scope="session")
 def run_undecorated() -> RunUndecorated:
-    """Distils with the decorators taken off; returns the dataset folder."""
+    """Returns a function that distils without decorators and returns the dataset folder."""
 
     def run(config: DistillConfig) -> Path:
         with _plain_flows():
@@ -205,7 +205,7 @@ def run_undecorated() -> RunUndecorated:
 def short_run(
     make_config: MakeConfig, run_undecorated: Callable[[DistillConfig], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A finished run of two label epochs, made without Prefect; tests that change it copy it first."""
+    """Returns a finished run of two label epochs, made without Prefect; tests that change it must copy it first."""
     run = tmp_path_factory.mktemp("short") / "run"
     run_undecorated(make_config(run, label_epochs=2))
     return run
@@ -213,7 +213,7 @@ def short_run(
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server in this process, for tests whose environment names it."""
+    """Yields the address of an S3 server in this process, for tests that put it into their environment."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -226,7 +226,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_variables() -> Callable[[str], dict[str, str]]:
-    """Returns the environment variables by which S3's clients find a server at an address."""
+    """Returns a function from a server's address to the environment variables with which S3 clients find it."""
 
     def variables(address: str) -> dict[str, str]:
         return {
@@ -243,7 +243,7 @@ def s3_variables() -> Callable[[str], dict[str, str]]:
 def s3_bucket(
     s3_variables: Callable[[str], dict[str, str]], s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """The URL of an empty bucket, which this process and those that it starts find by their environment."""
+    """Yields the URL of an empty bucket, which this process and its children find through their environment."""
     import s3fs
 
     for name, value in s3_variables(s3_server).items():
@@ -260,7 +260,7 @@ RunCli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[RunCli]:
-    """Runs ``rded ARGUMENTS`` in this process; returns exit code, stdout, and stderr with all that Prefect logs."""
+    """Yields a function that runs ``rded ARGUMENTS`` and returns exit code, stdout, and stderr with Prefect's logs."""
     from deployments.cli.main import main
 
     monkeypatch.setattr("deployments.cli.main.prepare_environment", lambda: None)

@@ -1,4 +1,4 @@
-"""The folders: what each may import, how large it may grow, and the public names."""
+"""Rules for the folders: what each may import and how large it may be; and the public names."""
 
 import ast
 import subprocess
@@ -23,7 +23,7 @@ IMPURE = {
 PUBLIC = {"ALGORITHM_VERSION", "DistilledDataset", "__version__", "build_network", "kl_at_temperature"}
 MAX_FILES, MAX_LINES = 14, 300
 FACES = {"rded_core", "rded_core.config", "rded_core.networks"}
-"""Packages whose ``__init__`` may import: they show public names."""
+"""Packages whose ``__init__`` may import, because they export public names."""
 
 
 def _files(room: str) -> list[Path]:
@@ -55,15 +55,15 @@ def _prefixes(name: str) -> set[str]:
 
 
 def _circle(arrows: Mapping[str, set[str]]) -> list[str]:
-    """Returns one circle of a graph, or nothing: peels off, again and again, what nothing left points to."""
-    left = {name: set(others) for name, others in arrows.items()}
-    while ends := [name for name, others in left.items() if not others & left.keys()]:
+    """Returns the modules on circles or leading into them: removes, again and again, those that point to no other."""
+    graph = {name: set(others) for name, others in arrows.items()}
+    while ends := [name for name, others in graph.items() if not others & graph.keys()]:
         for name in ends:
-            del left[name]
-    return sorted(left)
+            del graph[name]
+    return sorted(graph)
 
 
-def test_a_circle_is_found() -> None:
+def test_circles_are_detected() -> None:
     assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == ["a", "b", "c", "d"]
     assert not _circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
 
@@ -73,16 +73,16 @@ def _arrows() -> dict[str, set[str]]:
     return {
         name: {other for other in _imports(path) if other in modules and other != name}
         for name, path in modules.items()
-        if name != "rded_core"  # its names are imported at their first use
+        if name != "rded_core"  # its names are imported on first use
     }
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_cycles() -> None:
     assert not _circle(_arrows())
 
 
 @pytest.mark.parametrize("room", ["rded_core", "rded_core.io", "tasks", "deployments"])
-def test_no_packages_import_each_other_in_a_circle(room: str) -> None:
+def test_packages_have_no_import_cycles(room: str) -> None:
     depth = room.count(".") + 2
     between: defaultdict[str, set[str]] = defaultdict(set)
     for name, others in _arrows().items():
@@ -104,7 +104,7 @@ def test_import_contracts_hold() -> None:
     assert " 0 broken" in done.stdout
 
 
-def test_every_package_is_under_contract() -> None:
+def test_every_package_is_covered_by_a_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     by_number = {contract["name"].split(".")[0]: contract for contract in contracts}
     assert {str(number) for number in range(1, 10)} <= by_number.keys()
@@ -116,7 +116,7 @@ def test_every_package_is_under_contract() -> None:
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=_module)
-def test_kernels_touch_nothing_outside(path: Path) -> None:
+def test_kernels_have_no_side_effects(path: Path) -> None:
     named = {name for imported in _imports(path) for name in _prefixes(imported)}
     assert not named & (IMPURE - ({"rded_core.io"} if _module(path) == "rded_core" else set()))
     assert not _calls(path) & {"open", "print", "getLogger", "read_text", "write_text", "manual_seed_all"}
@@ -135,14 +135,14 @@ def test_files_and_folders_stay_small(room: str) -> None:
 @pytest.mark.parametrize(
     "path", [path for room in ROOMS for path in _files(room) if path.stem == "__init__"], ids=_module
 )
-def test_packages_are_one_docstring(path: Path) -> None:
+def test_packages_contain_only_a_docstring(path: Path) -> None:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     assert ast.get_docstring(ast.Module(body, []))
     assert len(body) == 1 or _module(path) in FACES
 
 
 @pytest.mark.parametrize("path", _files("flows"), ids=lambda path: path.stem)
-def test_flows_open_no_file_and_know_no_tensors(path: Path) -> None:
+def test_flows_open_no_files_and_import_no_torch(path: Path) -> None:
     assert "open" not in _calls(path)
     assert "torch" not in {name.partition(".")[0] for name in _imports(path)}
     tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -150,11 +150,11 @@ def test_flows_open_no_file_and_know_no_tensors(path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_no_folder_of_leftovers(room: str) -> None:
+def test_no_module_has_a_catch_all_name(room: str) -> None:
     assert not {path.stem for path in _files(room)} & {"utils", "helpers", "common"}
 
 
-def test_no_flow_bears_the_name_of_a_stdlib_module_or_a_room() -> None:
+def test_flows_do_not_shadow_stdlib_modules_or_top_level_folders() -> None:
     names = {path.stem for path in _files("flows")} - {"__init__"}
     assert not names & (set(sys.stdlib_module_names) | set(ROOMS))
 
@@ -168,7 +168,7 @@ def test_public_names() -> None:
         _ = rded_core.nothing  # type: ignore[attr-defined]
 
 
-def test_public_names_are_those_of_their_modules() -> None:
+def test_public_names_are_identical_to_those_in_their_modules() -> None:
     from rded_core.io.dataset import distilled
     from rded_core.io.distilled import DistilledDataset
     from rded_core.networks import build_network
@@ -179,7 +179,7 @@ def test_public_names_are_those_of_their_modules() -> None:
     assert rded_core.kl_at_temperature is kl_at_temperature
 
 
-def test_the_package_alone_loads_no_torch() -> None:
+def test_importing_the_package_does_not_load_torch() -> None:
     code = "import sys, rded_core, rded_core.config; assert not {'torch', 'pyarrow', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -1,4 +1,4 @@
-"""Batches of views to label: which images make up which batch, and which batches share a forward pass."""
+"""Batches of views to label: the images of each batch, and the batches that share a forward pass."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 def plan_batches(num_images: int, batch_size: int, generator: torch.Generator) -> list[Int[Tensor, "_b"]]:
     """Shuffles the images and cuts them into the batches of one epoch; the last may be smaller.
 
-    A single image left over joins the batch before it: batch statistics of one image are undefined.
+    A single leftover image joins the batch before it: batch statistics of one image are undefined.
     """
     batches = list(torch.randperm(num_images, generator=generator).split(batch_size))
     if batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
@@ -20,10 +20,10 @@ def plan_batches(num_images: int, batch_size: int, generator: torch.Generator) -
 
 
 def rows_per_pass(batch_size: int, limit: int) -> int:
-    """Returns the rows of every forward pass for recorded batches of `batch_size`: one number for a whole run.
+    """Returns the rows of every forward pass for recorded batches of `batch_size`: the same for a whole run.
 
-    As many whole batches as `limit` rows hold; a batch above `limit` is cut into passes of more than half of it, of the
-    size that leaves fewest rows empty.
+    As many whole batches as fit in `limit` rows; a batch above `limit` is cut into passes of more than half of `limit`,
+    of the size that leaves the fewest rows empty.
     """
     if batch_size <= limit:
         return limit // batch_size * batch_size
@@ -31,28 +31,28 @@ def rows_per_pass(batch_size: int, limit: int) -> int:
 
 
 def pack_batches(sizes: Sequence[int], limit: int) -> list[range]:
-    """Groups consecutive batches, each group as many as stay within `limit` rows; a larger batch stands alone."""
+    """Groups consecutive batches, as many per group as fit in `limit` rows; a larger batch is its own group."""
     groups: list[range] = []
-    held = 0
+    num_rows = 0
     for number, size in enumerate(sizes):
-        if groups and held + size <= limit:
+        if groups and num_rows + size <= limit:
             groups[-1] = range(groups[-1].start, number + 1)
-            held += size
+            num_rows += size
         else:
             groups.append(range(number, number + 1))
-            held = size
+            num_rows = size
     return groups
 
 
 def classify_in_passes(
-    network: Callable[[Tensor], Tensor], shown: Float[Tensor, "b 3 s s"], rows: int
+    network: Callable[[Tensor], Tensor], views: Float[Tensor, "b 3 s s"], rows: int
 ) -> Float[Tensor, "b k"]:
-    """Returns a network's logits, in forward passes of exactly `rows` rows; empty rows of the last are zeros.
+    """Returns a network's logits, from forward passes of exactly `rows` rows; the last is padded with zeros.
 
-    One shape is what a compiled network or a CUDA graph asks for; results are copied, since graphs reuse their output.
+    Compiled networks and CUDA graphs need a single shape; results are copied, since graphs reuse their output.
     """
     logits: list[Tensor] = []
-    for part in shown.split(rows):
-        filled = functional.pad(part, (0, 0, 0, 0, 0, 0, 0, rows - len(part))) if len(part) < rows else part
-        logits.append(network(filled)[: len(part)].clone())
+    for part in views.split(rows):
+        padded = functional.pad(part, (0, 0, 0, 0, 0, 0, 0, rows - len(part))) if len(part) < rows else part
+        logits.append(network(padded)[: len(part)].clone())
     return torch.cat(logits)

@@ -1,8 +1,8 @@
-"""Codecs of soft labels: what a teacher gives for a view, as columns of a table and back.
+"""Codecs of soft labels: a teacher's outputs for views, encoded as columns of a table and decoded.
 
-A closed set behind one interface. Logits are stored, not probabilities, so that the temperature stays the trainer's
-choice. Decoding gives exactly what is stored; encoding loses no more than `Codec.error` says. Axis legend besides the
-package's: d  width of the teacher's penultimate features, t  classes whose logits are stored apart.
+A closed set behind one interface. Logits are stored, not probabilities, so that the trainer remains free to choose the
+temperature. Decoding returns exactly what is stored; encoding loses no more than `Codec.error` states. Axes in addition
+to the package's: d  width of the teacher's penultimate features, t  classes whose logits are stored separately.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch.nn import functional
 from rded_core.config.choices import LABEL_CODECS
 from rded_core.errors import InputError
 from rded_core.labels.quantisation import (
-    NOT_HELD,
+    NOT_FLOAT16,
     pack_halves,
     quantise_rows,
     restore_rows,
@@ -27,35 +27,35 @@ from rded_core.labels.quantisation import (
 )
 
 Encoded = Mapping[str, Tensor]
-"""Columns by name, one row a view: 1-d numbers, 2-d float or integer lists, or 2-d uint8 bytes."""
+"""Columns by name, one row per view: 1-d numbers, 2-d float or integer lists, or 2-d uint8 bytes."""
 
 HALF_RELATIVE, HALF_ABSOLUTE = 2.0**-11, 2.0**-25
-"""What rounding to float16 loses at most: relative, and absolute below 2^-14."""
+"""Largest loss from rounding to float16: relative, and absolute below 2^-14."""
 
 DEFAULT_TOP = 20
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """How labels are stored."""
+    """A way to store labels."""
 
     @property
     def name(self) -> str:
-        """As tables, recipe.json and ``--label-codec`` spell it."""
+        """Name as written in tables, recipe.json and ``--label-codec``."""
         ...
 
     @property
     def num_classes(self) -> int:
-        """Logits in a row."""
+        """Number of logits in a row."""
         ...
 
     @property
     def num_outputs(self) -> int:
-        """Numbers in a row that `encode` takes."""
+        """Number of values in a row that `encode` takes."""
         ...
 
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
-        """Returns what is stored of the teacher's outputs: its logits, or its features where `features` stores these.
+        """Returns the columns to store for the teacher's outputs: its logits, or its features for the codec `features`.
 
         Raises:
             ValueError: an output is not finite, or too large for float16.
@@ -63,11 +63,11 @@ class Codec(Protocol):
         ...
 
     def decode(self, encoded: Encoded) -> Float[Tensor, "b k"]:
-        """Returns float32 logits, by the stored numbers alone: the same ones give the same logits."""
+        """Returns float32 logits that depend on the stored numbers alone: equal numbers give equal logits."""
         ...
 
     def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
-        """Returns for each row how far a decoded logit may be from the teacher's; infinite where nothing bounds it."""
+        """Returns for each row how far a decoded logit may be from the teacher's; infinite if nothing bounds it."""
         ...
 
 
@@ -102,10 +102,10 @@ class HalfCodec:
 
 @dataclass(frozen=True, slots=True)
 class IntegerCodec:
-    """Whole numbers of 8 or 4 bits, evenly spaced between a row's least and greatest logit.
+    """Whole numbers of 8 or 4 bits, evenly spaced between a row's smallest and largest logit.
 
-    logit = ``logit_offset`` + ``logit_scale`` · code, both float16. Codes of 4 bits lie two in a byte, the first in the
-    low half.
+    logit = ``logit_offset`` + ``logit_scale`` · code, both float16. 4-bit codes are packed two per byte, the first in
+    the low half.
 
     Attributes:
         bits: 8 or 4.
@@ -144,13 +144,13 @@ class IntegerCodec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureCodec:
-    """The teacher's penultimate features in 8 bits, and its last layer once: logits are one matrix product away.
+    """The teacher's penultimate features in 8 bits, and its last layer once; one matrix product gives the logits.
 
     feature = ``feature_offset`` + ``feature_scale`` · code, both float16; logits = features · weightᵀ + bias.
 
     Attributes:
-        weight: of the teacher's last layer, the rows of the source's classes.
-        bias: likewise.
+        weight: weight of the teacher's last layer, the rows of the source's classes.
+        bias: its bias, likewise.
     """
 
     weight: Float[Tensor, "k d"]
@@ -178,7 +178,7 @@ class FeatureCodec:
         return functional.linear(features, self.weight, self.bias)
 
     def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
-        """See `Codec`: as if every feature were off by half a step in the worst direction, and sums by float32's."""
+        """See `Codec`: every feature off by half a step in the worst direction, plus float32's error in sums."""
         step = _step_error(encoded["feature_scale"], encoded["feature_offset"], 255)
         size = (restore_rows(encoded["feature_codes"], encoded["feature_scale"], encoded["feature_offset"])).abs()
         summed = functional.linear(size, self.weight.abs(), self.bias.abs()).amax(dim=1)
@@ -187,15 +187,15 @@ class FeatureCodec:
 
 @dataclass(frozen=True, slots=True)
 class TopCodec:
-    """The greatest logits as float16 with their classes, and the sum of all others, spread evenly over those.
+    """The largest logits as float16 with their classes, and the sum of all others, spread evenly over the others.
 
     ``tail_logsumexp`` is the others' log-sum-exp of logit / temperature, so that their share of the softmax at that
-    temperature is exact; ``tail_mass`` is their probability at temperature 1, for people.
+    temperature is exact; ``tail_mass`` is their probability at temperature 1, for human readers.
 
     Attributes:
-        top: classes stored apart; fewer than `num_classes`.
-        num_classes: of the teacher's outputs.
-        temperature: at which students compare.
+        top: number of classes stored separately; fewer than `num_classes`.
+        num_classes: number of classes in the teacher's outputs.
+        temperature: softmax temperature of the students' loss.
     """
 
     top: int
@@ -215,7 +215,7 @@ class TopCodec:
     def encode(self, outputs: Float[Tensor, "b o"]) -> Encoded:
         """See `Codec`."""
         if not torch.isfinite(outputs).all():
-            raise ValueError(NOT_HELD)
+            raise ValueError(NOT_FLOAT16)
         values, classes = outputs.float().sort(dim=1, descending=True, stable=True)
         logits = round_to_half(values[:, : self.top])
         narrow = torch.int16 if self.num_classes <= 2**15 else torch.int32
@@ -233,46 +233,48 @@ class TopCodec:
         return logits.scatter(1, encoded["top_class"].long(), encoded["top_logit"].float())
 
     def error(self, encoded: Encoded) -> Float[Tensor, "b"]:
-        """See `Codec`: of the classes stored apart; of the others, only the sum is known."""
+        """See `Codec`: infinite, since only the sum of the classes not stored separately is known."""
         return torch.full_like(encoded["tail_logsumexp"], torch.inf)
 
 
 def find_codec(name: str, *, num_classes: int, temperature: float, head: tuple[Tensor, Tensor] | None = None) -> Codec:
-    """Returns the codec called `name`, one of `LABEL_CODECS`; ``topk:50`` stores 50 classes apart.
+    """Returns the codec called `name`, one of `LABEL_CODECS`; ``topk:50`` stores 50 classes separately.
 
     Args:
-        name: as the user, or a table, spells it.
-        num_classes: of the labels.
-        temperature: at which students compare.
+        name: name as written by the user or in a table.
+        num_classes: number of classes in the labels.
+        temperature: softmax temperature of the students' loss.
         head: weight and bias of the teacher's last layer, which `features` needs.
 
     Raises:
-        InputError: there is no such codec, or it does not suit these labels.
+        InputError: unknown codec, or one that does not suit these labels.
     """
     kind, _, number = name.partition(":")
     if kind == "topk" and (number.isdecimal() or name == "topk"):
         top = int(number) if number else min(DEFAULT_TOP, num_classes - 1)
         if not 1 <= top < num_classes:
-            raise InputError(f"label codec topk:{top} needs 1 to {num_classes - 1} of {num_classes} classes")
+            raise InputError(
+                f"label codec topk:N must keep 1 to {num_classes - 1} of the {num_classes} classes, got N = {top}"
+            )
         return TopCodec(top, num_classes, temperature)
     if name == "features":
         if head is None:
             raise InputError(
                 "label codec features needs a teacher whose logits are one linear layer of its features; "
-                "give another --label-codec, such as int8"
+                "choose another --label-codec, such as int8"
             )
         return FeatureCodec(*head)
     if name in ("int8", "int4"):
         return IntegerCodec(int(name.removeprefix("int")), num_classes)
     if name == "float16":
         return HalfCodec(num_classes)
-    raise InputError(f"unknown label codec {name!r}; known: {', '.join(LABEL_CODECS)} (topk:N keeps N classes)")
+    raise InputError(f"unknown label codec {name!r}; choose from {', '.join(LABEL_CODECS)} (topk:N keeps N classes)")
 
 
 def row_bytes(codec: Codec) -> int:
-    """Returns the bytes of a row's labels, before any compression."""
-    none = codec.encode(torch.zeros(0, codec.num_outputs))
-    return sum(part.element_size() * math.prod(part.shape[1:]) for part in none.values())
+    """Returns the size of one row's labels in bytes, before compression."""
+    empty = codec.encode(torch.zeros(0, codec.num_outputs))
+    return sum(part.element_size() * math.prod(part.shape[1:]) for part in empty.values())
 
 
 def _half_error(stored: Tensor) -> Tensor:
@@ -281,6 +283,6 @@ def _half_error(stored: Tensor) -> Tensor:
 
 
 def _step_error(scale: Tensor, offset: Tensor, levels: int) -> Tensor:
-    """Returns half a step, and what float32 loses in offset + scale · code."""
+    """Returns half a step plus float32's error in offset + scale · code."""
     reach = offset.float().abs() + scale.float() * levels
     return scale.float() / 2 + reach * 2.0**-21

@@ -1,4 +1,4 @@
-"""Which stored epoch is shown in which epoch of training."""
+"""Assignment of stored epochs to epochs of training."""
 
 from collections import Counter
 
@@ -11,26 +11,27 @@ from rded_core.text.wording import counted
 def stored_epoch(epoch: int, *, num_stored: int, seed: int) -> int:
     """Returns the stored epoch that a student sees in an epoch of its training.
 
-    The stored ones as recorded, first; where training is longer, all of them again and again, each round in an order
-    of its own, drawn from the seed. So any two of them are used equally often, or one once more than the other.
+    First the stored epochs as recorded; longer training repeats all of them, each round in its own order, drawn from
+    the seed. So any two of them are used equally often, or one of them once more.
     """
-    walk, place = divmod(epoch, num_stored)
-    if walk == 0:
+    round_number, place = divmod(epoch, num_stored)
+    if round_number == 0:
         return place
-    return int(torch.randperm(num_stored, generator=counter_generator(seed, "stored-epochs", walk))[place])
+    generator = counter_generator(seed, "stored-epochs", round_number)
+    return int(torch.randperm(num_stored, generator=generator)[place])
 
 
 def describe_uses(num_epochs: int, *, num_stored: int, seed: int) -> str:
-    """Says how often the stored epochs are shown."""
+    """Returns in words how often the stored epochs are used."""
     uses = count_uses(num_epochs, num_stored=num_stored, seed=seed)
     least, most = min(uses), max(uses)
     times = "once" if most == 1 else f"{most} times"
-    shown = times if least == most else f"{least} or {times}"
-    stored = f"{counted(num_stored, 'stored epoch')} of labels, each used {shown}"
+    how_often = times if least == most else f"{least} or {times}"
+    stored = f"{counted(num_stored, 'stored epoch')} of labels, each used {how_often}"
     return f"{counted(num_epochs, 'epoch')} of training from {stored}"
 
 
 def count_uses(num_epochs: int, *, num_stored: int, seed: int) -> list[int]:
-    """Counts how often each stored epoch is shown in a training of `num_epochs`."""
+    """Counts how often each stored epoch is used in a training of `num_epochs`."""
     uses = Counter(stored_epoch(epoch, num_stored=num_stored, seed=seed) for epoch in range(num_epochs))
     return [uses[epoch] for epoch in range(num_stored)]

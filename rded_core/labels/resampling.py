@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """Where each output pixel of one axis reads its input: ``input[low] * (1 - share) + input[high] * share``.
+    """Input pixels that each output pixel of one axis reads: ``input[low] * (1 - share) + input[high] * share``.
 
     Attributes:
         low: input pixel.
@@ -22,14 +22,14 @@ class Taps:
     share: Float[Tensor, "b s"]
 
     def part(self, rows: slice) -> "Taps":
-        """Returns the taps of some images."""
+        """Returns the taps of a slice of the images."""
         return Taps(self.low[rows], self.high[rows], self.share[rows])
 
 
 def crop_taps(order: Int[Tensor, "b f"], start: Int[Tensor, "b"], side: Int[Tensor, "b"], size: int) -> Taps:
-    """Returns the taps of one axis for: shuffle the cells, crop `side` pixels from `start` on, resize to `size` pixels.
+    """Returns the taps of one axis for: shuffle the cells, crop `side` pixels from `start`, resize to `size` pixels.
 
-    A crop is never larger than `size`, so the resize only enlarges, where plain bilinear equals the antialiased filter.
+    A crop is never larger than `size`, so the resize only enlarges; then plain bilinear equals the antialiased filter.
     Source: the half-pixel convention of ``torch.nn.functional.interpolate(align_corners=False)``.
     """
     pixel = torch.arange(size, device=order.device)
@@ -43,7 +43,7 @@ def crop_taps(order: Int[Tensor, "b f"], start: Int[Tensor, "b"], side: Int[Tens
 
 
 def shuffled_pixels(order: Int[Tensor, "b f"], size: int) -> Int[Tensor, "b {size}"]:
-    """Returns the input pixel behind each pixel of an axis whose cells stand in `order` (`squeeze.cell_edges`)."""
+    """Returns the input pixel at each pixel of an axis whose cells are in `order` (`tiling.cell_edges`)."""
     num_cells = order.shape[1]
     edges = torch.arange(num_cells + 1, device=order.device) * size // num_cells
     widths = edges.diff()[order]

@@ -1,4 +1,4 @@
-"""What labels say: how sure they are, and whether they agree with the classes that their views show."""
+"""Statistics of labels: how certain they are, and whether they agree with the classes that their views show."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ from torch.nn import functional
 
 
 def entropy(labels: Float[Tensor, "b k"], *, temperature: float) -> Float[Tensor, "b"]:
-    """Computes the entropy of softmaxes of logits at `temperature`, in nats: 0 for certainty, ln k for none at all."""
+    """Computes the entropy of softmaxes of logits at `temperature`, in nats: 0 if certain, ln k if uniform."""
     logs = functional.log_softmax(labels.double() / temperature, dim=1)
     return -(logs.exp() * logs).sum(dim=1)
 
 
 def shown_class(own: Int[Tensor, "b"], partner: Int[Tensor, "b"], share: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
-    """Returns the class that fills most of each view: the partner's where its share is above a half."""
+    """Returns the class that fills most of each view: the partner's if its share is above one half."""
     return torch.where(share > 0.5, partner, own)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassSums:
-    """Sums over the views that show each class; sums of different views add up.
+    """Sums over the views that show each class; sums of different views can be added.
 
     Attributes:
-        views: how many there are.
-        sharp: entropies at temperature 1, in nats.
-        soft: entropies at the students' temperature, in nats.
-        agree: views whose greatest logit is the class shown.
+        views: number of views.
+        sharp: sum of the entropies at temperature 1, in nats.
+        soft: sum of the entropies at the students' temperature, in nats.
+        agree: number of views whose largest logit is the class shown.
     """
 
     views: Float[Tensor, "k"]
@@ -42,7 +42,7 @@ class ClassSums:
 
 
 def sum_by_class(labels: Float[Tensor, "b k"], shown: Int[Tensor, "b"], *, temperature: float) -> ClassSums:
-    """Sums up labels by the class that their views show."""
+    """Sums statistics of labels by the class that their views show."""
     values = (
         torch.ones(len(labels), dtype=torch.float64),
         entropy(labels, temperature=1.0),

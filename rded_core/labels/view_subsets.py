@@ -1,4 +1,4 @@
-"""Some of an epoch's views on their own, whatever batches they were recorded in."""
+"""Subsets of an epoch's views, regardless of the batches they were recorded in."""
 
 import torch
 from jaxtyping import Int
@@ -8,33 +8,33 @@ from rded_core.labels.views import Views, partner_share
 
 
 def choose_views(views: Views, chosen: Int[Tensor, "b"], size: int) -> tuple[Int[Tensor, "n"], Views, Int[Tensor, "b"]]:
-    """Returns what must be made to show some rows of `views`: each row, and once each its partner where one is seen.
+    """Returns the views to compute for some rows of `views`: each row once, and each partner that is visible once.
 
-    Its cost grows with the rows chosen, not with the epoch.
+    The cost grows with the rows chosen, not with the epoch.
 
     Args:
-        views: partners are rows of the same views.
-        chosen: rows to show, in any order, any of them more than once.
+        views: views whose partners are rows of the same views.
+        chosen: rows to show, in any order; rows may repeat.
         size: side of a view in pixels.
 
     Returns:
-        The rows to make, in order; their views, with partners among them; and the place of each chosen row there.
+        The rows to compute, in order; their views, with partners among them; and the place of each chosen row there.
     """
-    needed = torch.cat([chosen, _seen_partner(_take(views, chosen), chosen, size)]).unique(sorted=True)
+    needed = torch.cat([chosen, _visible_partner(_take(views, chosen), chosen, size)]).unique(sorted=True)
     taken = _take(views, needed)
-    partner = _seen_partner(taken, needed, size)
-    found = torch.searchsorted(needed, partner).clamp(max=max(len(needed) - 1, 0))
-    is_there = needed[found] == partner  # partners of those that are only partners need not be made
+    partner = _visible_partner(taken, needed, size)
+    position = torch.searchsorted(needed, partner).clamp(max=max(len(needed) - 1, 0))
+    is_included = needed[position] == partner  # a row that is only a partner does not need its own partner
     own = torch.arange(len(needed))
     parts = {name: getattr(taken, name) for name in Views.__slots__}
-    made = Views(**{**parts, "mix_position": torch.where(is_there, found, own)})
-    return needed, made, torch.searchsorted(needed, chosen)
+    subset = Views(**{**parts, "mix_position": torch.where(is_included, position, own)})
+    return needed, subset, torch.searchsorted(needed, chosen)
 
 
 def _take(views: Views, rows: Int[Tensor, "b"]) -> Views:
     return Views(*(getattr(views, name)[rows] for name in Views.__slots__))
 
 
-def _seen_partner(taken: Views, rows: Int[Tensor, "b"], size: int) -> Int[Tensor, "b"]:
-    """Returns the row of each view's partner; its own where nothing of the partner is seen."""
+def _visible_partner(taken: Views, rows: Int[Tensor, "b"], size: int) -> Int[Tensor, "b"]:
+    """Returns the row of each view's partner; its own if nothing of the partner is visible."""
     return torch.where(partner_share(taken, size) > 0, taken.mix_position, rows)

@@ -1,4 +1,4 @@
-"""Views: recorded augmentations of distilled images, drawn once and applied by anyone who reads the record.
+"""Views: recorded augmentations of distilled images, drawn once and applied from the record.
 
 A view is: patch shuffle -> crop -> resize (bilinear) to size -> flip -> normalise -> mix with the partner.
 """
@@ -18,11 +18,11 @@ CROP_RATIO = (3 / 4, 4 / 3)
 """Aspect ratios (width / height) of a view's crop: RandomResizedCrop's default."""
 
 MIXUP_ALPHA = 0.8
-"""MixUp's share is Beta(alpha, alpha). Source: RDED's code."""
+"""MixUp's share follows Beta(alpha, alpha). Source: RDED's code."""
 
 
 PIXELS_AT_ONCE = 2**20
-"""Pixels of views that are resampled together: their float copies stay small (12 MB each)."""
+"""Pixels of views resampled together, so that their float copies stay small (12 MB each)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,10 +31,10 @@ class ViewRecipe:
 
     Attributes:
         size: side of the image and of the view in pixels.
-        factor: cells per side that patch shuffle permutes; 1 shuffles nothing.
+        factor: cells per side that the patch shuffle permutes; 1 shuffles nothing.
         crop_scale_min: smallest share of the image that a crop may cover; the largest is 1.
         flip: mirror with probability 1/2.
-        mix: ``cutmix`` (its share is uniform on (0, 1)), ``mixup`` (Beta(0.8, 0.8)) or ``none``; one draw for a batch.
+        mix: ``cutmix`` (its share is uniform on (0, 1)), ``mixup`` (Beta(0.8, 0.8)) or ``none``; one draw per batch.
     """
 
     size: int
@@ -50,12 +50,12 @@ class Views:
 
     Attributes:
         column_order: output column c of cells shows input column ``column_order[c]``.
-        row_order: then rows likewise.
+        row_order: then rows, likewise.
         crop_box: top, left, height, width in pixels of the shuffled image.
-        flip: mirrored left to right, after the crop.
-        mix_position: the partner's position in the batch; its own where nothing is mixed.
-        mix_box: top, left, height, width in pixels of the view, pasted from the partner's view; zeros for none.
-        mix_weight: share of the partner's view blended over the whole view (MixUp); 0 for none.
+        flip: whether the crop is mirrored left to right.
+        mix_position: position of the partner in the batch; the view's own if nothing is mixed.
+        mix_box: top, left, height, width in pixels of the view, pasted from the partner's view; zeros if none.
+        mix_weight: share of the partner's view blended over the whole view (MixUp); 0 if none.
     """
 
     column_order: Int[Tensor, "b f"]
@@ -75,7 +75,7 @@ def draw_views(recipe: ViewRecipe, num_views: int, generator: torch.Generator) -
 
     Source: RDED's student loop (PatchShuffle, RandomResizedCrop with scale (1 / factor, 1), flip, CutMix with one box
     per batch and a random pairing). Numbers are drawn for the whole batch at once, so they differ from torchvision's
-    sequence while following its distribution.
+    sequence but follow its distribution.
     """
     column_order = torch.rand(num_views, recipe.factor, generator=generator).argsort(dim=1)
     row_order = torch.rand(num_views, recipe.factor, generator=generator).argsort(dim=1)
@@ -104,25 +104,25 @@ def apply_views(
 ) -> Float[Tensor, "b 3 s s"]:
     """Applies recorded views to uint8 RGB images; returns normalised float views on the images' device.
 
-    With ``mix=False`` the partner is left out: `mix_views` puts it in later. A view depends on its own row alone, so
+    With ``mix=False`` the partner is left out, for `mix_views` to add later. A view depends only on its own row, so
     equal rows give equal views in any batch. Within 1e-6 of the antialiased resize that the record names.
     """
     size = images.shape[-1]
     rows, columns = _taps(views, size)
-    shown = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+    output = torch.empty(images.shape, dtype=torch.float32, device=images.device)
     step = max(PIXELS_AT_ONCE // (size * size), 1)
     for start in range(0, len(images), step):
         part = slice(start, start + step)
         levels = gather_bilinear(images[part], rows.part(part), columns.part(part))
-        shown[part] = normalise_levels(levels, mean, std)
-    return mix_views(shown, views) if mix else shown
+        output[part] = normalise_levels(levels, mean, std)
+    return mix_views(output, views) if mix else output
 
 
-def mix_views(shown: Float[Tensor, "b 3 s s"], views: Views) -> Float[Tensor, "b 3 s s"]:
-    """Blends (MixUp) or pastes (CutMix) each view's partner over it; partners are taken before any mixing."""
-    pasted = _box_mask(views.mix_box, shown.shape[-1])
-    share = views.mix_weight[:, None, None, None].masked_fill(pasted, 1.0)
-    return torch.lerp(shown, shown[views.mix_position], share)
+def mix_views(images: Float[Tensor, "b 3 s s"], views: Views) -> Float[Tensor, "b 3 s s"]:
+    """Blends (MixUp) or pastes (CutMix) each view's partner over it; partners are as before any mixing."""
+    box = _box_mask(views.mix_box, images.shape[-1])
+    share = views.mix_weight[:, None, None, None].masked_fill(box, 1.0)
+    return torch.lerp(images, images[views.mix_position], share)
 
 
 def normalise_levels(
@@ -130,7 +130,7 @@ def normalise_levels(
 ) -> Float[Tensor, "b 3 h w"]:
     """Maps float levels 0..255 in place to (x / 255 - mean) / std per channel.
 
-    Channel by channel with plain numbers: a tensor of means would have to be copied to the device each time.
+    Works channel by channel with plain numbers: a tensor of means would have to be copied to the device each time.
     """
     for channel, (middle, spread) in enumerate(zip(mean, std, strict=True)):
         levels[:, channel].sub_(255.0 * middle).div_(255.0 * spread)
@@ -138,11 +138,11 @@ def normalise_levels(
 
 
 def join_views(batches: Sequence[Views]) -> Views:
-    """Joins batches into one; partners stay within their own."""
+    """Joins batches into one; partners stay within their own batch."""
     starts = list(accumulate((len(batch) for batch in batches), initial=0))
     joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in Views.__slots__}
-    moved = [batch.mix_position + start for batch, start in zip(batches, starts, strict=False)]
-    return Views(**{**joined, "mix_position": torch.cat(moved)})
+    positions = [batch.mix_position + start for batch, start in zip(batches, starts, strict=False)]
+    return Views(**{**joined, "mix_position": torch.cat(positions)})
 
 
 def partner_share(views: Views, size: int) -> Float[Tensor, "b"]:
@@ -170,7 +170,7 @@ def _box_mask(boxes: Int[Tensor, "b 4"], size: int) -> Bool[Tensor, "b 1 s s"]:
 
 
 def _draw_view_crops(size: int, num_views: int, generator: torch.Generator, *, scale_min: float) -> Int[Tensor, "b 4"]:
-    """Draws RandomResizedCrop boxes in a square image: ten tries each, the first that fits; else the whole image."""
+    """Draws RandomResizedCrop boxes in a square image: the first of ten tries that fits, else the whole image."""
     area, aspect, down, across = torch.rand(4, num_views, NUM_TRIES, generator=generator, dtype=torch.float64)
     area = (scale_min + area * (1.0 - scale_min)) * size * size
     log_low, log_high = torch.log(torch.tensor(CROP_RATIO, dtype=torch.float64)).tolist()
@@ -190,8 +190,8 @@ def _draw_view_crops(size: int, num_views: int, generator: torch.Generator, *, s
 def _draw_beta(alpha: float, generator: torch.Generator) -> float:
     """Draws from Beta(alpha, alpha), alpha <= 1.
 
-    Source: Jöhnk's rejection (1964): of u^(1/alpha) and v^(1/alpha), where they sum to at most 1, the first's share.
-    Of 64 pairs the first that fits is taken, so that every draw moves the generator equally far.
+    Source: Jöhnk's rejection (1964): if u^(1/alpha) and v^(1/alpha) sum to at most 1, the first's share of the sum.
+    Uses the first of 64 pairs that fits, so that every draw advances the generator equally far.
     """
     first, second = torch.rand(2, 64, generator=generator, dtype=torch.float64).pow(1.0 / alpha)
     place = int((first + second <= 1.0).long().argmax())

@@ -25,13 +25,13 @@ def test_the_generator_alone_decides_the_order() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_batch_size_cuts_one_and_the_same_order() -> None:
+def test_order_does_not_depend_on_the_batch_size() -> None:
     orders = [torch.cat(plan_batches(50, size, counter_generator(0))) for size in (7, 50)]
     assert torch.equal(*orders)
 
 
 def test_batches_are_pinned() -> None:
-    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
+    # A change here means different numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
     assert crc32(torch.cat(plan_batches(100, 10, counter_generator(0, "batches", 0))).numpy()) == 700751863
 
 
@@ -59,13 +59,13 @@ def test_groups_hold_every_batch_once_in_order_and_as_many_as_fit() -> None:
 
 
 @pytest.mark.parametrize("num_rows", [1, 3, 4, 5, 8, 11])
-def test_every_pass_has_one_shape_and_rows_keep_their_logits(num_rows: int) -> None:
+def test_every_pass_has_the_same_shape_and_rows_keep_their_logits(num_rows: int) -> None:
     shown = torch.arange(float(num_rows)).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
     shapes: list[torch.Size] = []
     reused = torch.empty(4, 2)
 
     def network(images: torch.Tensor) -> torch.Tensor:
-        """Like a CUDA graph: the same memory holds every result."""
+        """Returns every result in the same memory, like a CUDA graph."""
         shapes.append(images.shape)
         return reused.copy_(images[:, 0, 0, :])
 

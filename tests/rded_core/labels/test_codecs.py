@@ -1,4 +1,4 @@
-"""Codecs: what is stored comes back exactly, and is no further from the teacher's logits than the codec says."""
+"""Codecs: decoding is exact, and no further from the teacher's logits than the codec states."""
 
 import math
 
@@ -35,32 +35,32 @@ def _logits(name: str, outputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", LABEL_CODECS)
-def test_logits_are_off_by_no_more_than_is_said(name: str) -> None:
+def test_logits_are_off_by_no_more_than_the_stated_error(name: str) -> None:
     codec, outputs = _codec(name), _outputs(name)
     encoded = codec.encode(outputs)
     assert outputs.shape[1] == codec.num_outputs
-    apart = (codec.decode(encoded).double() - _logits(name, outputs).double()).abs().amax(dim=1)
-    assert (apart <= codec.error(encoded).double()).all()
+    error = (codec.decode(encoded).double() - _logits(name, outputs).double()).abs().amax(dim=1)
+    assert (error <= codec.error(encoded).double()).all()
     assert codec.decode(encoded).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("name", "share"), [("float16", 1e-3), ("int8", 1 / 400), ("int4", 1 / 25)])
-def test_what_is_said_is_little(name: str, share: float) -> None:
+def test_stated_error_is_small(name: str, share: float) -> None:
     outputs = 10 * torch.randn(50, K, generator=counter_generator(5))
-    reach = outputs.amax(dim=1) - outputs.amin(dim=1)
+    span = outputs.amax(dim=1) - outputs.amin(dim=1)
     codec = _codec(name)
-    assert (codec.error(codec.encode(outputs)) < share * reach).all()
+    assert (codec.error(codec.encode(outputs)) < share * span).all()
 
 
 @pytest.mark.parametrize("name", LABEL_CODECS)
-def test_rows_are_encoded_each_on_its_own(name: str) -> None:
+def test_rows_are_encoded_independently(name: str) -> None:
     codec, outputs = _codec(name), _outputs(name)
     whole, part = codec.encode(outputs), codec.encode(outputs[40:60])
     assert all(torch.equal(whole[column][40:60], part[column]) for column in whole)
 
 
 @pytest.mark.parametrize("name", LABEL_CODECS)
-def test_no_rows_have_the_same_columns(name: str) -> None:
+def test_zero_rows_have_the_same_columns(name: str) -> None:
     codec = _codec(name)
     none, some = (codec.encode(_outputs(name)[:rows]) for rows in (0, 5))
     assert [(column, part.dtype, part.shape[1:]) for column, part in none.items()] == [
@@ -70,14 +70,14 @@ def test_no_rows_have_the_same_columns(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["float16", "int8", "int4", "topk"])
 @pytest.mark.parametrize("value", [1e9, -float("inf"), float("inf"), float("nan")])
-def test_logits_out_of_range_stop(name: str, value: float) -> None:
+def test_logits_out_of_range_are_an_error(name: str, value: float) -> None:
     logits = torch.zeros(2, K)
     logits[1, 0] = value
-    with pytest.raises(ValueError, match="logits that float16 cannot hold"):
+    with pytest.raises(ValueError, match="logits that float16 cannot represent"):
         _codec(name).encode(logits)
 
 
-def test_every_half_comes_back() -> None:
+def test_every_float16_number_is_restored() -> None:
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
     finite = every[every.isfinite()].view(1, -1)
     codec = HalfCodec(finite.shape[1])
@@ -97,7 +97,7 @@ def test_integers_by_hand(bits: int) -> None:
 
 
 @pytest.mark.parametrize("count", range(6))
-def test_packing_is_undone(count: int) -> None:
+def test_unpacking_undoes_packing(count: int) -> None:
     codes = torch.randint(16, (9, count), generator=counter_generator(1), dtype=torch.uint8)
     packed = pack_halves(codes)
     assert packed.shape == (9, (count + 1) // 2)
@@ -105,7 +105,7 @@ def test_packing_is_undone(count: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_a_row_reaches_its_least_and_greatest(bits: int) -> None:
+def test_codes_reach_the_smallest_and_largest_value_of_a_row(bits: int) -> None:
     values = torch.randn(2000, 6, generator=counter_generator(2)) * torch.logspace(-9, 4, 2000)[:, None]
     codes, scale, offset = quantise_rows(values, bits)
     assert (offset.float() <= values.amin(dim=1)).all()
@@ -134,7 +134,7 @@ def test_top_classes_keep_the_tails_share_at_the_temperature() -> None:
     assert (codec.decode(encoded).argmax(dim=1) == logits.argmax(dim=1)).all()
 
 
-def test_equal_logits_are_taken_in_class_order() -> None:
+def test_equal_logits_are_kept_in_class_order() -> None:
     assert TopCodec(2, 4, temperature=1.0).encode(torch.zeros(1, 4))["top_class"].tolist() == [[0, 1]]
 
 
@@ -148,13 +148,13 @@ def test_features_and_head_give_logits() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("float32", r"unknown label codec 'float32'; known: float16, int8, int4, features, topk"),
+        ("float32", r"unknown label codec 'float32'; choose from float16, int8, int4, features, topk"),
         ("topk:x", "unknown label codec"),
-        ("topk:11", "topk:11 needs 1 to 10 of 11 classes"),
-        ("topk:0", "topk:0 needs 1 to 10 of 11 classes"),
+        ("topk:11", "topk:N must keep 1 to 10 of the 11 classes, got N = 11"),
+        ("topk:0", "topk:N must keep 1 to 10 of the 11 classes, got N = 0"),
         ("features", "needs a teacher whose logits are one linear layer"),
     ],
 )
-def test_wrong_names_are_told(name: str, expected: str) -> None:
+def test_invalid_names_are_rejected(name: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         find_codec(name, num_classes=K, temperature=20.0)

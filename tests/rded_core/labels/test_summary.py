@@ -1,4 +1,4 @@
-"""What labels say, by hand."""
+"""Statistics of labels, by hand."""
 
 import math
 
@@ -14,7 +14,7 @@ def test_entropy_by_hand() -> None:
     assert entropy(labels, temperature=20.0).tolist() == pytest.approx([math.log(2), quarter, 0.0], abs=1e-7)
 
 
-def test_the_larger_share_is_shown_and_the_image_itself_where_both_are_equal() -> None:
+def test_shown_class_has_the_larger_share_and_ties_go_to_the_image_itself() -> None:
     share = torch.tensor([0.0, 0.5, 0.51])
     assert shown_class(torch.tensor([1, 1, 1]), torch.tensor([2, 2, 2]), share).tolist() == [1, 1, 2]
 

@@ -1,4 +1,4 @@
-"""Any choice of an epoch's views: bit for bit the rows of the whole, and nothing made that is not seen."""
+"""Any subset of an epoch's views equals the rows of the whole bit for bit, and computes only visible views."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def pictures() -> Tensor:
 
 
 def epoch_of(mix: str) -> Views:
-    """Views of three recorded batches, the last of one view, each with a box or weight of its own."""
+    """Returns the views of three recorded batches, the last of one view, each batch with its own box or weight."""
     recipe = ViewRecipe(size=SIZE, factor=3, crop_scale_min=0.3, flip=True, mix=mix)
     return join_views([draw_views(recipe, count, counter_generator(0, mix, count)) for count in (8, 4, 1)])
 
@@ -37,13 +37,13 @@ def show(views: Views, chosen: Tensor) -> Tensor:
 @pytest.mark.parametrize("mix", MIXES)
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.integers(0, NUM_VIEWS - 1), max_size=2 * NUM_VIEWS))
-def test_any_choice_in_any_order_equals_the_rows_of_the_whole(mix: str, rows: list[int]) -> None:
+def test_any_subset_in_any_order_equals_the_rows_of_the_whole(mix: str, rows: list[int]) -> None:
     views, chosen = epoch_of(mix), torch.tensor(rows, dtype=torch.int64)
     assert torch.equal(show(views, chosen), apply_views(pictures(), views, **STYLE)[chosen])
 
 
 @pytest.mark.parametrize("mix", MIXES)
-def test_the_whole_is_made_once(mix: str) -> None:
+def test_all_views_are_computed_once(mix: str) -> None:
     needed, made, places = choose_views(epoch_of(mix), torch.arange(NUM_VIEWS).flip(0), SIZE)
     assert needed.tolist() == list(range(NUM_VIEWS))
     assert places.tolist() == list(reversed(range(NUM_VIEWS)))
@@ -51,7 +51,7 @@ def test_the_whole_is_made_once(mix: str) -> None:
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup"])
-def test_a_partner_is_made_where_it_is_seen_and_its_own_partner_is_not(mix: str) -> None:
+def test_visible_partner_is_computed_without_its_own_partner(mix: str) -> None:
     views = epoch_of(mix)
     row = next(
         row for row in range(8) if views.mix_position[views.mix_position[row]] not in (row, views.mix_position[row])
@@ -61,7 +61,7 @@ def test_a_partner_is_made_where_it_is_seen_and_its_own_partner_is_not(mix: str)
     assert needed[made.mix_position[places]].tolist() == [int(views.mix_position[row])]
 
 
-def test_partners_that_are_not_seen_are_not_made() -> None:
+def test_invisible_partners_are_not_computed() -> None:
     views = replace(epoch_of("cutmix"), mix_box=torch.zeros(NUM_VIEWS, 4, dtype=torch.int64))
     assert choose_views(views, torch.tensor([5, 2]), SIZE)[0].tolist() == [2, 5]
     assert choose_views(epoch_of("none"), torch.tensor([7]), SIZE)[0].tolist() == [7]

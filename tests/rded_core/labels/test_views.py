@@ -18,7 +18,7 @@ def draw(recipe: ViewRecipe = RECIPE, num_views: int = 8, item: int = 0) -> View
 
 
 def identity_views(num_views: int, size: int, factor: int = 1) -> Views:
-    """Views that change nothing, to vary one field at a time."""
+    """Returns views that change nothing, to vary one field at a time."""
     return Views(
         column_order=torch.arange(factor).expand(num_views, factor),
         row_order=torch.arange(factor).expand(num_views, factor),
@@ -46,7 +46,7 @@ def test_orders_are_permutations(factor: int) -> None:
 
 
 @pytest.mark.parametrize("crop_scale_min", [0.08, 0.5, 1.0])
-def test_crops_lie_inside_with_area_and_ratio_as_asked(crop_scale_min: float) -> None:
+def test_crops_lie_inside_with_the_requested_area_and_ratio(crop_scale_min: float) -> None:
     boxes = draw(replace(RECIPE, size=224, crop_scale_min=crop_scale_min), num_views=500).crop_box
     top, left, height, width = boxes.unbind(1)
     assert (torch.stack([top, left]) >= 0).all()
@@ -58,17 +58,17 @@ def test_crops_lie_inside_with_area_and_ratio_as_asked(crop_scale_min: float) ->
     assert (width / height <= 1.02 * 4 / 3).all()
 
 
-def test_a_crop_that_never_fits_is_the_whole_image() -> None:
+def test_crop_that_never_fits_is_the_whole_image() -> None:
     boxes = draw(replace(RECIPE, size=224, crop_scale_min=1.0), num_views=50).crop_box
     assert (boxes == torch.tensor([0, 0, 224, 224])).all(dim=1).any()
 
 
-def test_half_of_the_views_are_mirrored_unless_switched_off() -> None:
+def test_half_of_the_views_are_mirrored_unless_flip_is_off() -> None:
     assert 430 < draw(num_views=1000).flip.sum() < 570
     assert not draw(replace(RECIPE, flip=False), num_views=1000).flip.any()
 
 
-def test_pairing_is_a_permutation_and_none_pairs_each_with_itself() -> None:
+def test_pairing_is_a_permutation_and_the_identity_without_mixing() -> None:
     assert torch.equal(draw().mix_position.sort().values, torch.arange(8))
     unmixed = draw(replace(RECIPE, mix="none"))
     assert torch.equal(unmixed.mix_position, torch.arange(8))
@@ -76,7 +76,7 @@ def test_pairing_is_a_permutation_and_none_pairs_each_with_itself() -> None:
     assert not unmixed.mix_weight.any()
 
 
-def test_cutmix_has_one_box_a_batch_inside_the_view() -> None:
+def test_cutmix_has_one_box_per_batch_inside_the_view() -> None:
     for item in range(50):
         views = draw(item=item)
         top, left, height, width = views.mix_box[0].tolist()
@@ -86,7 +86,7 @@ def test_cutmix_has_one_box_a_batch_inside_the_view() -> None:
         assert not views.mix_weight.any()
 
 
-def test_mixup_has_one_weight_a_batch_and_no_box() -> None:
+def test_mixup_has_one_weight_per_batch_and_no_box() -> None:
     weights = [draw(replace(RECIPE, mix="mixup"), item=item).mix_weight for item in range(200)]
     assert all(weight.unique().numel() == 1 for weight in weights)
     assert not draw(replace(RECIPE, mix="mixup")).mix_box.any()
@@ -97,7 +97,7 @@ def test_mixup_has_one_weight_a_batch_and_no_box() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"mix": "none"}, {"mix": "mixup"}, {"flip": False}])
-def test_other_settings_leave_shuffle_and_crop_alone(changes: dict[str, Any]) -> None:
+def test_other_settings_do_not_change_shuffle_and_crop(changes: dict[str, Any]) -> None:
     views, other = draw(), draw(replace(RECIPE, **changes))
     assert all(torch.equal(getattr(views, f), getattr(other, f)) for f in ("column_order", "row_order", "crop_box"))
 
@@ -121,7 +121,7 @@ def test_identity_views_only_normalise(factor: int) -> None:
     torch.testing.assert_close(shown, expected)
 
 
-def test_shuffle_by_hand_where_the_factor_does_not_divide() -> None:
+def test_shuffle_by_hand_if_the_factor_does_not_divide_the_size() -> None:
     """Size 8 in three cells: columns 0-1, 2-4, 5-7."""
     image = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(1, 3, 8, 8)
     views = replace(
@@ -170,7 +170,7 @@ def test_cutmix_pastes_partners_before_mixing() -> None:
 
 
 @pytest.mark.parametrize("item", range(8))
-def test_partner_share_is_the_area_that_shows_the_partner(item: int) -> None:
+def test_partner_share_is_the_area_showing_the_partner(item: int) -> None:
     views = replace(draw(item=item), mix_position=torch.arange(8).roll(1))
     shown = constant_views(*range(8), size=32)
     pasted = (mix_views(shown, views) != shown)[:, 0].float().mean(dim=(1, 2))
@@ -199,7 +199,7 @@ def test_rows_of_a_batch_are_independent() -> None:
     assert torch.equal(apply_views(images[2:3], alone, **UNCHANGED)[0], apply_views(images, views, **UNCHANGED)[2])
 
 
-def test_many_views_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_in_blocks_equal_views_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     images, views = pictures(7, 32), draw(num_views=7)
     whole = apply_views(images, views, **UNCHANGED)
     monkeypatch.setattr("rded_core.labels.views.PIXELS_AT_ONCE", 3 * 32 * 32)
@@ -207,19 +207,19 @@ def test_many_views_are_each_what_they_are_alone(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
-def test_joined_batches_show_what_each_shows(mix: str) -> None:
+def test_joined_batches_equal_their_parts(mix: str) -> None:
     batches = [draw(replace(RECIPE, mix=mix), num_views=count, item=count) for count in (3, 1, 4)]
     images = pictures(8, 32)
     joined = join_views(batches)
     assert len(joined) == 8
-    apart = [
+    parts = [
         apply_views(part, views, **UNCHANGED) for part, views in zip(images.split([3, 1, 4]), batches, strict=True)
     ]
-    assert torch.equal(apply_views(images, joined, **UNCHANGED), torch.cat(apart))
+    assert torch.equal(apply_views(images, joined, **UNCHANGED), torch.cat(parts))
 
 
 def test_drawn_views_are_pinned() -> None:
-    # A change here is a change of numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
+    # A change here means different numbers: bump ALGORITHM_VERSION and say so in CHANGELOG.md.
     views = draw(replace(RECIPE, size=224), num_views=64)
     names = ("column_order", "row_order", "crop_box", "flip", "mix_position", "mix_box")
     digests = {name: crc32(getattr(views, name).contiguous().numpy()) for name in names}

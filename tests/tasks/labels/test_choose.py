@@ -113,7 +113,9 @@ def test_comparison_of_codecs_is_logged(
 
 
 def test_too_small_budget_is_a_one_line_error(make_config: MakeConfig, distill: Distill, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^no labels fit 50 bytes: the smallest way .* takes \d+; raise the budget$"):
+    with pytest.raises(
+        InputError, match=r"^a label budget of 50 bytes is too small: one epoch takes at least \d+; raise the budget$"
+    ):
         distill(make_config(tmp_path / "run", label_budget="50B"))
 
 

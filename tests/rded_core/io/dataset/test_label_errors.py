@@ -106,7 +106,7 @@ def test_another_codec_than_the_recipe_names(copied: DatasetFolder) -> None:
 
 def test_a_codec_that_nobody_knows(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_codec="int3")
-    expect(copied, "unknown label codec 'int3'; known: float16, ")
+    expect(copied, "unknown label codec 'int3'; choose from float16, ")
 
 
 def test_features_without_the_teachers_last_layer(copied: DatasetFolder) -> None:

@@ -120,8 +120,8 @@ def test_a_budget_can_be_limited_to_one_codec(published: Published, tmp_path: Pa
         ({"codec": "int8", "epochs": 13}, "--epochs must be between 1 and 12, got 13"),
         ({"codec": "int8", "epochs": 0}, "--epochs must be between 1 and 12, got 0"),
         ({"codec": "int7"}, "unknown label codec 'int7'"),
-        ({"codec": "topk:3"}, "topk:3 needs 1 to 2 of 3 classes"),
-        ({"budget": 100}, "no labels fit 100 bytes"),
+        ({"codec": "topk:3"}, "topk:N must keep 1 to 2 of the 3 classes, got N = 3"),
+        ({"budget": 100}, "a label budget of 100 bytes is too small"),
     ],
 )
 def test_an_impossible_request_is_refused_and_leaves_nothing(
