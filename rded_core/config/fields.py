@@ -61,10 +61,10 @@ def lies_within(value: Any, bounds: Interval) -> bool:
 
 
 def describe_bounds(bounds: Interval) -> str:
-    """Returns the bounds as words after "must": ``be >= 1``, ``be > 0``, ``lie in 1..100``, ``lie in (0, 1]``."""
+    """Returns the bounds as words after "must": ``be >= 1``, ``be > 0``, ``be in 1..100``, ``be in (0, 1]``."""
     if bounds.le is None:
         return f"be > {bounds.gt}" if bounds.ge is None else f"be >= {bounds.ge}"
-    return f"lie in {bounds.ge}..{bounds.le}" if bounds.gt is None else f"lie in ({bounds.gt}, {bounds.le}]"
+    return f"be in {bounds.ge}..{bounds.le}" if bounds.gt is None else f"be in ({bounds.gt}, {bounds.le}]"
 
 
 def _bounds(hint: Any) -> Interval | None:

@@ -40,9 +40,9 @@ def test_fields_are_described() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Example(share=0.0), r"^share must lie in \(0, 1\], got 0\.0$"),
-        (Example(share=float("nan")), "share must lie in"),
-        (Example(share=1.5), "share must lie in"),
+        (Example(share=0.0), r"^share must be in \(0, 1\], got 0\.0$"),
+        (Example(share=float("nan")), "share must be in"),
+        (Example(share=1.5), "share must be in"),
         (Example(count=1), "^count must be >= 2, got 1$"),
         (Example(mode="c"), "^mode must be one of a, b; got 'c'$"),  # type: ignore[arg-type]
     ],
