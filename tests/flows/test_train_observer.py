@@ -90,7 +90,9 @@ def test_checkpoint_of_a_different_training_is_neither_used_nor_lost(
         with pytest.raises(_PulledPlugError):
             train_stage.fn(_config(shared_source, path))
     kept = (tmp_path / "x.safetensors.checkpoint").read_bytes()
-    with pytest.raises(InputError, match=r"checkpoint holds 1 epoch of a different training \(epochs was 2, now 3\); give"):
+    with pytest.raises(
+        InputError, match=r"checkpoint holds 1 epoch of a different training \(epochs was 2, now 3\); give"
+    ):
         train_stage.fn(_config(shared_source, path, epochs=3))
     assert (tmp_path / "x.safetensors.checkpoint").read_bytes() == kept
 

@@ -11,6 +11,7 @@ from rded_core.io.layout.dataset import DATASET_FILES, DatasetFolder
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.cache import default_cache
+from rded_core.io.storage.download import ChecksumMismatch, download
 from rded_core.io.storage.files import file_digest
 from rded_core.io.storage.remote_file import read_bytes
 from rded_core.io.storage.urls import is_url, join_path, path_kind
@@ -75,10 +76,12 @@ class RemoteFiles:
             self._held.add(name)
             return path
         url = join_path(self._base, name)
-        data = _read(url)
-        if hashlib.sha256(data).hexdigest() != self._listed[name]:
-            raise InputError(f"{url} is not what SHA256SUMS there says; publish the dataset again")
-        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+        try:
+            download(url, path, sha256=self._listed[name])
+        except FileNotFoundError as error:
+            raise InputError(f"cannot fetch {url}: it is not there; publish the dataset again") from error
+        except ChecksumMismatch as error:
+            raise InputError(f"{url} is not what SHA256SUMS there says; publish the dataset again") from error
         self._held.add(name)
         return path
 

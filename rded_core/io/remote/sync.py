@@ -4,10 +4,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -15,21 +13,13 @@ from rded_core.config.choices import no_secret
 from rded_core.errors import InputError, RunStopped, first_line
 from rded_core.io.remote.lease import require_held
 from rded_core.io.remote.places import copies, copy_name, errors_with_url
-from rded_core.io.remote.state import Here, MirrorState, Row
+from rded_core.io.remote.state import Here, MirrorState
+from rded_core.io.remote.transfer import Transfers
 from rded_core.io.remote.transfer_order import NOTES_TO_FORGET, SendOrder, is_sent, send_order, sums_beside
-from rded_core.io.storage.atomic import is_temporary, write_atomically
+from rded_core.io.storage.atomic import is_temporary
 from rded_core.io.storage.files import file_stamp
-from rded_core.io.storage.retries import ask_storage
-from rded_core.io.storage.urls import join_path, open_filesystem, remote_stamp
 
 logger = logging.getLogger(__name__)
-
-TRANSFERS = 16
-"""Number of small files transferred at a time: each waits for the network, not for a core."""
-
-LARGE_BYTES = 16 * 2**20
-LARGE_TRANSFERS = 2
-"""Number of large files transferred at a time: the storage's client keeps several parts of each in memory."""
 
 Wanted = Callable[[str], bool]
 """Selects files by their POSIX path below the run folder."""
@@ -38,10 +28,6 @@ Wanted = Callable[[str], bool]
 def everything(_: str) -> bool:
     """Selects every file."""
     return True
-
-
-class _Gone(Exception):
-    """A file that was removed after it was listed."""
 
 
 class Mirror:
@@ -67,16 +53,16 @@ class Mirror:
         no_secret(out=url)
         self.url, self._token = url.rstrip("/"), token
         self.root = (folder or copies()) / copy_name(url)
-        self._filesystem, self._inner = open_filesystem(self.url)
         self._state = MirrorState(self.root.with_name(f"{self.root.name}.sqlite"))
+        self._transfers = Transfers(self.url, self.root, self._state)
 
     def names(self) -> list[str]:
         """Returns the paths of the files at the URL, below it, sorted."""
-        return sorted(self._list())
+        return sorted(self._transfers.list_remote())
 
     def is_level(self) -> bool:
         """Returns True if the URL still has the files that were there when all of them were fetched."""
-        remote = {path: stamp for path, (stamp, _) in self._list().items()}
+        remote = {path: stamp for path, (stamp, _) in self._transfers.list_remote().items()}
         return remote == {path: stamp for path, (stamp, _) in self._state.read().items()}
 
     def pull(self, wanted: Wanted = everything) -> None:
@@ -90,14 +76,12 @@ class Mirror:
         """
         with self._alone():
             synced = self._state.read()  # first, so that files sent in between do not count as removed
-            remote = self._list()
+            remote = self._transfers.list_remote()
             if any(synced.get(path, ("",))[0] != remote[path][0] for path in NOTES_TO_FORGET if path in remote):
                 self._clear()
                 synced = {}
             remote = {path: entry for path, entry in remote.items() if wanted(path) or path in NOTES_TO_FORGET}
-            self._each(
-                self._fetch, [(path, *entry) for path, entry in remote.items() if self._is_old(path, entry, synced)]
-            )
+            self._transfers.fetch((path, *entry) for path, entry in remote.items() if self._is_old(path, entry, synced))
             removed = [path for path in synced.keys() - remote.keys() if wanted(path)]
             for path in removed:
                 (self.root / path).unlink(missing_ok=True)
@@ -120,13 +104,11 @@ class Mirror:
         removed = [path for path in synced if path not in here]
         touched = {sums for path in (*changed, *removed) if (sums := sums_beside(path))}
         to_send = {*changed, *(touched & here.keys())}
-        self._remove(touched & synced.keys())
+        self._transfers.remove(touched & synced.keys())
         for order in SendOrder:
             if order is SendOrder.SUMS:
-                self._remove(path for path in removed if path not in touched)
-            self._each(
-                self._send, [(path, here[path], here[path][1]) for path in sorted(to_send) if send_order(path) is order]
-            )
+                self._transfers.remove(path for path in removed if path not in touched)
+            self._transfers.send((path, here[path]) for path in sorted(to_send) if send_order(path) is order)
 
     @contextmanager
     def level(self, wanted: Wanted = everything) -> Generator[None]:
@@ -174,25 +156,6 @@ class Mirror:
                 "delete it by hand, then run again"
             ) from error
 
-    def _list(self) -> dict[str, tuple[str, int]]:
-        """Returns stamp and size of each file at the URL, by its path."""
-        self._filesystem.invalidate_cache()
-        try:
-            listing: dict[str, Any] = self._ask(lambda: self._filesystem.find(self._inner, detail=True), "list")
-        except FileNotFoundError:
-            return {}
-        prefix = self._inner.rstrip("/") + "/"
-        entries = {path.removeprefix(prefix): entry for path, entry in listing.items() if path.startswith(prefix)}
-        return {path: self._stamp(entry) for path, entry in entries.items() if is_sent(path)}
-
-    def _stamp(self, info: Mapping[str, Any]) -> tuple[str, int]:
-        stamp, size = remote_stamp(info), int(info.get("size") or 0)
-        if not stamp:
-            raise InputError(
-                f"{self.url}: this storage does not report when a file was written; choose another one for --out"
-            )
-        return f"{stamp}-{size}", size
-
     def _files(self) -> Iterable[tuple[str, Here]]:
         for folder, _, names in os.walk(self.root):
             for name in names:
@@ -200,50 +163,3 @@ class Mirror:
                 relative = path.relative_to(self.root).as_posix()
                 if is_sent(relative) and not is_temporary(path) and (stamp := file_stamp(str(path))) != (0, 0):
                     yield relative, stamp
-
-    def _fetch(self, path: str, stamp: str) -> Row | None:
-        target, inner = self.root / path, join_path(self._inner, path)
-
-        def fetch(temporary: Path) -> None:
-            try:
-                self._ask(lambda: self._filesystem.get_file(inner, str(temporary)), "read")
-            except FileNotFoundError as error:
-                raise _Gone from error
-
-        try:
-            write_atomically(target, fetch)
-        except _Gone:
-            return None
-        return path, stamp, *file_stamp(str(target))
-
-    def _send(self, path: str, here: Here) -> Row | None:
-        inner, source = join_path(self._inner, path), self.root / path
-        if not source.is_file():  # removed since it was listed
-            return None
-        self._ask(lambda: self._filesystem.put_file(str(source), inner), "write")
-        self._filesystem.invalidate_cache(inner)
-        return path, self._stamp(self._ask(lambda: self._filesystem.info(inner), "read"))[0], *here
-
-    def _remove(self, paths: Iterable[str]) -> None:
-        removed = sorted(paths)
-        for path in removed:
-            inner = join_path(self._inner, path)
-            with suppress(FileNotFoundError):  # another process has removed it
-                self._ask(lambda inner=inner: self._filesystem.rm_file(inner), "remove")
-        self._state.drop(removed)
-
-    def _each(self, move: Callable[[str, Any], Row | None], rows: list[tuple[str, Any, int]]) -> None:
-        """Moves files, given with stamp and size, many small ones at a time; records those that succeeded."""
-        moved: list[Row | None] = []
-        try:
-            for is_large, at_once in ((False, TRANSFERS), (True, LARGE_TRANSFERS)):
-                chosen = [(path, stamp) for path, stamp, size in rows if (size > LARGE_BYTES) is is_large]
-                with ThreadPoolExecutor(at_once, thread_name_prefix="mirror") as pool:
-                    moved.extend(pool.map(lambda each: move(*each), chosen))
-        finally:
-            self._state.note(row for row in moved if row is not None)
-
-    def _ask(self, action: Callable[[], Any], doing: str) -> Any:
-        """Asks the storage, again if it is busy; FileNotFoundError is an answer, except when writing."""
-        answers = () if doing == "write" else (FileNotFoundError,)
-        return ask_storage(action, self.url, doing=doing, answers=answers)

@@ -7,9 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.storage.atomic import write_atomically
-from rded_core.io.storage.retries import ask_storage
-from rded_core.io.storage.urls import is_url, open_filesystem, path_kind, stamp_of
+from rded_core.io.storage.download import download
+from rded_core.io.storage.urls import is_url, path_kind, stamp_of
 
 LOOK_EVERY_S = 60.0
 """Seconds between two checks whether the file at a URL has changed."""
@@ -33,12 +32,10 @@ def _cached_file(url: str, period: int) -> str:
     key = hashlib.sha256(f"{url} {stamp}".encode()).hexdigest()[:16]
     copy = default_cache() / "files" / key / Path(url).name
     if not stamp or not copy.is_file():  # without a stamp, a change cannot be detected
-        filesystem, inner = open_filesystem(url)
-
-        def fetch(temporary: Path) -> None:
-            ask_storage(lambda: filesystem.get_file(inner, str(temporary)), url, doing="read", answers=())
-
-        write_atomically(copy, fetch)
+        try:
+            download(url, copy)
+        except FileNotFoundError as error:
+            raise InputError(f"no such file: {url}") from error
     return str(copy)
 
 

@@ -9,6 +9,7 @@ import pytest
 from rded_core.errors import InputError
 from rded_core.io.remote.places import as_shown, run_at
 from rded_core.io.remote.sync import Mirror
+from rded_core.io.remote.transfer import Transfers
 
 OpenAt = Callable[[str], Mirror]
 FilesAt = Callable[[str], dict[str, str]]
@@ -159,16 +160,16 @@ def test_files_sent_during_a_pull_do_not_count_as_removed(
     first = machine("first")
     write(first, a="1")
     first.push()
-    plain = Mirror._list
+    plain = Transfers.list_remote
 
     def slow(self: Mirror) -> dict[str, tuple[str, int]]:
         listing = plain(self)
         write(first, b="2")
-        monkeypatch.setattr(Mirror, "_list", plain)
+        monkeypatch.setattr(Transfers, "list_remote", plain)
         first.push()
         return listing
 
-    monkeypatch.setattr(Mirror, "_list", slow)
+    monkeypatch.setattr(Transfers, "list_remote", slow)
     first.pull()
     assert files_of(first) == files_at(url) == {"a": "1", "b": "2"}
 
@@ -191,14 +192,14 @@ def test_records_follow_their_outputs_and_sums_come_last(
     first = machine("first")
     write(first, work__squeeze__c_json="r", work__squeeze__c="o", dataset__SHA256SUMS="s", dataset__recipe_json="x")
     seen: list[set[str]] = []
-    plain = Mirror._send
+    plain = Transfers._send
 
     def noted(self: Mirror, path: str, stamp: tuple[int, int]) -> object:
         seen.append({*files_at(url)} if storage.exists(url) else set())
         seen[-1].add(f"+{path}")
         return plain(self, path, stamp)
 
-    monkeypatch.setattr(Mirror, "_send", noted)
+    monkeypatch.setattr(Transfers, "_send", noted)
     first.push()
     at = {next(path[1:] for path in step if path.startswith("+")): step for step in seen}
     assert "work/squeeze/c" in at["work/squeeze/c.json"]
