@@ -2,8 +2,9 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import fsspec
@@ -46,13 +47,14 @@ def url(distilled_folder: Path, cache: Path) -> Iterator[str]:  # noqa: ARG001
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is fetched, in order, by its path in the dataset."""
     names: list[str] = []
-    read = dataset_files.read_bytes
+    for name in ("read_bytes", "download"):
+        plain = getattr(dataset_files, name)
 
-    def note(url: str) -> bytes:
-        names.append(url.partition("/dataset/")[2])
-        return read(url)
+        def note(url: str, *rest: Any, plain: Callable[..., Any] = plain, **options: Any) -> Any:
+            names.append(url.partition("/dataset/")[2])
+            return plain(url, *rest, **options)
 
-    monkeypatch.setattr(dataset_files, "read_bytes", note)
+        monkeypatch.setattr(dataset_files, name, note)
     return names
 
 

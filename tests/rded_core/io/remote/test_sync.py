@@ -63,15 +63,15 @@ def test_only_changed_files_are_transferred(machine: OpenAt, monkeypatch: pytest
     write(first, b="33")
     moved: list[str] = []
     for name in ("_send", "_fetch"):
-        plain = getattr(Mirror, name)
+        plain = getattr(Transfers, name)
 
         def noted(
-            self: Mirror, path: str, stamp: object, name: str = name, plain: Callable[..., object] = plain
+            self: Transfers, path: str, stamp: object, name: str = name, plain: Callable[..., object] = plain
         ) -> object:
             moved.append(f"{name} {path}")
             return plain(self, path, stamp)
 
-        monkeypatch.setattr(Mirror, name, noted)
+        monkeypatch.setattr(Transfers, name, noted)
     first.push()
     second.pull()
     first.pull()
@@ -162,7 +162,7 @@ def test_files_sent_during_a_pull_do_not_count_as_removed(
     first.push()
     plain = Transfers.list_remote
 
-    def slow(self: Mirror) -> dict[str, tuple[str, int]]:
+    def slow(self: Transfers) -> dict[str, tuple[str, int]]:
         listing = plain(self)
         write(first, b="2")
         monkeypatch.setattr(Transfers, "list_remote", plain)
@@ -194,7 +194,7 @@ def test_records_follow_their_outputs_and_sums_come_last(
     seen: list[set[str]] = []
     plain = Transfers._send
 
-    def noted(self: Mirror, path: str, stamp: tuple[int, int]) -> object:
+    def noted(self: Transfers, path: str, stamp: tuple[int, int]) -> object:
         seen.append({*files_at(url)} if storage.exists(url) else set())
         seen[-1].add(f"+{path}")
         return plain(self, path, stamp)
