@@ -124,9 +124,11 @@ DISTILL_OPTIONS = {"config": CONFIG_OPTION, "runner": RUNNER_OPTION, "task_worke
 app.command("distill", help="Distil a source into images and soft labels.")(
     with_options(DistillConfig, positional="source", run=_distill, extra=DISTILL_OPTIONS, extra_fields=Rerun)
 )
-app.command("evaluate", help="Train students on a distilled dataset and measure their accuracy.")(
-    with_options(EvaluateConfig, positional="dataset", run=_evaluate)
-)
+app.command(
+    "evaluate",
+    short_help="Train students on a distilled dataset and measure them.",
+    help="Train students on a distilled dataset and measure their accuracy.",
+)(with_options(EvaluateConfig, positional="dataset", run=_evaluate))
 app.command("train-observer", help="Train an observer (or teacher) on your images.")(
     with_options(TrainObserverConfig, positional="source", run=_train_observer)
 )
@@ -158,7 +160,7 @@ def automations(
         typer.echo(line)
 
 
-@app.command("demo")
+@app.command("demo", short_help="Run the whole pipeline on handwritten digits.")
 def demo(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",
 ) -> None:

@@ -67,7 +67,7 @@ def schedule(
     cron: Annotated[str | None, CRON] = None,
     off: Annotated[bool, OFF] = False,
 ) -> None:
-    """Refresh a run folder on a schedule, with the config in its run.json; call it again to change the schedule."""
+    """Refresh a run folder on a schedule (--every or --cron), with the config in its run.json; repeat to change it."""
     from deployments.server.schedules import schedule_of, set_schedule
 
     folder = set_schedule(out, None if off else schedule_of(every, cron))

@@ -20,7 +20,7 @@ class EvaluateConfig(ShortNamed):
         protocol: how students are trained: paper, standard or hard (one-hot labels, no CutMix); by default as recorded
             with the labels
         epochs: epochs to train; by default as many as the dataset's recipe says
-        seeds: number of students trained on each set, with seeds 0, 1, 2, ...
+        seeds: number of students trained on each set, with seeds from 0 upwards
         controls: sets of the same IPC and label budget to compare with: random (real images), mosaic (tiles chosen
             without scores), or none
         looks: how often the student is measured in the last fifth of training, including the last epoch
