@@ -1,4 +1,4 @@
-"""Which recorded views make up each batch of a training, for each of the processes that share it."""
+"""Plans the recorded views of each batch of a training, for each of the processes that share it."""
 
 from collections.abc import Iterator
 from numbers import Integral
@@ -17,18 +17,18 @@ from rded_core.text.wording import counted
 
 
 class BatchPlan(Sampler[tuple[int, Tensor]]):
-    """Which rows make up each batch of a training, and where it stands; gives what is left of the current epoch.
+    """The rows of each batch of a training, and the current position; yields the remaining batches of the epoch.
 
-    It knows nothing of its loader: a cycle of the two would leave worker processes to Python's cycle collector, which
-    closes their queues before it asks them to end.
+    It holds no reference to its loader: a cycle of the two would leave worker processes to Python's cycle collector,
+    which closes their queues before it asks them to end.
 
     Args:
         views: the recorded views.
-        batch_size: like all others as in `DistilledDataset.loader`.
+        batch_size: like all other arguments, as in `DistilledDataset.loader`.
 
     Attributes:
-        epoch: of training.
-        step: batches of it that were given.
+        epoch: current epoch of the training.
+        step: number of its batches that were yielded.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         self.epoch = self.step = 0
 
     def __len__(self) -> int:
-        """Counts the batches of the current epoch; of the first where all have been seen."""
+        """Returns the number of batches of the current epoch, or of the first one once all are finished."""
         return len(self.batches(self.epoch % self.epochs))
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
-        left = self.batches(self.epoch)[self.step :]
-        for stored in {stored for stored, _ in left}:
-            self.views.dataset.fetch_labels(stored)  # once here, and not once in each worker process
-        yield from left
+        remaining = self.batches(self.epoch)[self.step :]
+        for stored in {stored for stored, _ in remaining}:
+            self.views.dataset.fetch_labels(stored)  # once here instead of in each worker process
+        yield from remaining
 
     def batches(self, epoch: int) -> list[tuple[int, Tensor]]:
-        """Returns the batches of an epoch of training for this rank: stored epoch, and rows in it."""
+        """Returns this rank's batches of a training epoch: stored epoch, and rows in it."""
         stored = stored_epoch(epoch, num_stored=self.views.dataset.num_epochs, seed=self.seed)
         num_rows = len(self.views.dataset)
         order = torch.arange(num_rows)
@@ -71,9 +71,9 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         return [(stored, self._share(part)) for part in parts]
 
     def describe_single_views(self) -> str:
-        """Says where a batch leaves each rank a single view although more were asked for; else nothing."""
+        """Returns a warning if a batch leaves each rank a single view although more were requested, else ""."""
         num_rows = len(self.views.dataset)
-        if self.batch_size is None:  # one rank has the recorded batches as they are
+        if self.batch_size is None:  # a single rank takes the recorded batches as they are
             sizes = self.views.labels(0).sizes() if self.num_ranks > 1 else [num_rows]
         else:
             rest = 0 if self.drop_last else num_rows % self.batch_size
@@ -83,31 +83,31 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         is_rest = self.batch_size is not None and max(sizes) > self.num_ranks
         shared = f" for {self.num_ranks} ranks" if self.num_ranks > 1 else ""
         return (
-            f"batch normalisation cannot train on single views, and a batch of {counted(min(sizes), 'view')}{shared} "
-            f"leaves no more; give {'drop_last=True or another' if is_rest else 'a larger'} batch_size"
+            f"BatchNorm needs at least 2 views per rank, but a batch of {counted(min(sizes), 'view')}{shared} "
+            f"leaves 1; give {'drop_last=True or a different' if is_rest else 'a larger'} batch_size"
         )
 
     def _share(self, rows: Tensor) -> Tensor:
-        """Returns this rank's part of a batch: as many rows for every rank, some twice where they do not divide."""
+        """Returns this rank's part of a batch: equally many rows for every rank, if necessary with repeats."""
         if self.num_ranks == 1:
             return rows
         length = -(-len(rows) // self.num_ranks)
         return rows[torch.arange(self.rank, length * self.num_ranks, self.num_ranks) % len(rows)]
 
     def go_to(self, epoch: int, step: int) -> None:
-        """Goes to a batch of an epoch; raises InputError where there is none."""
+        """Moves to a batch of an epoch; raises InputError if it does not exist."""
         last = len(self.batches(epoch)) if 0 <= epoch < self.epochs else 0
         if not 0 <= epoch <= self.epochs or not 0 <= step <= last:
-            raise InputError(f"the loader has no step {step} of epoch {epoch}: it has {self.epochs} epochs")
+            raise InputError(f"the loader has no step {step} in epoch {epoch}; it has {self.epochs} epochs")
         self.epoch, self.step = (epoch + 1, 0) if epoch < self.epochs and step == last else (epoch, step)
 
     def advance(self, num_batches: int) -> None:
-        """Counts one batch more of an epoch that has so many."""
+        """Counts one more batch of an epoch that has `num_batches`."""
         is_last = self.step + 1 >= num_batches
         self.epoch, self.step = (self.epoch + 1, 0) if is_last else (self.epoch, self.step + 1)
 
     def identity(self) -> dict[str, Any]:
-        """Returns what another plan must share for its batches to be these."""
+        """Returns the settings that another plan must share to have the same batches."""
         dataset = self.views.dataset
         return {
             "batch_size": self.batch_size,
@@ -122,16 +122,16 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
 
 
 def require_batches(dataset: LabelledImages, *, batch_size: int | None, epochs: int, drop_last: bool) -> None:
-    """Raises InputError where there are no such batches of the dataset; looks at its recipe alone."""
+    """Raises InputError if the dataset has no such batches; reads only its recipe."""
     require_counts(1, batch_size=batch_size, epochs=epochs, label_epochs=dataset.num_epochs)
     if drop_last and batch_size is None:
-        raise InputError("drop_last needs a batch_size: recorded batches are shown whole")
+        raise InputError("drop_last does not apply to recorded batches; give a batch_size too")
     if drop_last and batch_size is not None and batch_size > len(dataset):
-        raise InputError(f"batch_size {batch_size} with drop_last leaves nothing of {len(dataset)} images")
+        raise InputError(f"batch_size {batch_size} with drop_last drops all {len(dataset)} images; give a smaller one")
 
 
 def find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
-    """Returns this process's rank and how many there are, by default as torch.distributed has them."""
+    """Returns this process's rank and the number of ranks, by default those of torch.distributed."""
     is_distributed = distributed.is_available() and distributed.is_initialized()
     if (rank is None) != (num_ranks is None):
         raise InputError("give both rank and num_ranks, or neither")
@@ -145,7 +145,7 @@ def find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
 
 
 def require_counts(least: int, **counts: Any) -> None:
-    """Raises InputError where a number is no whole one, or below the least; None is none."""
+    """Raises InputError if a number is not a whole number or is below `least`; None is allowed."""
     for name, count in counts.items():
         if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < least):
             raise InputError(f"{name} must be a whole number >= {least}, got {count!r}")

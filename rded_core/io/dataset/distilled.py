@@ -1,4 +1,4 @@
-"""A distilled dataset as people read and train with it: images, classes, recipe, labels; no teacher, no Prefect."""
+"""A distilled dataset as users read and train with it: images, classes, recipe, labels; no teacher, no Prefect."""
 
 import hashlib
 import json
@@ -33,19 +33,19 @@ RecordedBatch = tuple[Tensor, Views, Tensor]
 
 
 class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
-    """A distilled dataset, opened: small files read at once, images at the first need, labels epoch by epoch.
+    """A distilled dataset: small files are read at once, images on first use, labels epoch by epoch.
 
-    ``dataset[i]`` is an image (uint8 RGB, ``[3, s, s]``, or what `transform` makes of it) and its class, for those who
-    want no more. ``dataset.loader(...)`` yields the recorded views with the teacher's logits.
+    ``dataset[i]`` is an image (uint8 RGB, ``[3, s, s]``, or the result of `transform`) and its class, for plain use.
+    ``dataset.loader(...)`` yields the recorded views with the teacher's logits.
 
     Args:
         where: a run folder, the dataset folder in it, or the URL of either (``s3://...``, ``hf://datasets/...``), whose
-            files are fetched when they are needed and kept in ``~/.cache/rded`` (or ``$RDED_CACHE``).
-        transform: what ``dataset[i]`` makes of an image; the loader does not use it.
+            files are fetched on first use and kept in ``~/.cache/rded`` (or ``$RDED_CACHE``).
+        transform: applied to the image of ``dataset[i]``; the loader does not use it.
 
     Attributes:
-        folder: where its files lie on this machine.
-        recipe: how students are to be trained, from recipe.json.
+        folder: local folder of its files.
+        recipe: how to train students, from recipe.json.
         classes: in index order, from classes.json.
 
     Raises:
@@ -64,47 +64,47 @@ class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
         stored = read_images([self._files.fetch(tar) for tar in self._files.image_tars()])
         if len(stored.keys) != len(self):
             self._require_whole_tars()
-            raise InputError(f"{self._files.where} holds {len(stored.keys)} images of {len(self)}; {REMEDY}")
+            raise InputError(f"{self._files.where} holds {len(stored.keys)} images instead of {len(self)}; {REMEDY}")
         return stored
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of its SHA256SUMS, and so of all that it holds; of the pixels where it has none."""
+        """SHA-256 of its SHA256SUMS, and so of all its files; of the pixels if it has no SHA256SUMS."""
         return file_digest(self.folder.sums) if self.folder.sums.is_file() else self.pixel_digest
 
     @cached_property
     def pixel_digest(self) -> str:
-        """SHA-256 of the images' pixels, which label tables name as the images that they belong to."""
+        """SHA-256 of the images' pixels, by which label tables identify the images that they belong to."""
         return hashlib.sha256(self.images.images.numpy().data).hexdigest()
 
     @property
     def mean_and_std(self) -> tuple[Triple, Triple]:
-        """With which views are normalised, per channel, of pixels 0..1."""
+        """Mean and standard deviation that normalise views, per channel, for pixels 0..1."""
         mean, std = (_as_triple(self.recipe.get(name)) for name in ("mean", "std"))
         if mean is None or std is None:
-            raise InputError(f"{self.folder.recipe} names no mean and std of three numbers; {REMEDY}")
+            raise InputError(f"{self.folder.recipe}: mean and std must be three numbers each; {REMEDY}")
         return mean, std
 
     @cached_property
     def codec(self) -> Codec:
-        """How the labels are stored."""
+        """Codec in which the labels are stored."""
         name = str(self.recipe.get("label_codec"))
         head = read_head(self._files.fetch(self.folder.teacher_head)) if name == "features" else None
         temperature = float(self.recipe.get("temperature", 1.0))
         codec = find_codec(name, num_classes=len(self.classes), temperature=temperature, head=head)
         if codec.num_classes != len(self.classes):
-            counts = f"{codec.num_classes} classes, classes.json {len(self.classes)}"
+            counts = f"{codec.num_classes} classes, but classes.json has {len(self.classes)}"
             raise InputError(f"{self.folder.teacher_head} has {counts}; {REMEDY}")
         return codec
 
     @property
     def num_epochs(self) -> int:
-        """Counts the epochs of recorded labels."""
+        """Number of recorded label epochs."""
         return int(self.recipe["label_epochs"])
 
     @property
     def training_epochs(self) -> int:
-        """Counts the epochs that the recipe trains for; more than are recorded where those are walked again."""
+        """Number of epochs that the recipe trains for; recorded epochs repeat if it exceeds their number."""
         return int(self.recipe.get("epochs", self.num_epochs))
 
     def __len__(self) -> int:
@@ -116,7 +116,7 @@ class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
         return self.transform(image) if self.transform else image, int(self.images.class_indices[index])
 
     def read_epoch(self, epoch: int) -> EpochLabels:
-        """Reads one recorded epoch, labels as stored.
+        """Returns one recorded epoch, with the labels as stored.
 
         Raises:
             InputError: that epoch was not recorded, or its table is missing or damaged.
@@ -125,27 +125,27 @@ class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
         try:
             labels = self._reader.read_epoch(table, epoch % EPOCHS_PER_FILE)
         except InputError:
-            self._require_whole_tars()  # other images than the labels' may be damaged ones
+            self._require_whole_tars()  # images that do not match the labels may be damaged
             raise
         if len(labels.rows) != len(self):
             raise InputError(f"{table} has {len(labels.rows)} views in epoch {epoch}, not {len(self)}; {REMEDY}")
         return labels
 
     def fetch_labels(self, epoch: int) -> Path:
-        """Sees to it that the table of a recorded epoch is on this machine, and returns its path.
+        """Returns the local path of a recorded epoch's table, fetched if it lies at a URL.
 
         Raises:
             InputError: that epoch was not recorded, or its table cannot be fetched.
         """
         if not 0 <= epoch < self.num_epochs:
             raise InputError(
-                f"epoch {epoch} of {self._files.where} was not recorded ({self.num_epochs} are); distil with more "
-                "--label-epochs, or train fewer epochs"
+                f"epoch {epoch} of {self._files.where} was not recorded (the dataset has {self.num_epochs}); distil "
+                "with more --label-epochs, or train fewer epochs"
             )
         return self._files.fetch(find_table(self.folder, epoch, num_epochs=self.num_epochs))
 
     def prepare_labels(self) -> None:
-        """Reads now all that reading labels takes besides their tables, for those who copy the dataset to processes.
+        """Reads everything that decoding labels needs, apart from their tables, before processes copy the dataset.
 
         Raises:
             InputError: the images, or the teacher's last layer, are missing or damaged.
@@ -153,7 +153,7 @@ class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
         _ = self._reader
 
     def recorded_batches(self, epoch: int) -> Iterator[RecordedBatch]:
-        """Yields one epoch as recorded: image rows, views, teacher logits, batch by batch.
+        """Yields the batches of one epoch as recorded: image rows, views, teacher logits.
 
         Raises:
             InputError: as `read_epoch`.
@@ -177,19 +177,18 @@ class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
         """Returns a loader of normalised views and teacher logits; each pass over it is the next epoch.
 
         Args:
-            batch_size: views in a batch, of all ranks together; by default the recorded batches.
-            epochs: of training; by default the recipe's. Beyond the recorded ones, those are walked again.
-            num_workers: processes that make views; with 0 they are made here, on `device`.
-            seed: of the order in which recorded epochs are walked again, and of `shuffle`.
-            device: where batches are to be: ``cpu``, ``cuda:1``, ``auto``, ..., or the number of a CUDA device.
-            shuffle: draw the order of an epoch's views anew, instead of the recorded one (which was drawn at random).
-            drop_last: leave out the last batch of an epoch where `batch_size` does not divide the images.
-            rank: this process's, of `num_ranks`; by default torch.distributed's, where that is initialised.
-            num_ranks: processes that share each batch; each sees as many views of it, some twice where they do not
-                divide.
+            batch_size: views per batch, of all ranks together; by default the recorded batches.
+            epochs: of training; by default the recipe's. Beyond their number, the recorded epochs repeat.
+            num_workers: processes that make views; with 0 this process makes them, on `device`.
+            seed: of the order in which recorded epochs repeat, and of `shuffle`.
+            device: of the batches: ``cpu``, ``cuda:1``, ``auto``, ..., or the number of a CUDA device.
+            shuffle: draw a new order of each epoch's views instead of the recorded one (which was drawn at random).
+            drop_last: leave out the last batch of an epoch if `batch_size` does not divide the number of images.
+            rank: of this process, out of `num_ranks`; by default torch.distributed's, if that is initialised.
+            num_ranks: processes that share each batch; each gets equally many views, if necessary with repeats.
 
         Raises:
-            InputError: a number is out of range, or a file missing or damaged.
+            InputError: a number is out of range, or a file is missing or damaged.
         """
         return LabelLoader(
             self,
@@ -205,14 +204,14 @@ class DistilledDataset(Dataset[tuple[Any, int]], LabelledImages):
         )
 
     def _require_whole_tars(self) -> None:
-        """Raises InputError where an image shard is missing, or is not what SHA256SUMS says."""
+        """Raises InputError if an image shard is missing or does not match its digest in SHA256SUMS."""
         with suppress(OSError, DamagedRecord):
             sums = read_sums(self.folder)
             for name in sorted(name for name in sums if name.endswith(".tar")):
                 tar = self.folder.root / name
                 if not tar.is_file() or file_digest(tar) != sums[name]:
-                    fault = "not what SHA256SUMS says" if tar.is_file() else "missing"
-                    raise InputError(f"{tar} is {fault}; {REMEDY}")
+                    fault = "does not match its digest in SHA256SUMS" if tar.is_file() else "is missing"
+                    raise InputError(f"{tar} {fault}; {REMEDY}")
 
     @cached_property
     def _reader(self) -> LabelReader:
@@ -223,16 +222,18 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     recipe = _read_json(path)
     counts = [recipe.get(name) for name in ("num_images", "label_epochs")] if isinstance(recipe, dict) else [None]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise InputError(f"{path} names no num_images or label_epochs; {REMEDY}")
+        raise InputError(f"{path}: num_images and label_epochs must be whole numbers >= 0; {REMEDY}")
     epochs, temperature = recipe.get("epochs", 1), recipe.get("temperature", 1.0)
     if not isinstance(epochs, int) or epochs < 1 or not isinstance(temperature, int | float) or not temperature > 0:
-        raise InputError(f"{path} has epochs {epochs!r} and temperature {temperature!r}, which are none; {REMEDY}")
+        raise InputError(
+            f"{path}: epochs must be >= 1 and temperature > 0, got {epochs!r} and {temperature!r}; {REMEDY}"
+        )
     return recipe
 
 
 def _as_triple(value: Any) -> Triple | None:
-    is_one = isinstance(value, list) and len(value) == 3 and all(isinstance(number, int | float) for number in value)
-    return (float(value[0]), float(value[1]), float(value[2])) if is_one else None
+    is_triple = isinstance(value, list) and len(value) == 3 and all(isinstance(number, int | float) for number in value)
+    return (float(value[0]), float(value[1]), float(value[2])) if is_triple else None
 
 
 def _read_classes(path: Path) -> tuple[SourceClass, ...]:
@@ -241,7 +242,7 @@ def _read_classes(path: Path) -> tuple[SourceClass, ...]:
             SourceClass(entry["index"], entry["name"], entry["wnid"], entry["folder"]) for entry in _read_json(path)
         ]
     except (TypeError, KeyError) as error:
-        raise InputError(f"{path} is no list of classes ({error}); {REMEDY}") from error
+        raise InputError(f"{path} is not a list of classes ({error}); {REMEDY}") from error
     texts: list[Any] = [text for label in entries for text in (label.name, label.folder)]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{path} has a class without a name; {REMEDY}")

@@ -1,4 +1,4 @@
-"""Distilled images read back from their shards."""
+"""Reads distilled images from their shards."""
 
 import json
 import tarfile
@@ -20,7 +20,7 @@ from rded_core.io.sources.base import SourceClass
 
 @dataclass(frozen=True, slots=True)
 class StoredImages:
-    """The distilled images as stored: decoded back from their files.
+    """The distilled images as stored, decoded from their files.
 
     Attributes:
         keys: in the dataset's order (by class, then number).
@@ -34,7 +34,7 @@ class StoredImages:
 
 
 def read_images(tars: list[Path], *, max_class: int | None = None) -> StoredImages:
-    """Decodes every image of the shards, in shard order, or those of the first `max_class` classes.
+    """Returns all images of the shards, decoded, in shard order, or only those of the first `max_class` classes.
 
     Raises:
         InputError: a shard or an image is damaged, or the images differ in size.
@@ -52,7 +52,7 @@ def sample_image(tar: Path, key: str, files: dict[str, bytes]) -> tuple[int, byt
 
 
 def stack_images(entries: Iterable[tuple[Path, str, int, bytes]]) -> StoredImages:
-    """Decodes images given with the file they come from, their key and their class."""
+    """Returns images decoded, each given with its file, key and class index."""
     keys: list[str] = []
     images: list[Tensor] = []
     classes: list[int] = []
@@ -62,7 +62,7 @@ def stack_images(entries: Iterable[tuple[Path, str, int, bytes]]) -> StoredImage
         except RejectedImage as error:
             raise InputError(f"{tar} is damaged ({key}: {error}); {REMEDY}") from error
         if images[-1].shape != images[0].shape:
-            raise InputError(f"{tar} is damaged ({key} is of another size than the others); {REMEDY}")
+            raise InputError(f"{tar} is damaged ({key} differs in size from the other images); {REMEDY}")
         keys.append(key)
         classes.append(index)
     if not images:
@@ -71,7 +71,7 @@ def stack_images(entries: Iterable[tuple[Path, str, int, bytes]]) -> StoredImage
 
 
 def read_samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
-    """Yields tar, key and files of every sample; raises InputError where a tar is missing or damaged."""
+    """Yields tar, key and files of every sample; raises InputError if a tar is missing or damaged."""
     for tar in tars:
         try:
             for key, files in read_shard(tar):
@@ -81,7 +81,7 @@ def read_samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, by
 
 
 def read_class_images(tars: Mapping[int, Path]) -> StoredImages:
-    """Decodes every image of the tars of single classes that a run keeps, by class index.
+    """Returns all images, decoded, of the tars that a run keeps for single classes, by class index.
 
     Raises:
         InputError: as `read_images`.
@@ -94,10 +94,10 @@ def read_class_images(tars: Mapping[int, Path]) -> StoredImages:
 
 
 def encode_sample(key: str, image: dict[str, bytes], *, label: SourceClass, source_uris: list[str]) -> Sample:
-    """Adds ``.cls`` (the class index) and ``.json`` (key, class, source of each quadrant) to an encoded image."""
-    described = {"key": key, "class_index": label.index, "class_name": label.name, "source_uris": source_uris}
+    """Returns an encoded image with its ``.cls`` (class index) and ``.json`` (key, class, source of each quadrant)."""
+    metadata = {"key": key, "class_index": label.index, "class_name": label.name, "source_uris": source_uris}
     return key, {
         **image,
         "cls": str(label.index).encode(),
-        "json": json.dumps(described, sort_keys=True, ensure_ascii=False).encode(),
+        "json": json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode(),
     }

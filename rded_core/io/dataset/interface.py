@@ -1,4 +1,4 @@
-"""What the loader, its batch plan and the recorded views need of a distilled dataset."""
+"""The part of a distilled dataset that the loader, its batch plan and the recorded views use."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -13,7 +13,7 @@ Triple = tuple[float, float, float]
 
 
 class LabelledImages(ABC):
-    """Distilled images with recorded views and their labels; `DistilledDataset` is the one in use.
+    """Distilled images with recorded views and their labels; implemented by `DistilledDataset`.
 
     A base class, not a Protocol: before Python 3.12 a runtime check of a Protocol reads every property, and so would
     decode all images.
@@ -27,7 +27,7 @@ class LabelledImages(ABC):
     @cached_property
     @abstractmethod
     def codec(self) -> Codec:
-        """How the labels are stored."""
+        """Codec in which the labels are stored."""
 
     @cached_property
     @abstractmethod
@@ -50,7 +50,7 @@ class LabelledImages(ABC):
 
     @abstractmethod
     def read_epoch(self, epoch: int) -> EpochLabels:
-        """Reads one recorded epoch, labels as stored."""
+        """Returns one recorded epoch, with the labels as stored."""
 
     @abstractmethod
     def fetch_labels(self, epoch: int) -> Path:

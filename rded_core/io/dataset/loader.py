@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class LabelLoader:
-    """Yields (views, logits); each pass is the next epoch, as far as it has not been seen yet.
+    """Yields (views, logits); each pass covers the rest of the current epoch.
 
-    ``for epoch in range(loader.epochs): for images, logits in loader: ...``. It stands where it was stopped:
-    `state_dict` says where, and `load_state_dict` goes there, so that training resumes at any step with the batches
-    that it would have seen. Args: as `DistilledDataset.loader`.
+    ``for epoch in range(loader.epochs): for images, logits in loader: ...``. It keeps its position:
+    `state_dict` returns it and `load_state_dict` restores it, so that training resumes at any step with the batches
+    that would have come next. Args: as `DistilledDataset.loader`.
 
     Attributes:
-        epochs: of the whole training.
-        rank: of this process, of `num_ranks` that share each batch.
-        uses: how often each stored epoch is shown in it.
+        epochs: number of epochs of the whole training.
+        rank: of this process, out of `num_ranks` that share each batch.
+        uses: how often the training shows each stored epoch.
     """
 
     def __init__(
@@ -66,63 +66,63 @@ class LabelLoader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=num_workers > 0 and device.type == "cuda",
-            generator=torch.Generator(),  # else each pass would take a number from torch's own, which is the user's
+            generator=torch.Generator(),  # otherwise each pass would draw from the user's global generator
         )
         self.uses = count_uses(epochs, num_stored=dataset.num_epochs, seed=seed)
         logger.info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=seed))
-        if told := self._plan.describe_single_views():
-            logger.warning("%s", told)
+        if warning := self._plan.describe_single_views():
+            logger.warning("%s", warning)
 
     def __len__(self) -> int:
-        """Counts the batches of a whole epoch."""
+        """Returns the number of batches in a whole epoch."""
         return len(self._plan)
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next batch is of; `epochs` where all have been seen."""
+        """Epoch of the next batch; `epochs` once all are finished."""
         return self._plan.epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yields what is left of the current epoch.
+        """Yields the remaining batches of the current epoch.
 
         Raises:
-            InputError: all epochs have been seen, or a table is missing or damaged.
+            InputError: all epochs are finished, or a table is missing or damaged.
         """
         if self.epoch >= self.epochs:
             raise InputError(
-                f"all {self.epochs} epochs of this loader have been seen; make one with more epochs, or load_state_dict"
+                f"all {self.epochs} epochs of this loader are finished; create one with more epochs, or load_state_dict"
             )
         num_batches = len(self)
         try:
             for shown, logits in self._batches:
-                # Before the batch is given: who stops after the last one, and asks no further, has seen the epoch too.
+                # Before the yield, so that a loop that stops after the last batch has finished the epoch.
                 self._plan.advance(num_batches)
                 yield upload(shown, self.device), upload(logits, self.device)
         except InputError as error:
             raise InputError(_own_words(error)) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns where the loader stands, after the last batch that it gave; plain numbers and texts."""
+        """Returns the position after the last batch that was yielded, in plain numbers and strings."""
         return {"epoch": self._plan.epoch, "step": self._plan.step, **self._plan.identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes where another loader of the same kind stood.
+        """Moves to the position of another loader with the same settings and dataset.
 
         Raises:
-            InputError: that loader was of another kind, its batches were others; or this is no loader's state.
+            InputError: that loader had different settings or another dataset, or `state` is not a loader state.
         """
         own = self._plan.identity()
         if missing := [name for name in ("epoch", "step", *own) if name not in state]:
-            raise InputError(f"this is no state of a loader: it has no {missing[0]}; give what state_dict() returned")
+            raise InputError(f"not a loader state: {missing[0]!r} is missing; pass what state_dict() returned")
         if others := [name for name in own if state[name] != own[name]]:
             raise InputError(
-                f"the loader's state is of another {', '.join(others)} ({state[others[0]]}, not {own[others[0]]}); "
-                "make the loader as it was made then"
+                f"the loader state has a different {', '.join(others)} ({state[others[0]]}, not {own[others[0]]}); "
+                "create the loader with the same settings and dataset"
             )
         self.seek(int(state["epoch"]), int(state["step"]))
 
     def seek(self, epoch: int, step: int = 0) -> None:
-        """Goes to a batch of an epoch of training; ``epoch=loader.epochs`` is the end.
+        """Moves to a batch of a training epoch; ``epoch=loader.epochs`` is the end.
 
         Raises:
             InputError: there is no such epoch or batch.
@@ -131,6 +131,6 @@ class LabelLoader:
 
 
 def _own_words(error: InputError) -> str:
-    """Returns an error's message without the traceback that torch puts before it where a worker process raised it."""
+    """Returns an error's message without the traceback that torch prepends if a worker process raised it."""
     name = f"{InputError.__module__}.{InputError.__qualname__}: "
     return str(error).strip().splitlines()[-1].removeprefix(name)

@@ -1,4 +1,4 @@
-"""Recorded views and their labels, any rows of any epoch at once."""
+"""Recorded views and their labels: any rows of any epoch as one batch."""
 
 from functools import lru_cache
 from typing import Any
@@ -21,14 +21,14 @@ Batch = tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b k"]]
 
 
 class RecordedViews(Dataset[Batch]):
-    """All recorded views of a dataset: ``views[epoch, rows]`` is a batch. For samplers of one's own.
+    """All recorded views of a dataset: ``views[epoch, rows]`` is a batch. For custom samplers.
 
-    A view is made by its own row and its partner's alone, so any selection, order and batch size give the same views.
+    A view depends only on its own row and its partner's, so any selection, order and batch size give the same views.
     With ``DataLoader(views, sampler=[(epoch, rows), ...], batch_size=None)`` worker processes make them.
 
     Args:
         dataset: the dataset.
-        device: where views are made.
+        device: device that makes the views.
 
     Raises:
         InputError: the images are missing or damaged.
@@ -37,12 +37,12 @@ class RecordedViews(Dataset[Batch]):
     def __init__(self, dataset: LabelledImages, device: torch.device = CPU) -> None:
         self.dataset, self.device = dataset, device
         self.mean, self.std = dataset.mean_and_std
-        dataset.prepare_labels()  # once here, and not once in each worker process
+        dataset.prepare_labels()  # once here instead of in each worker process
         self._images = keep_on_device(dataset.images.images, device)
         self._labels: Any = None
 
     def __getitem__(self, item: tuple[int, Tensor]) -> Batch:
-        """Returns views and logits of rows of a stored epoch, on the device.
+        """Returns views and logits for some rows of a stored epoch, on the device.
 
         Raises:
             InputError: the epoch was not recorded, or its table is missing or damaged.
@@ -58,10 +58,10 @@ class RecordedViews(Dataset[Batch]):
         return shown, upload(logits, self.device)
 
     def labels(self, epoch: int) -> EpochLabels:
-        """Returns a stored epoch; the last two are kept."""
+        """Returns a stored epoch; the last two are cached."""
         if self._labels is None:
             self._labels = lru_cache(maxsize=2)(self.dataset.read_epoch)
         return self._labels(epoch)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_labels": None}  # a worker process reads its own
+        return {**self.__dict__, "_labels": None}  # each worker process reads its own

@@ -1,4 +1,4 @@
-"""What a dataset recorded, by the plain way, for tests to compare with."""
+"""Recorded batches, made in the plain way, for tests to compare with."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 def as_recorded(dataset: DistilledDataset, epoch: int) -> Batches:
-    """One epoch by the plain way: each recorded batch through `apply_views`."""
+    """Returns one epoch made in the plain way: each recorded batch through `apply_views`."""
     mean, std = dataset.mean_and_std
     images = dataset.images.images
     recorded = dataset.recorded_batches(epoch)

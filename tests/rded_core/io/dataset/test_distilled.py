@@ -1,4 +1,4 @@
-"""The distilled dataset as students read it: images and recorded batches, and what damage does."""
+"""The distilled dataset as students read it: images, recorded batches, and the effects of damage."""
 
 import tarfile
 from pathlib import Path
@@ -53,26 +53,26 @@ def drawn_batch(epoch: int) -> LabelledBatch:
 @pytest.fixture
 def folder(tmp_path: Path) -> DatasetFolder:
     """A dataset of two tars of two images and twelve recorded epochs (two files)."""
-    made = DatasetFolder(tmp_path / "dataset")
+    dataset = DatasetFolder(tmp_path / "dataset")
     whole = samples(drawn_images())
-    write_shard(made.images(0), whole[:2])
-    write_shard(made.images(1), whole[2:])
-    write_json(made.recipe, {"num_images": 4, "label_epochs": NUM_EPOCHS, "label_codec": "float16"})
+    write_shard(dataset.images(0), whole[:2])
+    write_shard(dataset.images(1), whole[2:])
+    write_json(dataset.recipe, {"num_images": 4, "label_epochs": NUM_EPOCHS, "label_codec": "float16"})
     entries = [{"index": c.index, "name": c.name, "wnid": c.wnid, "folder": c.folder} for c in CLASSES]
-    write_json(made.classes, entries)
+    write_json(dataset.classes, entries)
     for block in epoch_blocks(NUM_EPOCHS, EPOCHS_PER_FILE):
         write_soft_labels(
-            made.soft_labels(block_name(block)),
+            dataset.soft_labels(block_name(block)),
             ((epoch, drawn_batch(epoch)) for epoch in block),
             keys=[key for key, _ in whole],
             class_indices=torch.tensor([0, 0, 1, 1]),
             codec=HalfCodec(2),
             metadata={},
         )
-    return made
+    return dataset
 
 
-def test_images_come_back_in_shard_order(folder: DatasetFolder) -> None:
+def test_images_are_read_in_shard_order(folder: DatasetFolder) -> None:
     stored = read_images(folder.image_tars())
     assert torch.equal(stored.images, drawn_images())
     assert stored.keys == ["c00000_i00000", "c00000_i00001", "c00001_i00000", "c00001_i00001"]
@@ -94,12 +94,12 @@ def test_an_opened_dataset_knows_its_classes_and_every_epoch(folder: DatasetFold
 
 @pytest.mark.parametrize("epoch", [-1, NUM_EPOCHS, 1000])
 def test_an_epoch_that_was_not_recorded_is_an_error(folder: DatasetFolder, epoch: int) -> None:
-    with pytest.raises(InputError, match=rf"epoch {epoch} of .* was not recorded \(12 are\)"):
+    with pytest.raises(InputError, match=rf"epoch {epoch} of .* was not recorded \(the dataset has 12\)"):
         list(DistilledDataset(folder).recorded_batches(epoch))
 
 
 @pytest.mark.parametrize(("number", "epoch"), [(0, 1), (0, 3), (1, 11)])
-def test_a_missing_table_is_an_error_and_never_another_epoch(folder: DatasetFolder, number: int, epoch: int) -> None:
+def test_a_missing_table_is_an_error_and_never_read_as_another(folder: DatasetFolder, number: int, epoch: int) -> None:
     folder.soft_label_tables()[number].unlink()
     with pytest.raises(InputError):
         list(DistilledDataset(folder).recorded_batches(epoch))
@@ -107,7 +107,7 @@ def test_a_missing_table_is_an_error_and_never_another_epoch(folder: DatasetFold
 
 @pytest.mark.parametrize("name", ["recipe.json", "classes.json"])
 @pytest.mark.parametrize("text", [None, "{ half", "\xff"])
-def test_small_files_that_cannot_be_read_are_errors(folder: DatasetFolder, name: str, text: str | None) -> None:
+def test_unreadable_small_files_are_errors(folder: DatasetFolder, name: str, text: str | None) -> None:
     if text is None:
         (folder.root / name).unlink()
     else:
@@ -150,10 +150,10 @@ def test_a_damaged_sample_is_an_error_that_names_the_tar(folder: DatasetFolder, 
 
 def test_images_of_different_sizes_are_an_error(folder: DatasetFolder) -> None:
     write_shard(folder.images(0), samples(torch.zeros(2, 3, 9, 9, dtype=torch.uint8)))
-    with pytest.raises(InputError, match="is of another size than the others"):
+    with pytest.raises(InputError, match="differs in size from the other images"):
         read_images(folder.image_tars())
 
 
-def test_no_images_are_an_error() -> None:
+def test_a_dataset_without_images_is_an_error() -> None:
     with pytest.raises(InputError, match="holds no images"):
         read_images([])

@@ -1,4 +1,4 @@
-"""Labels that are damaged, another version's or another dataset's: one line each, never other numbers."""
+"""Labels that are damaged or of a different version or dataset: a one-line error, never wrong numbers."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def edit_recipe(folder: DatasetFolder, **changes: Any) -> None:
 
 
 def edit_tables(folder: DatasetFolder, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Rewrites the tables, one row group an epoch, as another program would."""
+    """Rewrites the tables, one row group per epoch, as another program would."""
     for path in folder.soft_label_tables():
         with pq.ParquetFile(path) as opened:
             groups = [change(opened.read_row_group(number)) for number in range(opened.num_row_groups)]
@@ -51,13 +51,13 @@ def edit_tables(folder: DatasetFolder, change: Callable[[pa.Table], pa.Table]) -
                 writer.write_table(group)
 
 
-def say(table: pa.Table, **changes: Any) -> pa.Table:
-    """Changes what a table says of itself."""
-    said = json.loads(table.schema.metadata[b"rded"])
-    return table.replace_schema_metadata({"rded": json.dumps({**said, **changes})})
+def edit_metadata(table: pa.Table, **changes: Any) -> pa.Table:
+    """Returns the table with changed metadata."""
+    metadata = json.loads(table.schema.metadata[b"rded"])
+    return table.replace_schema_metadata({"rded": json.dumps({**metadata, **changes})})
 
 
-def test_tables_that_another_program_wrote_again_are_read(copied: DatasetFolder) -> None:
+def test_tables_rewritten_by_another_program_are_read(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: table)
     first_epoch(copied)
 
@@ -90,21 +90,21 @@ def test_a_missing_column(copied: DatasetFolder, name: str) -> None:
 
 
 def test_a_newer_schema_version(copied: DatasetFolder) -> None:
-    edit_tables(copied, lambda table: say(table, schema_version=99))
+    edit_tables(copied, lambda table: edit_metadata(table, schema_version=99))
     expect(copied, rf"{TABLE} has schema version 99, but this rded reads \d+; upgrade rded")
 
 
-def test_a_table_that_says_nothing_of_itself(copied: DatasetFolder) -> None:
+def test_a_table_without_metadata(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: table.replace_schema_metadata(None))
     expect(copied, rf"{TABLE} has no Parquet metadata 'rded': it was not written by rded, [^;]+; {END}")
 
 
-def test_another_codec_than_the_recipe_names(copied: DatasetFolder) -> None:
+def test_a_codec_that_differs_from_the_recipe(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_codec="int8")
     expect(copied, rf"{TABLE} stores labels as float16, but recipe.json says int8; fetch both from the same dataset")
 
 
-def test_a_codec_that_nobody_knows(copied: DatasetFolder) -> None:
+def test_an_unknown_codec(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_codec="int3")
     expect(copied, "unknown label codec 'int3'; choose from float16, ")
 
@@ -114,17 +114,17 @@ def test_features_without_the_teachers_last_layer(copied: DatasetFolder) -> None
     expect(copied, rf"teacher_head\.parquet cannot be read: .+; {END}")
 
 
-def test_labels_of_other_images_of_the_same_names(copied: DatasetFolder) -> None:
+def test_labels_of_different_images_with_the_same_names(copied: DatasetFolder) -> None:
     tar = copied.image_tars()[0]
     (key, files), *rest = read_shard(tar)
     inverted = encode_image(255 - decode_image(files["png"]), "png", 90)
     write_shard(tar, [(key, {**files, "png": inverted}), *rest])
-    expect(copied, rf"{tar.name} is not what SHA256SUMS says; {END}")
+    expect(copied, rf"{tar.name} does not match its digest in SHA256SUMS; {END}")
     copied.sums.unlink()
     expect(copied, rf"{TABLE} holds labels of different images with the same names; fetch both from the same dataset")
 
 
-def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
+def test_labels_of_images_with_other_names(copied: DatasetFolder) -> None:
     tar = copied.image_tars()[0]
     (_, files), *rest = read_shard(tar)
     write_shard(tar, [("c00000_i00009", files), *rest])
@@ -135,12 +135,12 @@ def test_labels_of_images_of_other_names(copied: DatasetFolder) -> None:
     expect(copied, rf"{TABLE} {message}")
 
 
-def test_views_that_are_missing(copied: DatasetFolder) -> None:
+def test_missing_views(copied: DatasetFolder) -> None:
     edit_tables(copied, lambda table: table.slice(0, 4))
     expect(copied, rf"{TABLE} has 4 views in epoch 0, not 6; {END}")
 
 
-def test_epochs_that_are_missing(copied: DatasetFolder) -> None:
+def test_missing_epochs(copied: DatasetFolder) -> None:
     table = copied.soft_label_tables()[0]
     with pq.ParquetFile(table) as opened:
         first = opened.read_row_group(0)
@@ -166,8 +166,8 @@ def test_a_missing_image_tar(copied: DatasetFolder) -> None:
         ("crop_top", "top", ""),
     ],
 )
-def test_values_that_no_view_and_no_label_has(copied: DatasetFolder, name: str, value: Any, fault: str) -> None:
-    """The checksums of a table may agree, and what it holds be wrong all the same."""
+def test_values_out_of_range(copied: DatasetFolder, name: str, value: Any, fault: str) -> None:
+    """A table's checksums may match although its values are wrong."""
 
     def spoil(table: pa.Table) -> pa.Table:
         field = table.schema.field(name)
@@ -184,7 +184,7 @@ def test_values_that_no_view_and_no_label_has(copied: DatasetFolder, name: str, 
     expect(copied, rf"{TABLE} cannot be read: .*{fault}; {END}")
 
 
-def test_a_class_that_classes_json_does_not_name(copied: DatasetFolder) -> None:
+def test_a_class_missing_from_classes_json(copied: DatasetFolder) -> None:
     copied.classes.write_text(json.dumps(json.loads(copied.classes.read_text())[:2]))
     expect(copied, rf"{TABLE} stores logits as fixed_size_list.*\[3\], but 2 classes need .*\[2\]; fetch both from")
 
@@ -196,7 +196,7 @@ def test_a_recipe_without_mean_or_std(copied: DatasetFolder, name: str, value: A
     edit_recipe(copied, **{name: value})
     expect(
         copied,
-        rf"recipe\.json names no mean and std of three numbers; {END}",
+        rf"recipe\.json: mean and std must be three numbers each; {END}",
     )
 
 

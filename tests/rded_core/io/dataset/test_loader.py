@@ -1,4 +1,4 @@
-"""The loader that students train with: exactly the recorded views, in any batches, order and number of processes."""
+"""The loader that students train with: exactly the recorded views, for any batch size, order and processes."""
 
 import shutil
 from itertools import islice
@@ -27,7 +27,7 @@ def test_recorded_batches_by_default(dataset: DistilledDataset, num_workers: int
         assert (loader.epoch, len(loader)) == (epoch, 2)
         assert_same(list(loader), as_recorded(dataset, epoch))
     assert loader.epoch == 12
-    with pytest.raises(InputError, match=r"^all 12 epochs of this loader have been seen; [^\n]*$"):
+    with pytest.raises(InputError, match=r"^all 12 epochs of this loader are finished; [^\n]*$"):
         next(iter(loader))
 
 
@@ -49,34 +49,34 @@ def test_any_batch_size_gives_the_same_views(dataset: DistilledDataset, batch_si
         assert all(map(torch.equal, whole(found), whole(as_recorded(dataset, epoch))))
 
 
-def test_the_last_batch_is_left_out_on_demand(dataset: DistilledDataset) -> None:
+def test_the_last_batch_is_dropped_on_request(dataset: DistilledDataset) -> None:
     found = list(dataset.loader(batch_size=4, drop_last=True))
     assert_same(found, list(dataset.loader(batch_size=4))[:1])
     assert len(list(dataset.loader(batch_size=3, drop_last=True))) == 2
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_told"),
+    ("changes", "warns"),
     [({"batch_size": 5}, True), ({"batch_size": 5, "drop_last": True}, False), ({"batch_size": 4}, False),
      ({"batch_size": 2, "rank": 0, "num_ranks": 2}, True), ({"batch_size": 1}, False), ({}, False),
      ({"rank": 0, "num_ranks": 2}, True), ({"batch_size": 2, "drop_last": True, "rank": 0, "num_ranks": 2}, True)],
 )  # fmt: skip
-def test_a_batch_of_one_view_is_told(
-    dataset: DistilledDataset, caplog: pytest.LogCaptureFixture, changes: Any, is_told: bool
+def test_a_batch_of_one_view_is_logged(
+    dataset: DistilledDataset, caplog: pytest.LogCaptureFixture, changes: Any, warns: bool
 ) -> None:
     dataset.loader(**changes)
-    assert ("batch normalisation cannot train on single views" in caplog.text) is is_told
+    assert ("BatchNorm needs at least 2 views per rank" in caplog.text) is warns
     whole_or_dropped = changes.get("drop_last") or changes.get("batch_size") != 5
-    assert ("drop_last=True or another batch_size" in caplog.text) is (is_told and not whole_or_dropped)
+    assert ("drop_last=True or a different batch_size" in caplog.text) is (warns and not whole_or_dropped)
 
 
 def rows_of(dataset: DistilledDataset, found: Tensor, epoch: int) -> list[int]:
-    """Finds each view's row in an epoch as recorded."""
+    """Returns each view's row in an epoch as recorded."""
     shown, _ = whole(as_recorded(dataset, epoch))
     return [next(row for row, view in enumerate(shown) if torch.equal(view, one)) for one in found]
 
 
-def test_shuffle_draws_another_order_each_epoch_from_the_seed_alone(dataset: DistilledDataset) -> None:
+def test_shuffle_draws_a_new_order_each_epoch_from_the_seed_alone(dataset: DistilledDataset) -> None:
     def orders(seed: int) -> list[list[int]]:
         loader = dataset.loader(batch_size=4, epochs=4, seed=seed, shuffle=True)
         return [rows_of(dataset, whole(list(loader))[0], epoch) for epoch in range(4)]
@@ -87,7 +87,7 @@ def test_shuffle_draws_another_order_each_epoch_from_the_seed_alone(dataset: Dis
     assert len({tuple(order) for order in first}) > 1
 
 
-def test_epochs_beyond_the_stored_ones_walk_them_again(dataset: DistilledDataset) -> None:
+def test_epochs_beyond_the_stored_ones_repeat_them(dataset: DistilledDataset) -> None:
     loader = dataset.loader(epochs=30, seed=3)
     stored = {epoch: whole(as_recorded(dataset, epoch))[0] for epoch in range(12)}
     seen = []
@@ -127,13 +127,13 @@ def test_training_resumes_at_any_step(dataset: DistilledDataset, num_workers: in
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_loop_that_breaks_off_goes_on_where_it_stopped(dataset: DistilledDataset, num_workers: int) -> None:
+def test_an_interrupted_loop_resumes_where_it_stopped(dataset: DistilledDataset, num_workers: int) -> None:
     loader = dataset.loader(batch_size=1, epochs=1, num_workers=num_workers)
     found = list(islice(loader, 2)) + list(loader)
     assert all(map(torch.equal, whole(found), whole(as_recorded(dataset, 0))))
 
 
-def test_a_loop_that_stops_after_the_last_batch_goes_on_with_the_next_epoch(dataset: DistilledDataset) -> None:
+def test_a_loop_that_stops_after_the_last_batch_continues_with_the_next_epoch(dataset: DistilledDataset) -> None:
     """Loops that count their batches never ask for one too many."""
     loader = dataset.loader(epochs=3)
     for epoch in range(3):
@@ -142,34 +142,34 @@ def test_a_loop_that_stops_after_the_last_batch_goes_on_with_the_next_epoch(data
     assert loader.epoch == 3
 
 
-def test_a_loader_starts_at_an_epoch(dataset: DistilledDataset) -> None:
+def test_a_loader_can_seek_to_an_epoch(dataset: DistilledDataset) -> None:
     loader = dataset.loader(epochs=12)
     loader.seek(7)
     assert_same(list(loader), as_recorded(dataset, 7))
     loader.seek(12)
     assert loader.epoch == 12
     for epoch, step in ((13, 0), (-1, 0), (3, 3), (3, -1), (12, 1)):
-        with pytest.raises(InputError, match=rf"^the loader has no step {step} of epoch {epoch}: it has 12 epochs$"):
+        with pytest.raises(InputError, match=rf"^the loader has no step {step} in epoch {epoch}; it has 12 epochs$"):
             loader.seek(epoch, step)
 
 
 @pytest.mark.parametrize(
     ("name", "changes"), [("batch_size", {"batch_size": 2}), ("seed", {"seed": 1}), ("shuffle", {"shuffle": True})]
 )
-def test_the_state_of_another_loader_is_refused(dataset: DistilledDataset, name: str, changes: Any) -> None:
-    with pytest.raises(InputError, match=rf"^the loader's state is of another {name} [^\n]*$"):
+def test_the_state_of_a_different_loader_is_refused(dataset: DistilledDataset, name: str, changes: Any) -> None:
+    with pytest.raises(InputError, match=rf"^the loader state has a different {name} [^\n]*$"):
         dataset.loader().load_state_dict(dataset.loader(**changes).state_dict())
 
 
-def test_the_state_of_another_dataset_is_refused(dataset: DistilledDataset) -> None:
+def test_the_state_of_a_different_dataset_is_refused(dataset: DistilledDataset) -> None:
     state = {**dataset.loader().state_dict(), "dataset": "0" * 64}
-    with pytest.raises(InputError, match="is of another dataset"):
+    with pytest.raises(InputError, match="has a different dataset"):
         dataset.loader().load_state_dict(state)
-    with pytest.raises(InputError, match=r"^this is no state of a loader: it has no epoch; [^\n]*$"):
+    with pytest.raises(InputError, match=r"^not a loader state: 'epoch' is missing; [^\n]*$"):
         dataset.loader().load_state_dict({"a": 1})
 
 
-def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> None:
+def test_the_users_random_generator_is_not_used(dataset: DistilledDataset) -> None:
     before = torch.get_rng_state()
     list(dataset.loader(batch_size=2, shuffle=True))
     list(dataset.loader(num_workers=1))
@@ -183,8 +183,8 @@ def test_the_users_random_numbers_are_left_alone(dataset: DistilledDataset) -> N
         ({"epochs": 0}, "epochs must be a whole number >= 1, got 0"),
         ({"num_workers": -1}, "num_workers must be a whole number >= 0, got -1"),
         ({"rank": 0, "num_ranks": 0}, "num_ranks must be a whole number >= 1, got 0"),
-        ({"batch_size": 7, "drop_last": True}, "batch_size 7 with drop_last leaves nothing of 6 images"),
-        ({"drop_last": True}, "drop_last needs a batch_size: recorded batches are shown whole"),
+        ({"batch_size": 7, "drop_last": True}, "batch_size 7 with drop_last drops all 6 images; give a smaller one"),
+        ({"drop_last": True}, "drop_last does not apply to recorded batches; give a batch_size too"),
         ({"device": "gpu"}, r"device 'gpu' cannot be used here \([^\n]*\); try device auto or cpu"),
         ({"rank": -1, "num_ranks": 2}, "rank must be a whole number >= 0, got -1"),
         ({"rank": 2, "num_ranks": 2}, "rank must lie in 0..num_ranks - 1, got 2 of 2"),
@@ -196,7 +196,7 @@ def test_numbers_out_of_range_are_errors(dataset: DistilledDataset, changes: Any
         dataset.loader(**changes)
 
 
-def test_mistakes_are_told_before_images_are_fetched(dataset: DistilledDataset, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_images_are_fetched(dataset: DistilledDataset, tmp_path: Path) -> None:
     bare = Path(shutil.copytree(dataset.folder.root, tmp_path / "bare"))
     shutil.rmtree(bare / "images")
     for changes, message in (({"num_ranks": 2}, "give both rank"), ({"batch_size": 0}, "batch_size must be")):
@@ -204,15 +204,15 @@ def test_mistakes_are_told_before_images_are_fetched(dataset: DistilledDataset, 
             DistilledDataset(bare).loader(**changes)
 
 
-def test_numbers_of_numpy_and_devices_by_number(dataset: DistilledDataset) -> None:
+def test_numpy_integers_and_devices_by_number(dataset: DistilledDataset) -> None:
     require_counts(1, batch_size=np.int64(3))
     with pytest.raises(InputError, match="device 'cuda:99' cannot be used here"):
         dataset.loader(device=99)
 
 
 @pytest.mark.parametrize("count", [2.5, "2", True])
-def test_what_is_no_count_is_an_error(count: Any) -> None:
-    """Apart from the loader, whose arguments' types are checked while tests run."""
+def test_a_value_that_is_not_a_count_is_an_error(count: Any) -> None:
+    """Without the loader, whose argument types are checked while tests run."""
     with pytest.raises(InputError, match=f"^batch_size must be a whole number >= 1, got {count!r}$"):
         require_counts(1, epochs=None, batch_size=count)
 
@@ -233,18 +233,18 @@ def test_the_teacher_gives_the_stored_logits_on_what_the_loader_shows(
     make_config: Any, run_undecorated: Any, trained_weights: Path, tmp_path: Path, codec: str
 ) -> None:
     config = make_config(tmp_path / "run", label_codec=codec, label_epochs=2)
-    made = DistilledDataset(run_undecorated(config))
+    stored = DistilledDataset(run_undecorated(config))
     teacher = build_network("convnet3", num_classes=3, size=32).eval()
     teacher.load_state_dict(read_weights(str(trained_weights))[0])
-    errors = made.codec.error(made.read_epoch(0).encoded)
-    shown, logits = whole(list(made.loader(batch_size=4)))
+    errors = stored.codec.error(stored.read_epoch(0).encoded)
+    shown, logits = whole(list(stored.loader(batch_size=4)))
     with torch.inference_mode():
         found = teacher(shown)
-    slack = 1e-5 * found.abs().max()  # the teacher labelled in passes of another shape, where sums differ in last bits
+    slack = 1e-5 * found.abs().max()  # the teacher labelled in passes of a different shape: last bits of sums differ
     apart = (found - logits).abs()
-    if codec.startswith("topk"):  # what it stores apart is float16, and of the others their sum
+    if codec.startswith("topk"):  # it stores the top logits in float16, and the sum of the others
         assert (apart.gather(1, logits.topk(2).indices) <= found.abs().amax() * 2**-11 + slack).all()
-        temperature = made.recipe["temperature"]
+        temperature = stored.recipe["temperature"]
         tails = [(row / temperature).logsumexp(dim=1) for row in (found, logits)]
         torch.testing.assert_close(*tails, rtol=0, atol=1e-3)
     else:

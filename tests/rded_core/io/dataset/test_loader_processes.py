@@ -1,4 +1,4 @@
-"""The loader of several processes: workers that make views, and ranks that share batches."""
+"""Loaders with several processes: workers that make views, and ranks that share batches."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.rded_core.io.dataset.recorded import as_recorded, assert_same, whole
 
 @pytest.mark.parametrize("batches", [1, 6, 8])
 def test_worker_processes_end_with_their_loader(dataset: DistilledDataset, batches: int) -> None:
-    """At once and of themselves, wherever the loader was left: else each costs a user five seconds."""
+    """At once and on their own, at any position of the loader; otherwise each costs the user five seconds."""
     loader = dataset.loader(batch_size=1, epochs=2, num_workers=2)
     for _ in islice(chain(loader, loader), batches):
         pass
@@ -30,7 +30,7 @@ def test_worker_processes_end_with_their_loader(dataset: DistilledDataset, batch
 
 @pytest.fixture
 def spawned() -> Iterator[None]:
-    """Worker processes started anew, as on macOS and Windows, and by forkserver from Python 3.14 on."""
+    """Starts worker processes afresh, as macOS and Windows do, and forkserver from Python 3.14 on."""
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
     yield
@@ -38,12 +38,12 @@ def spawned() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("spawned")
-def test_worker_processes_that_are_spawned_give_the_same(dataset: DistilledDataset) -> None:
+def test_spawned_worker_processes_give_the_same_batches(dataset: DistilledDataset) -> None:
     assert_same(list(dataset.loader(num_workers=1)), as_recorded(dataset, 0))
 
 
-@pytest.mark.usefixtures("spawned")  # what is forked off a process full of threads may end badly
-def test_a_sampler_of_ones_own(dataset: DistilledDataset) -> None:
+@pytest.mark.usefixtures("spawned")  # a fork of a process with many threads may fail
+def test_a_custom_sampler(dataset: DistilledDataset) -> None:
     picked = [(3, torch.tensor([5, 0, 5])), (0, torch.tensor([2]))]
     loader = DataLoader(RecordedViews(dataset), sampler=picked, batch_size=None, num_workers=1)
     for (epoch, rows), (shown, logits) in zip(picked, loader, strict=True):

@@ -1,4 +1,4 @@
-"""Datasets at a URL: fetched file by file, held to SHA256SUMS, kept; and the folders of Hugging Face's client."""
+"""Datasets at a URL: fetched file by file, checked against SHA256SUMS, kept; and folders of Hugging Face's client."""
 
 import hashlib
 import shutil
@@ -45,7 +45,7 @@ def url(distilled_folder: Path, cache: Path) -> Iterator[str]:  # noqa: ARG001
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is fetched, in order, by its path in the dataset."""
+    """Paths, within the dataset, of the files fetched so far, in order."""
     names: list[str] = []
     for name in ("read_bytes", "download"):
         plain = getattr(dataset_files, name)
@@ -63,7 +63,7 @@ def views_of(loader: LabelLoader) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(shown), torch.cat(logits)
 
 
-def test_files_come_when_they_are_needed_and_once(url: str, fetched: list[str]) -> None:
+def test_files_are_fetched_once_on_first_use(url: str, fetched: list[str]) -> None:
     opened = DistilledDataset(url)
     assert fetched == ["SHA256SUMS", "recipe.json", "classes.json"]
     loader = opened.loader(epochs=12)
@@ -80,7 +80,7 @@ def test_files_come_when_they_are_needed_and_once(url: str, fetched: list[str]) 
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_remote_dataset_shows_what_the_local_one_does(
+def test_a_remote_dataset_gives_the_same_views_as_a_local_one(
     url: str, fetched: list[str], distilled_folder: Path, num_workers: int
 ) -> None:
     for where in (url, f"{url}/dataset", f"{url}/dataset/"):
@@ -89,9 +89,7 @@ def test_a_remote_dataset_shows_what_the_local_one_does(
     assert fetched.count(TABLES[0]) == 1
 
 
-def test_what_is_kept_lies_in_the_cache_under_the_digest_of_its_sums(
-    url: str, cache: Path, distilled_folder: Path
-) -> None:
+def test_files_are_cached_under_the_digest_of_sha256sums(url: str, cache: Path, distilled_folder: Path) -> None:
     opened = DistilledDataset(url)
     digest = hashlib.sha256((distilled_folder / "SHA256SUMS").read_bytes()).hexdigest()
     assert opened.folder.root == cache / "datasets" / digest[:16]
@@ -104,7 +102,7 @@ def test_a_damaged_file_is_refused_and_not_kept(url: str, distilled_folder: Path
     opened, memory = DistilledDataset(url), fsspec.filesystem("memory")
     path = f"{url}/dataset/{TABLES[0]}"
     memory.pipe(path, memory.cat(path)[:-1] + b"x")
-    message = rf"^[^\n]*/{TABLES[0]} is not what SHA256SUMS there says; publish the dataset again$"
+    message = rf"^[^\n]*/{TABLES[0]} does not match its digest in SHA256SUMS; publish the dataset again$"
     for _ in range(2):
         with pytest.raises(InputError, match=message):
             opened.read_epoch(0)
@@ -115,20 +113,20 @@ def test_a_damaged_file_is_refused_and_not_kept(url: str, distilled_folder: Path
 def test_a_missing_file(url: str) -> None:
     opened = DistilledDataset(url)
     fsspec.filesystem("memory").rm(f"{url}/dataset/images/train-000000.tar")
-    message = r"^cannot fetch [^\n]*images/train-000000\.tar: it is not there; publish the dataset again$"
+    message = r"^cannot fetch [^\n]*images/train-000000\.tar: file not found; publish the dataset again$"
     with pytest.raises(InputError, match=message):
         _ = opened.images
 
 
 def test_no_dataset_at_a_url(url: str) -> None:
-    with pytest.raises(InputError, match=r"^no distilled dataset at memory://[^\n]*: there is no SHA256SUMS; [^\n]*$"):
+    with pytest.raises(InputError, match=r"^no distilled dataset at memory://[^\n]*: SHA256SUMS is missing; [^\n]*$"):
         DistilledDataset(f"{url}/elsewhere")
 
 
 @pytest.mark.parametrize("sums", [b"", b"half of a line", b"\xff\xfe\n"])
 def test_damaged_sums(url: str, sums: bytes) -> None:
     fsspec.filesystem("memory").pipe(f"{url}/dataset/SHA256SUMS", sums)
-    with pytest.raises(InputError, match=r"^[^\n]*(SHA256SUMS is damaged|holds no recipe\.json); publish[^\n]*$"):
+    with pytest.raises(InputError, match=r"^[^\n]*(SHA256SUMS is damaged|has no recipe\.json); publish[^\n]*$"):
         DistilledDataset(url)
 
 
@@ -144,12 +142,12 @@ def test_sums_cannot_name_files_outside(url: str, tmp_path: Path) -> None:
     )
     memory.pipe(f"{url}/dataset/{outside}", data)
     memory.pipe(f"{url.rpartition('/')[0]}/outside.tar", data)
-    with pytest.raises(InputError, match=r"holds no images/\.\./\.\./\.\./outside\.tar; publish the dataset again$"):
+    with pytest.raises(InputError, match=r"has no images/\.\./\.\./\.\./outside\.tar; publish the dataset again$"):
         _ = DistilledDataset(url).images
     assert not list(tmp_path.rglob("outside*"))
 
 
-def test_another_dataset_at_the_same_url_is_not_mixed_with_it(url: str, distilled_folder: Path, tmp_path: Path) -> None:
+def test_a_different_dataset_at_the_same_url_is_kept_apart(url: str, distilled_folder: Path, tmp_path: Path) -> None:
     before = DistilledDataset(url)
     shown = views_of(before.loader())
     other = Path(shutil.copytree(distilled_folder, tmp_path / "other"))
@@ -163,7 +161,7 @@ def test_another_dataset_at_the_same_url_is_not_mixed_with_it(url: str, distille
     assert all(map(torch.equal, views_of(before.loader()), shown))
 
 
-def test_a_folder_as_hugging_faces_client_keeps_it(distilled_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_hugging_faces_client(distilled_folder: Path, tmp_path: Path) -> None:
     """Every file of a snapshot is a link to a blob named by its digest."""
     snapshot = tmp_path / "datasets--me--digits" / "snapshots" / ("0" * 40)
     blobs = snapshot.parents[1] / "blobs"
