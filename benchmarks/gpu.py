@@ -255,14 +255,14 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=300, help="photographs per class (300)")
     parser.add_argument("--plain", type=int, default=60, help="photographs per class for the plain side (60)")
     parser.add_argument("--json", help="file to write the figures to")
-    given = parser.parse_args()
-    device = resolve_device(given.device)
+    options = parser.parse_args()
+    device = resolve_device(options.device)
     figures = measure(
-        device, Path(given.work), num_classes=given.classes, per_class=given.candidates, plain=given.plain
+        device, Path(options.work), num_classes=options.classes, per_class=options.candidates, plain=options.plain
     )
     print_figures(figures)
-    if given.json:
-        Path(given.json).write_text(json.dumps(figures, indent=1) + "\n")
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -193,20 +193,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="runs of each side (2)")
     parser.add_argument("--port", type=int, default=4390, help="port of the benchmark's server (4390)")
     parser.add_argument("--json", help="file for the figures")
-    given = parser.parse_args()
-    work = Path(given.work).resolve() / "orchestration"
+    options = parser.parse_args()
+    work = Path(options.work).resolve() / "orchestration"
     os.environ["PREFECT_HOME"] = str(work / "prefect")
     os.environ.pop("PREFECT_API_URL", None)
     prepare_environment()
-    source = write_source(work / "source", per_class=given.per_class)
-    server = Server(work / "prefect", given.port)
+    source = write_source(work / "source", per_class=options.per_class)
+    server = Server(work / "prefect", options.port)
     results: dict[str, dict[str, Run]] = {}
     try:
         server.await_health()
         print("".join(f"{name:>{width}}" for name, width in COLUMNS))
-        for shards in given.shards.split(","):
+        for shards in options.shards.split(","):
             results[shards] = measure(
-                work, source, server, shards=shards, per_class=given.per_class, repeats=given.repeats
+                work, source, server, shards=shards, per_class=options.per_class, repeats=options.repeats
             )
             print_rows(shards, results[shards])
     finally:
@@ -216,8 +216,8 @@ def main() -> None:
     }
     overheads = ", ".join(f"{side} {seconds:.1f} s" for side, seconds in over.items())
     print(f"largest overhead: {overheads}; 5 % of the published {PUBLISHED_S:.0f} s are {MOST_S:.0f} s")
-    if given.json:
-        Path(given.json).write_text(json.dumps(results, indent=1) + "\n")
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

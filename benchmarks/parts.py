@@ -96,10 +96,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU time of a candidate, by part of scoring and by operator")
     parser.add_argument("--work", default="bench-out", help="folder of the workload (bench-out)")
     parser.add_argument("--only", choices=["photos", "small"], help="one of the two workloads")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    for name, job in make_jobs(Path(given.work).resolve(), candidates=30, cores=1).items():
-        if given.only and not name.startswith(given.only):
+    for name, job in make_jobs(Path(options.work).resolve(), candidates=30, cores=1).items():
+        if options.only and not name.startswith(options.only):
             continue
         with torch.inference_mode():
             parts, operators = measure_parts(job), measure_operators(job)

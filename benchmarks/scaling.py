@@ -96,11 +96,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3000, help="images in the table of classes (3000)")
     parser.add_argument("--cores", default="1,2", help="numbers of cores to compare (1,2)")
     parser.add_argument("--json", help="file for the figures")
-    given = parser.parse_args()
-    work = Path(given.work).resolve()
-    cores = [int(number) for number in given.cores.split(",")]
+    options = parser.parse_args()
+    work = Path(options.work).resolve()
+    cores = [int(number) for number in options.cores.split(",")]
     most = max(cores)
-    by_classes = [{"classes": n, "candidates": given.images // n, "cores": most, "again": True} for n in CLASS_COUNTS]
+    by_classes = [{"classes": n, "candidates": options.images // n, "cores": most, "again": True} for n in CLASS_COUNTS]
     by_candidates = [{"classes": FEW_CLASSES, "candidates": n, "cores": most} for n in CANDIDATES]
     by_cores = [{"classes": FEW_CLASSES, "candidates": CANDIDATES[-1], "cores": n} for n in cores]
     rows: dict[str, list[Row]] = {}
@@ -110,8 +110,8 @@ def main() -> None:
         for job in jobs:
             rows[title].append(measure(work, **job))
             print_row(rows[title][-1])
-    if given.json:
-        Path(given.json).write_text(json.dumps(rows, indent=2) + "\n")
+    if options.json:
+        Path(options.json).write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="rate of reading ahead with more cores than this machine has")
     parser.add_argument("--decode-ms", type=float, default=1.4, help="time to decode one image (1.4)")
     parser.add_argument("--images", type=int, default=2000, help="images per line (2000)")
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(f"{'cores':>6}{'images/s':>10}{'of ideal':>10}{'ImageNet-1K, s':>16}")
     for cores in CORES:
-        rate = measure(cores, decode_s=given.decode_ms / 1e3, num_images=given.images)
-        ideal = cores / (given.decode_ms / 1e3)
+        rate = measure(cores, decode_s=options.decode_ms / 1e3, num_images=options.images)
+        ideal = cores / (options.decode_ms / 1e3)
         print(f"{cores:>6}{rate:>10.0f}{rate / ideal:>10.0%}{300_000 / rate:>16.0f}", flush=True)
 
 

@@ -142,21 +142,23 @@ def main() -> None:
     parser.add_argument(
         "--gpu", action="store_true", help="measure a GPU instead, with benchmarks.gpu (which has more options)"
     )
-    given = parser.parse_args()
-    if given.gpu:
-        command = [sys.executable, "-m", "benchmarks.gpu", "--work", given.work]
-        sys.exit(subprocess.run([*command, *(["--json", given.json] if given.json else [])], check=False).returncode)
+    options = parser.parse_args()
+    if options.gpu:
+        command = [sys.executable, "-m", "benchmarks.gpu", "--work", options.work]
+        sys.exit(
+            subprocess.run([*command, *(["--json", options.json] if options.json else [])], check=False).returncode
+        )
     cores = num_available_cores()
-    work = Path(given.work).resolve()
-    jobs = make_jobs(work, candidates=given.candidates, cores=cores)
-    chosen = {name: job for name, job in jobs.items() if not given.only or name.startswith(given.only)}
+    work = Path(options.work).resolve()
+    jobs = make_jobs(work, candidates=options.candidates, cores=cores)
+    chosen = {name: job for name, job in jobs.items() if not options.only or name.startswith(options.only)}
     machine = {"cores": cores, "processor": platform.processor() or platform.machine(), "torch": torch.__version__}
     print(f"{machine['cores']} cores, {machine['processor']}, torch {machine['torch']}")
-    results = [compare(name, job, repeats=given.repeats) for name, job in chosen.items()]
+    results = [compare(name, job, repeats=options.repeats) for name, job in chosen.items()]
     for result in results:
         print_table(result)
-    if given.json:
-        Path(given.json).write_text(json.dumps({"machine": machine, "workloads": results}, indent=1) + "\n")
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": machine, "workloads": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -63,9 +63,9 @@ def print_forgotten(done: dict[str, Any]) -> None:
 
 
 def _print_mended(done: dict[str, Any]) -> None:
-    shown = sorted({row["key"] for row in done["uses"]})
-    images = counted(len(shown), "distilled image")
-    typer.echo(f"shown in    {images}{': ' if shown else ''}{_listed(shown)}")
+    keys = sorted({row["key"] for row in done["uses"]})
+    images = counted(len(keys), "distilled image")
+    typer.echo(f"shown in    {images}{': ' if keys else ''}{_listed(keys)}")
     for row in done["refilled"]:
         typer.echo(f"refilled    {row['key']} quadrant {row['quadrant']} with {row['source_uri']} (rank {row['rank']})")
     if done["num_changed"]:

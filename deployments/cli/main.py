@@ -190,9 +190,9 @@ def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str
     """
     path = given.pop("config", None)
     fields = {**(_read_config(path) if path else {}), **given}
-    known = set(config_class.__dataclass_fields__)
-    if unknown := sorted(set(fields) - known):
-        raise InputError(f"{path}: unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    names = set(config_class.__dataclass_fields__)
+    if unknown := sorted(set(fields) - names):
+        raise InputError(f"{path}: unknown field {unknown[0]!r}; known: {', '.join(sorted(names))}")
     if missing := [name for name in needed if fields.get(name) is None]:
         flags = " ".join(f"--{name.replace('_', '-')}" if name != needed[0] else name.upper() for name in missing)
         raise InputError(f"missing: {flags}; see --help")

@@ -44,12 +44,12 @@ def apply_automations(notify: str | None = None) -> list[str]:
 
 
 def _apply(client: SyncPrefectClient, automation: AutomationCore) -> str:
-    known = client.read_automations_by_name(automation.name)
-    if not known:
+    existing = client.read_automations_by_name(automation.name)
+    if not existing:
         client.create_automation(automation)
         return "created"
-    client.update_automation(known[0].id, automation)
-    for twin in known[1:]:  # from `prefect automation create`, which does not check names
+    client.update_automation(existing[0].id, automation)
+    for twin in existing[1:]:  # from `prefect automation create`, which does not check names
         client.delete_automation(twin.id)
     return "up to date"
 

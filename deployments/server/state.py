@@ -76,7 +76,7 @@ def write_stack(stack: Stack) -> Stack:
 
 
 def read_stack() -> Stack | None:
-    """Returns the stack that was started and not stopped; None if there is none.
+    """Returns the stack that was started and not stopped, or None.
 
     Raises:
         InputError: the state file is damaged.

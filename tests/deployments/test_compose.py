@@ -89,15 +89,15 @@ def test_every_setting_is_described() -> None:
 
 
 def test_settings_are_known_to_prefect_and_match_rdeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {k: v for name in OURS for k, v in SERVICES[name]["environment"].items() if k.startswith("PREFECT_")}
+    settings = {k: v for name in OURS for k, v in SERVICES[name]["environment"].items() if k.startswith("PREFECT_")}
     of_image = re.findall(r"\b(PREFECT_\w+)=", DOCKERFILE)
     assert of_image == ["PREFECT_HOME", "PREFECT_UI_STATIC_DIRECTORY"]
-    assert {*given, *of_image} - _get_valid_setting_names(Settings) == set()
+    assert {*settings, *of_image} - _get_valid_setting_names(Settings) == set()
 
     monkeypatch.setattr(os, "environ", {"PREFECT_HOME": "unused"})
     prepare_environment()
-    of_rded = {name: value for name, value in os.environ.items() if name in given and "LEVEL" not in name}
-    assert of_rded == {name: given[name] for name in of_rded}
+    of_rded = {name: value for name, value in os.environ.items() if name in settings and "LEVEL" not in name}
+    assert of_rded == {name: settings[name] for name in of_rded}
     assert len(of_rded) == 5, of_rded
 
 

@@ -33,15 +33,15 @@ def test_prefect_keeps_its_files_in_the_project_by_default(home: Path) -> None:
 
 
 def test_users_settings_stay(home: Path) -> None:
-    given = {
+    settings = {
         "PREFECT_HOME": str(home / "mine"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "true",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "5",
         "PREFECT_API_URL": "http://127.0.0.1:4200/api",
     }
-    os.environ.update(given)
+    os.environ.update(settings)
     prepare_environment()
-    assert {name: os.environ[name] for name in given} == given
+    assert {name: os.environ[name] for name in settings} == settings
 
 
 def test_users_profile_is_used(home: Path) -> None:

@@ -38,16 +38,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         port = free.getsockname()[1]
     api = f"http://127.0.0.1:{port}/api"
     paths = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
-    given = {**os.environ, "PREFECT_HOME": str(home), "PYTHONPATH": paths, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    variables = {
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PYTHONPATH": paths,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
     start = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
     command = [sys.executable, *start]
     with (
         (home / "server.log").open("w") as log,
-        subprocess.Popen(command, env=given, stdout=log, stderr=log, start_new_session=True) as server,
+        subprocess.Popen(command, env=variables, stdout=log, stderr=log, start_new_session=True) as server,
     ):
         try:
             _await_server(f"{api}/health")
-            yield {**given, "PREFECT_API_URL": api}
+            yield {**variables, "PREFECT_API_URL": api}
         finally:
             os.killpg(server.pid, signal.SIGKILL)
 
@@ -138,8 +143,8 @@ def _assert_alone(session: int) -> None:
         if not _in_session(session):
             return
         time.sleep(0.1)
-    left = [psutil.Process(pid).cmdline() for pid in _in_session(session)]
-    raise AssertionError(f"still running: {left}")
+    commands = [psutil.Process(pid).cmdline() for pid in _in_session(session)]
+    raise AssertionError(f"still running: {commands}")
 
 
 def _end_session(session: int) -> None:

@@ -35,10 +35,10 @@ def distil_with(expect_error: Expect, shared_source: Path, trained_weights: Path
     """Distils with working defaults, except for those that a test overrides: ``distil_with(pattern, ipc=...)``."""
 
     def expect(pattern: str, *flags: str, **changes: Any) -> None:
-        given = {"source": shared_source, "observer": "rded:convnet3", "weights": trained_weights, "ipc": 1}
-        given |= {"out": tmp_path / "run", "size": 32, "num_candidates": 10, "device": "cpu", **changes}
-        options = [(f"--{name.replace('_', '-')}", value) for name, value in given.items() if name != "source"]
-        expect_error(pattern, "distill", given["source"], *(part for option in options for part in option), *flags)
+        settings = {"source": shared_source, "observer": "rded:convnet3", "weights": trained_weights, "ipc": 1}
+        settings |= {"out": tmp_path / "run", "size": 32, "num_candidates": 10, "device": "cpu", **changes}
+        options = [(f"--{name.replace('_', '-')}", value) for name, value in settings.items() if name != "source"]
+        expect_error(pattern, "distill", settings["source"], *(part for option in options for part in option), *flags)
         assert not (tmp_path / "run" / "dataset").exists()
 
     return expect
@@ -135,9 +135,20 @@ def test_observer_no_better_than_chance(
 ) -> None:
     weights = save_untrained()
     distil_with("no better than chance .*class order.*weights.*--force", weights=weights, label_epochs=1)
-    given = ("distill", shared_source, "--observer", "rded:convnet3", "--weights", weights, "--ipc", 1, "--size", 32)
+    arguments = (
+        "distill",
+        shared_source,
+        "--observer",
+        "rded:convnet3",
+        "--weights",
+        weights,
+        "--ipc",
+        1,
+        "--size",
+        32,
+    )
     same = ("--num-candidates", 10, "--label-epochs", 1, "--device", "cpu", "--out", tmp_path / "run")
-    code, _, err = run_cli(*given, *same, "--force")
+    code, _, err = run_cli(*arguments, *same, "--force")
     assert code == 0, err
     assert (tmp_path / "run" / "dataset" / "SHA256SUMS").is_file(), "the stopped run was resumed"
 
@@ -190,29 +201,40 @@ def test_missing_config_file(expect_error: Expect, tmp_path: Path) -> None:
 
 
 def test_evaluate_a_folder_without_a_dataset(expect_error: Expect, shared_source: Path) -> None:
-    given = ("evaluate", shared_source, "--val", shared_source, "--student", "convnet3")
-    expect_error("no distilled dataset at .*pass the --out folder of rded distill", *given)
+    arguments = ("evaluate", shared_source, "--val", shared_source, "--student", "convnet3")
+    expect_error("no distilled dataset at .*pass the --out folder of rded distill", *arguments)
 
 
 def test_evaluate_damaged_labels(expect_error: Expect, finished_run: Path, shared_source: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(finished_run / "dataset", tmp_path / "dataset"))
     table = dataset / "soft_labels" / "epochs-000000-000009.parquet"
     table.write_bytes(table.read_bytes()[:1000])
-    given = ("evaluate", dataset, "--val", shared_source, "--student", "convnet3", "--controls", "none", "--seeds", 1)
-    expect_error("epochs-000000-000009.parquet cannot be read.*repair its run", *given)
+    arguments = (
+        "evaluate",
+        dataset,
+        "--val",
+        shared_source,
+        "--student",
+        "convnet3",
+        "--controls",
+        "none",
+        "--seeds",
+        1,
+    )
+    expect_error("epochs-000000-000009.parquet cannot be read.*repair its run", *arguments)
 
 
 def test_evaluate_missing_labels(expect_error: Expect, finished_run: Path, shared_source: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     (run / "dataset" / "soft_labels" / "epochs-000010-000011.parquet").unlink()
-    given = ("evaluate", run, "--val", shared_source, "--student", "convnet3", "--seeds", 1)
-    expect_error("epochs-000010-000011.parquet is missing; run rded repair .* to restore it", *given)
+    arguments = ("evaluate", run, "--val", shared_source, "--student", "convnet3", "--seeds", 1)
+    expect_error("epochs-000010-000011.parquet is missing; run rded repair .* to restore it", *arguments)
 
 
 def test_train_observer_unwritable_file(expect_error: Expect, shared_source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    given = ("--arch", "convnet3", "--size", 32, "--epochs", 1, "--out", tmp_path / "file" / "x.safetensors")
-    expect_error("cannot write to .* is a file", "train-observer", shared_source, *given)
+    arguments = ("--arch", "convnet3", "--size", 32, "--epochs", 1, "--out", tmp_path / "file" / "x.safetensors")
+    expect_error("cannot write to .* is a file", "train-observer", shared_source, *arguments)
 
 
 @pytest.mark.parametrize("text", ["", " , "])

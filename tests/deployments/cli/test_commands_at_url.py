@@ -84,5 +84,5 @@ def test_run_at_a_url_behaves_like_one_in_a_folder(
     with only_writer_at(url):
         pass
     assert refresh(config)["changed"] is False, "the first machine takes over what the other has forgotten"
-    shown = [path for path in copies().rglob("*.json") if uri[1] in path.read_text() and "forg" not in path.name]
-    assert not shown
+    traces = [path for path in copies().rglob("*.json") if uri[1] in path.read_text() and "forg" not in path.name]
+    assert not traces

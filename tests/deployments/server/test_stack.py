@@ -173,11 +173,11 @@ def test_free_port() -> None:
 
 def test_environment_of_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere:1/api")
-    given = environment_of(Stack("m", "127.0.0.1", 4300, "mine"), "postgresql://u:p@db/prefect")
-    assert given["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
-    assert given["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4300/api"
-    assert given["PREFECT_API_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://u:p@db/prefect"
-    assert (given["RDED_WORK_POOL"], given["RDED_FOLDER"]) == ("mine", str(Path.cwd()))
+    environment = environment_of(Stack("m", "127.0.0.1", 4300, "mine"), "postgresql://u:p@db/prefect")
+    assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
+    assert environment["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4300/api"
+    assert environment["PREFECT_API_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://u:p@db/prefect"
+    assert (environment["RDED_WORK_POOL"], environment["RDED_FOLDER"]) == ("mine", str(Path.cwd()))
     assert with_driver("sqlite+aiosqlite:///x") == "sqlite+aiosqlite:///x"
 
 
