@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from rded_core.io.formats.rows import PatchRow
 from rded_core.io.lineage.trace import SourceTrace, Trace, describe_score
 from rded_core.text.wording import counted
 
@@ -77,6 +78,6 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + (" ..." if len(names) > MAX_NAMES else "")
 
 
-def _describe_box(row: dict[str, Any]) -> str:
+def _describe_box(row: PatchRow) -> str:
     sides = " ".join(str(row[f"box_{side}"]) for side in ("top", "left", "height", "width"))
     return f"box {sides} (top left height width)"

@@ -3,17 +3,17 @@
 import hashlib
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import torch
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage, decode_image
+from rded_core.io.formats.rows import ScoredCandidate
 from rded_core.io.formats.schemas import CANDIDATES, INDEX, SCORES, SELECTED
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.formats.tables import read_rows
-from rded_core.io.layout.units import class_unit
 from rded_core.io.run.candidates import item_of
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.sources.reading import read_item
@@ -35,12 +35,10 @@ ROUNDED_TOLERANCE = 1.0
 PIXEL_TOLERANCE = {"png": 1, "jpeg": 24, "webp": 24}
 """Largest allowed error of pixels resampled and encoded by other versions, in levels of 255."""
 
-Row = dict[str, Any]
-
 
 def find_unit_record(again: Reopened, stage: str, index: int) -> Record:
     """Returns a class's record of a stage; raises InputError if it is missing or damaged."""
-    path = again.plan.run.record(stage, class_unit(again.plan.classes[index].folder))
+    path = again.plan.run.record(stage, again.plan.unit(index))
     record, _ = find_record(path)
     if record is None:
         raise InputError(f"{path} is missing or damaged")
@@ -49,14 +47,14 @@ def find_unit_record(again: Reopened, stage: str, index: int) -> Record:
 
 def stage_files(again: Reopened, stage: str, index: int) -> list[Path]:
     """Returns a stage's files of a class, its table first."""
-    run, name = again.plan.run, class_unit(again.plan.classes[index].folder)
+    run, name = again.plan.run, again.plan.unit(index)
     table, tar = run.table(stage, name), run.tar(stage, name)
     if stage == "squeeze":
         return [tar]
     return [table, tar] if stage == "candidates" and tar.exists() else [table]
 
 
-def _rows(again: Reopened, stage: str, index: int, schema: pa.Schema) -> list[Row]:
+def _rows(again: Reopened, stage: str, index: int, schema: pa.Schema) -> list[Any]:
     return read_rows(stage_files(again, stage, index)[0], schema)
 
 
@@ -97,7 +95,7 @@ def compare_scores(again: Reopened, index: int) -> str:
     return ""
 
 
-def _compare_candidate(stored: Row, now: Row, tolerance: float) -> str:
+def _compare_candidate(stored: ScoredCandidate, now: ScoredCandidate, tolerance: float) -> str:
     """Compares boxes, and scores within a tolerance; a tolerance of 0 means bit by bit."""
     if stored["boxes"] != now["boxes"]:
         return "different boxes are drawn"
@@ -111,7 +109,9 @@ def compare_selection(again: Reopened, index: int) -> str:
     lost = find_unit_record(again, "selection", index).facts["lost"]
     places = {row["position"]: row for row in _rows(again, "candidates", index, CANDIDATES)}
     scored = [row for row in _rows(again, "realism", index, SCORES) if row["position"] not in lost]
-    now = choose_patches(again.plan, index, [{**row, **places[row["position"]]} for row in scored])
+    now = choose_patches(
+        again.plan, index, [cast("ScoredCandidate", {**row, **places[row["position"]]}) for row in scored]
+    )
     stored = _rows(again, "selection", index, SELECTED)
     same = [{name: row[name] for name in SELECTED.names} for row in now] == stored
     return "" if same else "different patches are chosen from these scores"

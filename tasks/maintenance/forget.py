@@ -6,13 +6,13 @@ from typing import Any
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
+from rded_core.io.formats.rows import CandidateRow, PublishedPatch
 from rded_core.io.formats.schemas import CANDIDATES, LINEAGE, SCORES
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.lineage.known_images import Uris, find_candidates, find_images_named, forgotten_before, tables_of
-from rded_core.io.lineage.tables import Row
 from rded_core.io.remote.working_copy import send_now
 from rded_core.io.run.forgotten import Forgotten, begin_forgetting, end_forgetting, read_begun, write_forgotten
 from rded_core.io.run.records import Record, find_record
@@ -71,7 +71,7 @@ def note_forgotten(plan: RunPlan, names: list[str]) -> Forgetting:
     asked = _find_asked(plan, names)
     digests = plan.forgotten.sha256 | frozenset(asked)
     by_class = {folder: set(known) for folder, known in plan.forgotten.by_class.items()}
-    by_unit: defaultdict[str, list[Row]] = defaultdict(list)
+    by_unit: defaultdict[str, list[CandidateRow]] = defaultdict(list)
     for unit, row in find_candidates(plan.run, digests):
         by_unit[unit].append(row)
         asked.get(row["source_sha256"], set()).add(row["source_uri"])
@@ -116,7 +116,7 @@ def _folder_of(plan: RunPlan, unit: str) -> str:
     return str(record.settings["class"]) if record else unit
 
 
-def _require_enough(plan: RunPlan, by_unit: dict[str, list[Row]]) -> None:
+def _require_enough(plan: RunPlan, by_unit: dict[str, list[CandidateRow]]) -> None:
     """Raises InputError if a class of the run would have too few candidates left."""
     config = plan.config
     needed = config.candidates_per_image if config.allow_fewer else config.candidates_per_class
@@ -141,7 +141,7 @@ def _usable(run: RunFolder, unit: str) -> set[int]:
     return scored - set(selected.facts["lost"] if selected else ())
 
 
-def read_lineage(run: RunFolder) -> list[Row]:
+def read_lineage(run: RunFolder) -> list[PublishedPatch]:
     """Returns the lineage of a run's dataset, with the class's folder in each row; empty if there is no dataset."""
     folder = DatasetFolder(run.dataset)
     try:
@@ -149,7 +149,9 @@ def read_lineage(run: RunFolder) -> list[Row]:
         rows = [row for table in folder.lineage_tables() for row in read_rows(table, LINEAGE)]
     except InputError:
         return []
-    return [{**row, "folder": labels[row["class_index"]].folder} for row in rows]
+    for row in rows:
+        row["folder"] = labels[row["class_index"]].folder
+    return rows
 
 
 def _label_records(run: RunFolder) -> dict[str, Record]:
@@ -187,12 +189,12 @@ def _describe(forgetting: Forgetting, digest: str) -> dict[str, Any]:
     return {"sha256": digest, "uris": sorted(forgetting.asked[digest]), "classes": classes}
 
 
-def _patch(row: Row) -> tuple[Any, ...]:
+def _patch(row: PublishedPatch) -> tuple[Any, ...]:
     """Returns what identifies a patch: its class, its source image and its box."""
     return tuple(row[name] for name in ("folder", "source_sha256", "box_top", "box_left", "box_height", "box_width"))
 
 
-def _contents(rows: list[Row]) -> set[tuple[Any, ...]]:
+def _contents(rows: list[PublishedPatch]) -> set[tuple[Any, ...]]:
     """Returns each distilled image as its key followed by its patches."""
     images: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:

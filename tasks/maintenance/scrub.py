@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rded_core.errors import InputError
+from rded_core.io.formats.rows import CandidateRow, LineageRow
 from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
 from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.tables import read_rows, write_rows
@@ -24,8 +25,6 @@ from rded_core.io.run.run_json import clear_traces
 from rded_core.io.storage.files import file_digest
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan
-
-Row = dict[str, Any]
 
 IMAGE_STAGES = ("selection", "squeeze")
 
@@ -94,7 +93,7 @@ def _drop(run: RunFolder, unit: str, stages: tuple[str, ...]) -> None:
         drop_unit(run, stage, unit)
 
 
-def _leave_out(run: RunFolder, record: Record, kept: list[Row], settings: dict[str, Any]) -> Record:
+def _leave_out(run: RunFolder, record: Record, kept: list[CandidateRow], settings: dict[str, Any]) -> Record:
     """Rewrites a class's candidates as if only those kept had been drawn; returns their record."""
     path = run.record("candidates", record.unit)
     table, tar = run.table("candidates", record.unit), run.tar("candidates", record.unit)
@@ -115,7 +114,7 @@ def _samples(run: RunFolder, unit: str, names: set[str]) -> Iterator[Sample]:
     return (sample for sample in read_shard(run.tar("candidates", unit)) if sample[0] in names)
 
 
-def _scrub_scores(run: RunFolder, before: Record, now: Record, removed: list[Row]) -> None:
+def _scrub_scores(run: RunFolder, before: Record, now: Record, removed: list[CandidateRow]) -> None:
     """Rewrites a class's scores without some candidates, or drops them if they were out of date."""
     record = _whole_record(run, "realism", before.unit)
     if record is None or record.upstream != {"candidates": before.facts["content"]}:
@@ -165,6 +164,6 @@ def _may_name(control: RunFolder, forgotten: Forgotten, uris: set[str]) -> bool:
     return any(record is None or not _names_none(record, uris) for record in records)
 
 
-def _hits(table: Path, forgotten: Forgotten) -> list[Row]:
+def _hits(table: Path, forgotten: Forgotten) -> list[LineageRow]:
     """Returns the rows of a selection that show a forgotten image."""
     return find_sources(table, SELECTED, forgotten.sha256)

@@ -11,10 +11,10 @@ from rded_core.errors import InputError
 from rded_core.io.device.memory import input_error_if_full
 from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage
+from rded_core.io.formats.rows import CandidateRow
 from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.formats.tables import iterate_rows
-from rded_core.io.layout.units import class_unit
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.training.real_batches import fit_view
@@ -34,7 +34,7 @@ from tasks.runtime.stage_task import stage_task
 
 STAGE = "observe"
 Role = Literal["observer", "teacher"]
-Entry = tuple[int, dict[str, Any]]
+Entry = tuple[int, CandidateRow]
 """A class index and the row of one of its candidates."""
 
 SAMPLE_SHARE = 0.1
@@ -142,14 +142,14 @@ def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> d
 def _sample(plan: RunPlan, per_class: int, indices: list[int]) -> Iterator[Entry]:
     """Yields the first candidates of each class."""
     for index in indices:
-        table = plan.run.table("candidates", class_unit(plan.classes[index].folder))
+        table = plan.run.table("candidates", plan.unit(index))
         yield from ((index, row) for row in islice(iterate_rows(table, CANDIDATES, together=per_class), per_class))
 
 
-def _view(plan: RunPlan, index: int, row: dict[str, Any], preprocessing: Preprocessing) -> Tensor | None:
+def _view(plan: RunPlan, index: int, row: CandidateRow, preprocessing: Preprocessing) -> Tensor | None:
     """Returns a candidate's whole image as the network was trained to see it; None if it does not decode."""
     try:
-        data = read_candidate(plan.run, class_unit(plan.classes[index].folder), row)
+        data = read_candidate(plan.run, plan.unit(index), row)
         return fit_view(data, plan.config.size, interpolation=preprocessing.interpolation)
     except RejectedImage:
         return None  # the score stage counts it

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage, read_header
+from rded_core.io.formats.rows import CandidateRow, IndexRow
 from rded_core.io.formats.schemas import CANDIDATES, INDEX
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import iterate_rows, write_rows
 from rded_core.io.layout.run import DRAW
 from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.parallel import map_ordered
-from rded_core.io.run.candidates import Row, content_of, into_tar, item_of, member_name
+from rded_core.io.run.candidates import content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
 from rded_core.io.sources.reading import read_item
 from tasks.run.networks import num_workers
@@ -85,8 +86,8 @@ def _always_true(_: Record) -> str:
 
 def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
     """Writes one class's candidates and returns the facts for its record."""
-    name = class_unit(plan.classes[index].folder)
-    rows: list[Row] = []
+    name = plan.unit(index)
+    rows: list[CandidateRow] = []
     rejected: Rejected = []
     samples = _draw(plan, index, rows, rejected)
     if plan.needs_tars:
@@ -100,7 +101,7 @@ def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
     return {"candidates": len(rows), "content": content_of(rows), "rejected": rejected}
 
 
-def _draw(plan: RunPlan, index: int, rows: list[Row], rejected: Rejected) -> Iterator[Sample]:
+def _draw(plan: RunPlan, index: int, rows: list[CandidateRow], rejected: Rejected) -> Iterator[Sample]:
     """Yields the accepted candidates as samples; adds each to `rows`, and the other images to `rejected`."""
     folder = plan.classes[index].folder
     listed = iterate_rows(plan.run.table("index", class_unit(folder)), INDEX)
@@ -159,7 +160,7 @@ def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[Sta
     )
 
 
-def _read(row: Row) -> tuple[Row, _StoredImage | str]:
+def _read(row: IndexRow) -> tuple[IndexRow, _StoredImage | str]:
     """Returns a listed image, or the reason why it cannot be used."""
     try:
         data = read_item(item_of(row))
@@ -168,6 +169,15 @@ def _read(row: Row) -> tuple[Row, _StoredImage | str]:
         return row, error.reason
 
 
-def _candidate_row(row: Row, position: int, member: str, sha256: str) -> Row:
-    source_uri = item_of(row).uri
-    return {**row, "position": position, "source_uri": source_uri, "source_sha256": sha256, "member": member}
+def _candidate_row(row: IndexRow, position: int, member: str, sha256: str) -> CandidateRow:
+    return CandidateRow(
+        position=position,
+        key=row["key"],
+        path=row["path"],
+        offset=row["offset"],
+        num_bytes=row["num_bytes"],
+        in_tar=row["in_tar"],
+        source_uri=item_of(row).uri,
+        source_sha256=sha256,
+        member=member,
+    )

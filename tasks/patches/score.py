@@ -6,7 +6,7 @@ only decode (`rded_core.io.device.scoring`).
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from rded_core.io.device.devices import resolve_device, resolve_precision
 from rded_core.io.device.scoring import ScoredClass
 from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage, decode_image, jpeg_size
+from rded_core.io.formats.rows import CandidateRow, ClassedCandidate, ScoredCandidate
 from rded_core.io.formats.schemas import CANDIDATES, SCORES
 from rded_core.io.formats.tables import read_rows, write_rows
-from rded_core.io.layout.units import ClassShard, class_unit
+from rded_core.io.layout.units import ClassShard
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
@@ -40,8 +41,7 @@ STAGE = "realism"
 CANDIDATES_PER_FORWARD = 4
 """Candidates of one class that share a forward pass. Fixed, so that scores do not depend on shards or workers."""
 
-Row = dict[str, Any]
-Scored = tuple[int, list[Row], Rejected]
+Scored = tuple[int, list[ScoredCandidate], Rejected]
 """A class index, the rows of its table, and its candidates that do not decode."""
 
 
@@ -94,7 +94,7 @@ def _unit(plan: RunPlan, index: int, candidates: Record | None) -> Unit | None:
 
 
 def _name(plan: RunPlan, index: int) -> str:
-    return class_unit(plan.classes[index].folder)
+    return plan.unit(index)
 
 
 def _rounding(plan: RunPlan) -> dict[str, Any]:
@@ -122,20 +122,23 @@ def _uses_devices(plan: RunPlan) -> bool:
     return plan.config.selection == "realism" and (not is_cpu or bool(_rounding(plan)))
 
 
-def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Row]]) -> Iterator[Scored]:
+def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[CandidateRow]]) -> Iterator[Scored]:
     """Scores whole classes, divided among the devices; yields each when it is done."""
     scorers = load_device_scorers(plan)
     workers = max(num_workers(plan.config) // len(scorers), 1)
     by_output = {plan.outputs[index]: (index, rows) for index, rows in listed.items()}
-    classes = [(output, [{**row, "class_index": index} for row in rows]) for output, (index, rows) in by_output.items()]
+    classes = [
+        (output, [cast("ClassedCandidate", {**row, "class_index": index}) for row in rows])
+        for output, (index, rows) in by_output.items()
+    ]
 
-    def load(row: Row) -> tuple[Tensor | bytes, Tensor]:
+    def load(row: ClassedCandidate) -> tuple[Tensor | bytes, Tensor]:
         return _load_for_device(plan, row["class_index"], row)
 
-    def share(number: int) -> Iterator[ScoredClass[Row]]:
+    def share(number: int) -> Iterator[ScoredClass[ClassedCandidate]]:
         return scorers[number].score(classes[number :: len(scorers)], load, workers=workers)
 
-    def work(number: int) -> list[ScoredClass[Row]]:
+    def work(number: int) -> list[ScoredClass[ClassedCandidate]]:
         return list(share(number))
 
     with one_torch_thread():
@@ -144,14 +147,14 @@ def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[R
         done = share(0) if len(scorers) == 1 else (scored for part in parts for scored in part)
         for scored in track(done, total=len(classes), what=f"score {shard.name}"):
             rows = [
-                {**row, "boxes": boxes.flatten().tolist(), "scores_nats": scores.tolist()}
+                _scored(row, boxes, scores.tolist())
                 for row, boxes, scores in zip(scored.rows, scored.boxes, scored.scores, strict=True)
             ]
             rejected = [(error.reason, row["source_uri"]) for row, error in scored.refused]
             yield by_output[scored.class_index][0], rows, rejected
 
 
-def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Row]]) -> Iterator[Scored]:
+def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[CandidateRow]]) -> Iterator[Scored]:
     """Decodes and scores groups of a class's candidates, one core per group; yields each class when it is done."""
     groups = [
         (index, list(group))
@@ -161,7 +164,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
     scorer = load_scorer(plan) if plan.config.selection == "realism" else None
     yield from ((index, [], []) for index, rows in listed.items() if not rows)
 
-    def work(entry: tuple[int, list[Row]]) -> tuple[int, list[Row], Rejected]:
+    def work(entry: tuple[int, list[CandidateRow]]) -> Scored:
         decoded, patches, rejected = cut_group(plan, *entry)
         if scorer is not None and patches:
             score_group(plan, scorer, entry[0], decoded, patches)
@@ -171,7 +174,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
         outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
         followed = track(outcomes, total=len(groups), what=f"score {shard.name}")
         for index, parts in groupby(followed, key=lambda outcome: outcome[0]):
-            rows: list[Row] = []
+            rows: list[ScoredCandidate] = []
             rejected: Rejected = []
             for _, decoded, others in parts:
                 rows += decoded
@@ -179,9 +182,11 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ro
             yield index, rows, rejected
 
 
-def cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], list[Tensor], Rejected]:
+def cut_group(
+    plan: RunPlan, index: int, group: list[CandidateRow]
+) -> tuple[list[ScoredCandidate], list[Tensor], Rejected]:
     """Returns the rows of a group that decode, with boxes; their patches; and reason and URI of the others."""
-    decoded: list[Row] = []
+    decoded: list[ScoredCandidate] = []
     patches: list[Tensor] = []
     rejected: Rejected = []
     for row in group:
@@ -190,13 +195,18 @@ def cut_group(plan: RunPlan, index: int, group: list[Row]) -> tuple[list[Row], l
         except RejectedImage as error:
             rejected.append((error.reason, row["source_uri"]))
             continue
-        decoded.append({**row, "boxes": boxes.flatten().tolist(), "scores_nats": []})
+        decoded.append(_scored(row, boxes, []))
         if plan.config.selection == "realism":
             patches.append(cut_patches(image, boxes, plan.config.size // plan.config.factor))
     return decoded, patches, rejected
 
 
-def _load_for_device(plan: RunPlan, index: int, row: Row) -> tuple[Tensor | bytes, Tensor]:
+def _scored(row: CandidateRow, boxes: Tensor, scores_nats: list[float]) -> ScoredCandidate:
+    """Returns a candidate's row with its boxes ``[m, 4]`` and scores."""
+    return cast("ScoredCandidate", {**row, "boxes": boxes.flatten().tolist(), "scores_nats": scores_nats})
+
+
+def _load_for_device(plan: RunPlan, index: int, row: CandidateRow) -> tuple[Tensor | bytes, Tensor]:
     """Reads a candidate and draws its boxes; leaves the image encoded if the device decodes it."""
     if plan.config.decoder == "cpu":
         return _load(plan, index, row)
@@ -207,13 +217,13 @@ def _load_for_device(plan: RunPlan, index: int, row: Row) -> tuple[Tensor | byte
     return data, _draw_boxes(plan, index, row, height=size[0], width=size[1])
 
 
-def _load(plan: RunPlan, index: int, row: Row) -> tuple[Tensor, Tensor]:
+def _load(plan: RunPlan, index: int, row: CandidateRow) -> tuple[Tensor, Tensor]:
     """Decodes a candidate and draws its boxes; raises RejectedImage."""
     image = decode_image(read_candidate(plan.run, _name(plan, index), row))
     return image, _draw_boxes(plan, index, row, height=image.shape[1], width=image.shape[2])
 
 
-def _draw_boxes(plan: RunPlan, index: int, row: Row, *, height: int, width: int) -> Tensor:
+def _draw_boxes(plan: RunPlan, index: int, row: CandidateRow, *, height: int, width: int) -> Tensor:
     config = plan.config
     if config.selection == "random":
         return torch.tensor([centre_box(height, width)])
@@ -221,7 +231,9 @@ def _draw_boxes(plan: RunPlan, index: int, row: Row, *, height: int, width: int)
     return draw_crop_boxes(height, width, generator, num_crops=config.num_crops, scale=(config.crop_scale_min, 1.0))
 
 
-def score_group(plan: RunPlan, scorer: CanvasNetwork, index: int, rows: list[Row], patches: list[Tensor]) -> None:
+def score_group(
+    plan: RunPlan, scorer: CanvasNetwork, index: int, rows: list[ScoredCandidate], patches: list[Tensor]
+) -> None:
     """Scores all patches of a group in one forward pass and writes the scores into their rows.
 
     The pass always has the same shape, and a candidate always its own place in it, so that a score does not depend on

@@ -1,12 +1,13 @@
 """Select patches: best crop per candidate, best candidates per class, in rank order."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from rded_core.io.formats.rows import ScoredCandidate, SelectedRow
 from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
 from rded_core.io.formats.tables import read_rows, write_rows
-from rded_core.io.layout.units import ClassShard, class_unit
+from rded_core.io.layout.units import ClassShard
 from rded_core.io.run.records import Record
 from rded_core.patches.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.patches.tiling import rank_grid
@@ -20,8 +21,6 @@ from tasks.runtime.mirroring import files_of_shard
 from tasks.runtime.stage_task import stage_task
 
 STAGE = "selection"
-
-Row = dict[str, Any]
 
 
 @stage_task(STAGE, "select {shard.name} · {plan.config.short_name}", files=files_of_shard)
@@ -45,7 +44,7 @@ def selection_unit(plan: RunPlan, index: int, candidates: Record | None, scores:
     """Returns the unit of one class; None if it has no scores."""
     if candidates is None or scores is None:
         return None
-    name = class_unit(plan.classes[index].folder)
+    name = plan.unit(index)
     fields = ("selection", "ipc", "factor", "allow_fewer")
     return Unit(
         plan.run,
@@ -66,15 +65,17 @@ def _lost_before(record: Record) -> str:
 
 def select_class(plan: RunPlan, index: int, lost: tuple[int, ...] = ()) -> dict[str, Any]:
     """Writes one class's selection, without the candidates at the positions `lost`; returns its facts."""
-    name = class_unit(plan.classes[index].folder)
+    name = plan.unit(index)
     locations = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
     scored = [row for row in read_rows(plan.run.table("realism", name), SCORES) if row["position"] not in lost]
-    rows = choose_patches(plan, index, [{**row, **locations[row["position"]]} for row in scored])
+    rows = choose_patches(
+        plan, index, [cast("ScoredCandidate", {**row, **locations[row["position"]]}) for row in scored]
+    )
     write_rows(plan.run.table(STAGE, name), rows, SELECTED)
     return {"patches": len(rows), "images": len({row["number"] for row in rows}), "lost": sorted(lost)}
 
 
-def choose_patches(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row]:
+def choose_patches(plan: RunPlan, index: int, candidates: list[ScoredCandidate]) -> list[SelectedRow]:
     """Returns the patches of a class's images in order, chosen from candidates with locations, boxes and scores."""
     config, folder = plan.config, plan.classes[index].folder
     # Of a small class, controls make only as many images as the method itself can.
@@ -96,18 +97,22 @@ def choose_patches(plan: RunPlan, index: int, candidates: list[Row]) -> list[Row
     ]
 
 
-def _patch_row(number: int, quadrant: int, rank: int, candidates: list[Row], chosen: SelectedPatches) -> Row:
+def _patch_row(
+    number: int, quadrant: int, rank: int, candidates: list[ScoredCandidate], chosen: SelectedPatches
+) -> SelectedRow:
     candidate = candidates[int(chosen.candidates[rank])]
     crop = int(chosen.crops[rank])
     top, left, height, width = candidate["boxes"][4 * crop : 4 * crop + 4]
-    return {
-        **candidate,
-        "number": number,
-        "quadrant": quadrant,
-        "rank": rank,
-        "box_top": top,
-        "box_left": left,
-        "box_height": height,
-        "box_width": width,
-        "score_nats": candidate["scores_nats"][crop] if candidate["scores_nats"] else None,
-    }
+    return SelectedRow(
+        number=number,
+        position=candidate["position"],
+        quadrant=quadrant,
+        rank=rank,
+        source_uri=candidate["source_uri"],
+        source_sha256=candidate["source_sha256"],
+        box_top=top,
+        box_left=left,
+        box_height=height,
+        box_width=width,
+        score_nats=candidate["scores_nats"][crop] if candidate["scores_nats"] else None,
+    )

@@ -4,17 +4,18 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from rded_core.io.device.threads import one_torch_thread
 from rded_core.io.formats.images import RejectedImage, decode_image, encode_image, image_suffix
+from rded_core.io.formats.rows import SelectedCandidate
 from rded_core.io.formats.schemas import CANDIDATES, SELECTED
 from rded_core.io.formats.shards import Sample, write_shard
 from rded_core.io.formats.tables import read_rows
-from rded_core.io.layout.units import ClassShard, class_unit
+from rded_core.io.layout.units import ClassShard
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
@@ -34,13 +35,11 @@ from tasks.runtime.stage_task import stage_task
 
 STAGE = "squeeze"
 
-Row = dict[str, Any]
-
 
 class LostCandidate(Exception):
     """A selected candidate that is missing, or has changed since it was scored."""
 
-    def __init__(self, index: int, row: Row, reason: str) -> None:
+    def __init__(self, index: int, row: SelectedCandidate, reason: str) -> None:
         super().__init__(f"{row['source_uri']}: {reason}")
         self.index, self.position = index, row["position"]
         self.rejected = (reason, row["source_uri"])
@@ -77,7 +76,7 @@ def tile(
 
 
 def _unit(plan: RunPlan, index: int, selected: Record) -> Unit:
-    name = class_unit(plan.classes[index].folder)
+    name = plan.unit(index)
     fields = ("image_format", "image_quality", "size", "factor", "selection")
     return Unit(
         plan.run,
@@ -110,7 +109,7 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
         tiled = map_ordered(lambda image: make_sample(plan, *image), images, workers=num_workers(plan.config))
         followed = zip(images, track(tiled, total=len(images), what=f"tile {shard.name}"), strict=True)
         for index, samples in groupby(followed, key=lambda entry: entry[0][0]):
-            tar = plan.run.tar(STAGE, class_unit(plan.classes[index].folder))
+            tar = plan.run.tar(STAGE, plan.unit(index))
             digests: list[str] = []
             write_shard(tar, _digested((sample for _, sample in samples), digests))
             versions = made_with(torch.device("cpu"))
@@ -124,15 +123,16 @@ def _digested(samples: Iterable[Sample], digests: list[str]) -> Iterator[Sample]
         yield key, files
 
 
-def quadrants_of(plan: RunPlan, index: int) -> list[list[Row]]:
+def quadrants_of(plan: RunPlan, index: int) -> list[list[SelectedCandidate]]:
     """Returns the patches of each image of a class, with the locations of their candidates."""
-    name = class_unit(plan.classes[index].folder)
+    name = plan.unit(index)
     locations = {row["position"]: row for row in read_rows(plan.run.table("candidates", name), CANDIDATES)}
-    rows = [{**locations[row["position"]], **row} for row in read_rows(plan.run.table("selection", name), SELECTED)]
+    selected = read_rows(plan.run.table("selection", name), SELECTED)
+    rows = [cast("SelectedCandidate", {**locations[row["position"]], **row}) for row in selected]
     return [list(group) for _, group in groupby(rows, key=itemgetter("number"))]
 
 
-def make_sample(plan: RunPlan, index: int, quadrants: list[Row]) -> Sample:
+def make_sample(plan: RunPlan, index: int, quadrants: list[SelectedCandidate]) -> Sample:
     """Cuts, tiles and encodes one image; raises LostCandidate."""
     config = plan.config
     factor = config.tile_factor
@@ -141,8 +141,10 @@ def make_sample(plan: RunPlan, index: int, quadrants: list[Row]) -> Sample:
     return f"i{quadrants[0]['number']:05d}", {image_suffix(config.image_format): data}
 
 
-def _cut(plan: RunPlan, index: int, quadrants: list[Row], shapes: list[tuple[int, int]]) -> Iterator[Tensor]:
-    unit = class_unit(plan.classes[index].folder)
+def _cut(
+    plan: RunPlan, index: int, quadrants: list[SelectedCandidate], shapes: list[tuple[int, int]]
+) -> Iterator[Tensor]:
+    unit = plan.unit(index)
     for row, (height_px, width_px) in zip(quadrants, shapes, strict=True):
         try:
             image = decode_image(read_candidate(plan.run, unit, row, verify=True))

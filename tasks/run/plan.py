@@ -11,7 +11,7 @@ from rded_core.config.choices import Redo
 from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.layout.units import class_shards
+from rded_core.io.layout.units import class_shards, class_unit
 from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.lease import held_token
 from rded_core.io.remote.places import run_at
@@ -95,6 +95,10 @@ class RunPlan:
         plan = copy(self)
         plan.forgotten = forgotten
         return plan
+
+    def unit(self, index: int) -> str:
+        """Returns the name that a class's files bear in every stage."""
+        return class_unit(self.classes[index].folder)
 
     def scope(self, stage: Redo, index: int | None = None) -> Scope:
         """Returns what this run may do with a class (or with all classes together) in a stage."""

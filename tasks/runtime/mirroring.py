@@ -6,7 +6,6 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from rded_core.config import DistillConfig
-from rded_core.io.layout.units import class_unit
 from rded_core.io.remote.sync import Mirror, Wanted
 from rded_core.io.remote.transfer_order import all_but_candidates, candidate_files, class_files, label_files_of
 from rded_core.io.storage.urls import is_url
@@ -26,7 +25,7 @@ def files_of_run(_: Mapping[str, Any]) -> Wanted:
 
 def files_of_shard(arguments: Mapping[str, Any]) -> Wanted:
     """Files of the classes of ``shard``, in every stage."""
-    return class_files({class_unit(arguments["plan"].classes[index].folder) for index in arguments["shard"].indices})
+    return class_files({arguments["plan"].unit(index) for index in arguments["shard"].indices})
 
 
 def files_of_block(arguments: Mapping[str, Any]) -> Wanted:

@@ -79,7 +79,7 @@ def _parquet_path(field: pa.Field) -> str:
     return f"{field.name}.list.element" if nested else field.name
 
 
-def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+def read_rows(path: Path, schema: pa.Schema) -> list[Any]:
     """Reads the columns of `schema` as a list of rows.
 
     Raises:
@@ -88,7 +88,7 @@ def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     return _read_table(path, schema.names).to_pylist()
 
 
-def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Iterator[dict[str, Any]]:
+def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Iterator[Any]:
     """Yields the rows of a table in stored order.
 
     Rows become objects `together` at a time, so that a caller who stops early pays for few.
@@ -100,7 +100,7 @@ def iterate_rows(path: Path, schema: pa.Schema, *, together: int = 256) -> Itera
         yield from batch.to_pylist()
 
 
-def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+def find_rows(path: Path, schema: pa.Schema, wanted: Mapping[str, Collection[str]]) -> list[Any]:
     """Returns the rows in which any column of `wanted` holds one of the values given for it.
 
     Raises:

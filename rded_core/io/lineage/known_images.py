@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
+from rded_core.io.formats.rows import CandidateRow, LineageRow
 from rded_core.io.formats.schemas import CANDIDATES, INDEX, LINEAGE
 from rded_core.io.formats.tables import find_rows, iterate_rows
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
-from rded_core.io.lineage.tables import Row, find_sources, find_uses, is_sha256
+from rded_core.io.lineage.tables import find_sources, find_uses, is_sha256
 from rded_core.io.run.forgotten import is_forgetting, read_begun, read_forgotten
 from rded_core.io.run.inventory import unit_of
 from rded_core.io.sources.base import SourceItem
@@ -26,7 +27,7 @@ def tables_of(run: RunFolder, stage: str) -> list[Path]:
     return sorted(path for path in run.stage(stage).glob("*.parquet") if unit_of(stage, path.name))
 
 
-def find_candidates(run: RunFolder, names: Collection[str]) -> Iterator[tuple[str, Row]]:
+def find_candidates(run: RunFolder, names: Collection[str]) -> Iterator[tuple[str, CandidateRow]]:
     """Yields (unit of the class, row) for each candidate named by URI or SHA-256; skips damaged tables."""
     for table in tables_of(run, "candidates"):
         try:
@@ -79,7 +80,7 @@ def _images_of_name(name: str, pairs: list[tuple[str, str]], item: SourceItem | 
     return dict(images)
 
 
-def _published(run: RunFolder, names: Collection[str]) -> list[Row]:
+def _published(run: RunFolder, names: Collection[str]) -> list[LineageRow]:
     """Returns the published lineage of the named images; empty if there is no readable dataset."""
     try:
         return find_uses(DatasetFolder(run.dataset), names)

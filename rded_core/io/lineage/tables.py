@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage, decode_image
+from rded_core.io.formats.rows import LineageRow
 from rded_core.io.formats.schemas import LINEAGE
 from rded_core.io.formats.shards import read_shard
 from rded_core.io.formats.tables import find_rows, read_rows
@@ -22,8 +23,6 @@ from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 
 NUM_NEAREST = 3
 """Number of keys suggested for an unknown one."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class TracedImage:
     """
 
     key: str
-    rows: list[Row]
+    rows: list[LineageRow]
     tar: Path
 
     @property
@@ -51,7 +50,7 @@ def is_sha256(name: str) -> bool:
     return re.fullmatch(r"[0-9a-fA-F]{64}", name) is not None
 
 
-def find_sources(path: Path, schema: Any, names: Collection[str]) -> list[Row]:
+def find_sources(path: Path, schema: Any, names: Collection[str]) -> list[Any]:
     """Returns the rows of a table that name one of the source images, given by URI or SHA-256.
 
     Raises:
@@ -77,7 +76,7 @@ def find_images(folder: DatasetFolder, keys: Collection[str]) -> list[TracedImag
         InputError: a key is unknown (the message names the nearest keys), or a table is damaged.
     """
     require_lineage(folder)
-    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    rows: defaultdict[str, list[LineageRow]] = defaultdict(list)
     tars: dict[str, Path] = {}
     for number, table in enumerate(folder.lineage_tables()):  # one table per shard
         for row in find_rows(table, LINEAGE, {"key": set(keys)}):
@@ -108,7 +107,7 @@ def _unknown_key(folder: DatasetFolder, key: str) -> InputError:
     return InputError(f"no image {key!r} among the {len(keys)} in {folder.root}; nearest: {', '.join(nearest)}")
 
 
-def find_uses(folder: DatasetFolder, names: Collection[str]) -> list[Row]:
+def find_uses(folder: DatasetFolder, names: Collection[str]) -> list[LineageRow]:
     """Returns the lineage of every quadrant cut from one of the source images, given by URI or SHA-256.
 
     Raises:

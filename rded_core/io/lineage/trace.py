@@ -4,13 +4,13 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.formats.images import RejectedImage, decode_image
+from rded_core.io.formats.rows import LineageRow
 from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder, find_dataset
@@ -33,8 +33,6 @@ from rded_core.io.sources.base import SourceClass, SourceItem
 from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.spec import open_source
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -50,7 +48,7 @@ class Trace:
 
     key: str
     label: SourceClass
-    rows: list[Row]
+    rows: list[LineageRow]
     picture: Path | None
     note: str
 
@@ -66,7 +64,7 @@ class SourceImages:
     def __init__(self, run: RunFolder | None, spec: str | None) -> None:
         self.run, self.spec = run, spec
 
-    def read(self, row: Row, folder: str) -> Tensor:
+    def read(self, row: LineageRow, folder: str) -> Tensor:
         """Returns the source image of a row of lineage; `folder` is the folder of its class.
 
         Raises:
@@ -75,7 +73,7 @@ class SourceImages:
         data = self._from_run(row, class_unit(folder)) or self._from_source(row)
         return decode_image(data)
 
-    def _from_run(self, row: Row, unit: str) -> bytes | None:
+    def _from_run(self, row: LineageRow, unit: str) -> bytes | None:
         if self.run is None:
             return None
         try:
@@ -84,7 +82,7 @@ class SourceImages:
         except (InputError, RejectedImage):
             return None
 
-    def _from_source(self, row: Row) -> bytes:
+    def _from_source(self, row: LineageRow) -> bytes:
         try:
             item = self._items.get(row["source_uri"])
             data = read_item(item) if item else b""
@@ -160,7 +158,7 @@ def _trace(image: TracedImage, label: SourceClass, sources: SourceImages, place:
     return Trace(image.key, label, image.rows, place, note)
 
 
-def _patch(row: Row, folder: str, sources: SourceImages) -> TracedPatch:
+def _patch(row: LineageRow, folder: str, sources: SourceImages) -> TracedPatch:
     box = (row["box_top"], row["box_left"], row["box_height"], row["box_width"])
     caption = (row["source_uri"], f"rank {row['rank']}, {describe_score(row)}")
     try:
@@ -169,7 +167,7 @@ def _patch(row: Row, folder: str, sources: SourceImages) -> TracedPatch:
         return TracedPatch(caption=caption, box=box, image=None, missing=f"source image {error}")
 
 
-def describe_score(row: Row) -> str:
+def describe_score(row: LineageRow) -> str:
     """Returns a patch's realism score in words."""
     return "not scored" if row["score_nats"] is None else f"score {row['score_nats']:.4g} nats"
 
@@ -178,7 +176,7 @@ def describe_score(row: Row) -> str:
 class Use:
     """A quadrant cut from a source image: its row of lineage, and its class."""
 
-    row: Row
+    row: LineageRow
     label: SourceClass
 
 
