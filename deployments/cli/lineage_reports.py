@@ -79,5 +79,5 @@ def _listed(names: list[str]) -> str:
 
 
 def _describe_box(row: PatchRow) -> str:
-    sides = " ".join(str(row[f"box_{side}"]) for side in ("top", "left", "height", "width"))
-    return f"box {sides} (top left height width)"
+    sides = (row["box_top"], row["box_left"], row["box_height"], row["box_width"])
+    return f"box {' '.join(map(str, sides))} (top left height width)"
