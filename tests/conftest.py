@@ -1,23 +1,34 @@
-"""Fixtures for all tests: small real files made on demand, and one Prefect harness per session."""
+"""Fixtures for all tests: small real files made on demand, a trained network, runs with and without Prefect."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 import pytest
 from PIL import Image
 from prefect import Flow, Task
-from prefect.testing.utilities import prefect_test_harness
 
 if TYPE_CHECKING:
     from rded_core.config import DistillConfig
+    from tests.support.shared import MakeOnce
+
+pytest_plugins = (
+    "tests.support.shared",
+    "tests.support.shapes",
+    "tests.support.prefect_server",
+    "tests.support.s3",
+)
+
+# With more torch threads than cores, each spins while it waits for the others: four times the work in all.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLASSES = ("1", "10", "2")
 IMAGES_PER_CLASS = 12
@@ -55,39 +66,35 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_harness() -> Iterator[None]:
-    """Runs Prefect on a temporary database, started once; flows of tests run inside it."""
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
-
-
-@pytest.fixture(scope="session")
-def shared_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_source(make_once: MakeOnce) -> Path:
     """Returns one image folder for the session; tests must not change it."""
-    return _write_image_folder(tmp_path_factory.mktemp("shared") / "source")
+    return make_once("images", lambda folder: _write_image_folder(folder / "source")) / "source"
 
 
 @pytest.fixture(scope="session")
-def trained_weights(shared_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_weights(shared_source: Path, make_once: MakeOnce) -> Path:
     """Returns weights of a convnet3 that distinguishes the three classes, trained for a few steps outside any flow."""
+    return make_once("weights", lambda folder: _train(shared_source, folder)) / "trained.safetensors"
+
+
+def _train(source: Path, folder: Path) -> None:
     from rded_core.config import TrainObserverConfig
     from rded_core.io.device.threads import one_torch_thread
     from tasks.training.train_observer import train_observer
+    from tests.support.shapes import shapes_checked
 
-    path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
     config = TrainObserverConfig(
-        source=str(shared_source),
+        source=str(source),
         arch="convnet3",
-        out=str(path),
+        out=str(folder / "trained.safetensors"),
         epochs=8,
         size=32,
         batch_size=12,
         lr=0.02,
         device="cpu",
     )
-    with one_torch_thread():
+    with one_torch_thread(), shapes_checked(False):
         train_observer.fn(config)
-    return path
 
 
 SaveNetwork = Callable[..., Path]
@@ -148,9 +155,11 @@ def finished_run(
 ) -> Path:
     """Returns the run folder of a finished ``distill`` flow; tests that change it must copy it first."""
     from flows.distill import distill
+    from tests.support.shapes import shapes_checked
 
     out = tmp_path_factory.mktemp("runs") / "finished"
-    distill(make_config(out))
+    with shapes_checked(False):
+        distill(make_config(out))
     return out
 
 
@@ -162,8 +171,9 @@ def _plain_flows() -> Iterator[None]:
     import flows.refresh
     import flows.repair
     import flows.train_observer
+    from tests.support.shapes import shapes_checked
 
-    with pytest.MonkeyPatch.context() as patch:
+    with shapes_checked(False), pytest.MonkeyPatch.context() as patch:
         modules = (flows.distill, flows.evaluate, flows.forget, flows.refresh, flows.repair, flows.train_observer)
         for module in modules:
             for name, value in list(vars(module).items()):
@@ -180,7 +190,7 @@ def without_prefect() -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.fixture
 def plain_flows() -> Iterator[None]:
-    """Removes the decorators of all flows and tasks: the same code without Prefect or a server."""
+    """Removes the decorators of all flows and tasks: the same code without Prefect, a server or shape checks."""
     with _plain_flows():
         yield
 
@@ -209,50 +219,6 @@ def short_run(
     run = tmp_path_factory.mktemp("short") / "run"
     run_undecorated(make_config(run, label_epochs=2))
     return run
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """Yields the address of an S3 server in this process, for tests that put it into their environment."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def s3_variables() -> Callable[[str], dict[str, str]]:
-    """Returns a function from a server's address to the environment variables with which S3 clients find it."""
-
-    def variables(address: str) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL_S3": address,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test-secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-
-    return variables
-
-
-@pytest.fixture
-def s3_bucket(
-    s3_variables: Callable[[str], dict[str, str]], s3_server: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Yields the URL of an empty bucket, which this process and its children find through their environment."""
-    import s3fs
-
-    for name, value in s3_variables(s3_server).items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    url = f"s3://rded-{uuid4().hex}"
-    s3fs.S3FileSystem().mkdir(url)
-    yield url
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 RunCli = Callable[..., tuple[int, str, str]]

@@ -21,8 +21,6 @@ CAPABILITY_VERSION = 0x20080522
 DAC_CAPABILITIES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of Linux."""
 
-PR_SET_PDEATHSIG = 1
-
 WATCHED = ("fsync", "replace", "rename", "link", "unlink", "rmdir")
 """Functions of `os` that change a run's folder, regardless of the caller."""
 
@@ -121,11 +119,6 @@ def obey_permissions() -> None:
     for number in range(3):  # effective, permitted, inheritable
         words[number] &= ~DAC_CAPABILITIES
     assert libc.capset(header, words) == 0, os.strerror(ctypes.get_errno())
-
-
-def end_with_parent() -> None:
-    """Makes the system end this process when its parent ends, no matter how."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_undecorated(arguments: list[str], options: Options, output: str) -> None:

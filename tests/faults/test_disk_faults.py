@@ -90,9 +90,9 @@ def test_largest_file_is_limited(make_command: MakeCommand, expected: Outcome, t
 
 @pytest.mark.slow
 def test_failed_write_is_one_line_with_prefect_too(
-    make_command: MakeCommand, expected: Outcome, prefect_server: dict[str, str], tmp_path: Path
+    make_command: MakeCommand, expected: Outcome, prefect_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    child = make_command(tmp_path / "run", environment=prefect_server).start(max_file_bytes=24_000)
+    child = make_command(tmp_path / "run", environment=prefect_environment).start(max_file_bytes=24_000)
     error_line(child, child.wait(), r"cannot write \S+: File too large; .*then run the same command again")
     check_nothing_half(tmp_path / "run")
     make_command(tmp_path / "run").finish()

@@ -5,12 +5,9 @@ import json
 import os
 import random
 import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -27,44 +24,6 @@ RUN_S = 540.0
 MAX_RUNS = 4
 FIRST_FILES, LAST_FILES = 7, 26
 """Range of new files after which to kill: from the index, which the flow writes itself, to the last labels."""
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of runs, with one Prefect server for all of them, which ends with the module."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    api = f"http://127.0.0.1:{port}/api"
-    paths = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
-    variables = {
-        **os.environ,
-        "PREFECT_HOME": str(home),
-        "PYTHONPATH": paths,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    start = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    command = [sys.executable, *start]
-    with (
-        (home / "server.log").open("w") as log,
-        subprocess.Popen(command, env=variables, stdout=log, stderr=log, start_new_session=True) as server,
-    ):
-        try:
-            _await_server(f"{api}/health")
-            yield {**variables, "PREFECT_API_URL": api}
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-
-
-def _await_server(url: str) -> None:
-    for _ in range(180):
-        try:
-            with urllib.request.urlopen(url):
-                return
-        except OSError:
-            time.sleep(1.0)
-    raise TimeoutError(f"nothing answers at {url}")
 
 
 @dataclasses.dataclass
@@ -157,7 +116,7 @@ StartTrial = Callable[[str, int], Trial]
 
 @pytest.fixture(scope="module")
 def start_trial(
-    environment: dict[str, str], make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+    prefect_environment: dict[str, str], make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> StartTrial:
     def start(runner: str, seed: int) -> Trial:
         folder = tmp_path_factory.mktemp(f"trial-{seed}")
@@ -165,7 +124,7 @@ def start_trial(
         config.write_text(json.dumps(dataclasses.asdict(make_config(folder / "run", classes_per_shard=1))))
         flags = ["-c", str(config), "--runner", runner, *([] if runner == "thread" else ["--task-workers", "2"])]
         command = [sys.executable, "-m", "deployments", "distill", *flags]
-        return Trial(folder / "run", command, environment, random.Random(seed))
+        return Trial(folder / "run", command, prefect_environment, random.Random(seed))
 
     return start
 

@@ -128,11 +128,12 @@ def test_old_dataset_stays_until_the_new_one_is_whole(
 @pytest.mark.slow
 def test_whole_command_killed_with_prefect(
     make_command: MakeCommand, undisturbed: Undisturbed, expected: Outcome, tmp_path: Path,
-    prefect_server: Environment,
+    prefect_environment: Environment,
 ) -> None:  # fmt: skip
     events, tally = undisturbed[1], Tally()
     points = [_take(events, "seen", "realism/class-f-32696bc4.json")]
-    live(make_command(tmp_path / "run", environment=prefect_server), points, events, expected=expected, tally=tally)
+    command = make_command(tmp_path / "run", environment=prefect_environment)
+    live(command, points, events, expected=expected, tally=tally)
     assert tally.kills == {"realism": 1}
     assert not processes_below(tmp_path / "run")
 
@@ -149,7 +150,9 @@ Live = Callable[[Path, list[Point], Tally, Environment | None], None]
 
 
 @pytest.fixture
-def pass_lives(prefect_server: Environment, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Tally]:
+def pass_lives(
+    prefect_environment: Environment, tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., Tally]:
     """Runs lives with kills drawn over all stages, prints each and a table, and returns the counts."""
     echo = request.config.get_terminal_writer().line
 
@@ -158,7 +161,7 @@ def pass_lives(prefect_server: Environment, tmp_path: Path, request: pytest.Fixt
         for decorated, count in counts.items():
             for number, points in enumerate(into_lives(draw_points(events, count, rng), per_life)):
                 out = tmp_path / f"run-{decorated}-{number}"
-                one_life(out, points, tally, prefect_server if decorated else None)
+                one_life(out, points, tally, prefect_environment if decorated else None)
                 echo(f"{time.monotonic() - started:6.0f} s  {out.name}: {_describe(points)}")
                 shutil.rmtree(out)
         echo(f"seed {seed}, {time.monotonic() - started:.0f} s\n{tally.table()}")
