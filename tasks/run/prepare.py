@@ -14,7 +14,7 @@ from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.forgotten import read_forgotten
 from rded_core.io.run.lock import only_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
-from rded_core.io.sources.base import Source
+from rded_core.io.sources.base import Source, describe_passed_over
 from rded_core.io.sources.spec import open_source
 from rded_core.text.wording import counted
 from tasks.run.claim import check_control, claim_run
@@ -49,7 +49,7 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
         require_jpeg_decoder(resolve_device(config.device))
     clear_leftovers(run)
     forgotten = read_forgotten(run)
-    source = open_source(config.source, classes=config.classes)
+    source = open_source(config.source, classes=config.classes, max_rejected=config.max_rejected)
     log_classes(source)
     chosen = chosen_classes(source, rerun)
     if run.owner is None:  # a control draws no candidates
@@ -102,8 +102,11 @@ def log_classes(source: Source) -> None:
     run_logger().info(
         "%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), first_names
     )
-    if source.num_ignored_files:
-        run_logger().info("%s skipped: by their names not labelled images", counted(source.num_ignored_files, "file"))
+    for line in describe_passed_over(source):
+        run_logger().warning("left out: %s", line)
+    unnamed = source.num_ignored_files - sum(entry.num_files for entry in source.passed_over)
+    if unnamed > 0:
+        run_logger().info("%s skipped: by their names not labelled images", counted(unnamed, "file"))
 
 
 def _log_network(role: str, network: Observer, size: int) -> None:

@@ -44,6 +44,22 @@ class SourceClass:
     folder: str
 
 
+class PassedOver(NamedTuple):
+    """Files or samples of a source that are not among its items, for one reason.
+
+    Attributes:
+        reason: in words that follow a count: ``samples without a label``.
+        folder: class folder (as in `SourceClass`) that they belong to, or "" if unknown.
+        num_files: how many there are.
+        first: name of the first one.
+    """
+
+    reason: str
+    folder: str
+    num_files: int
+    first: str
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """An opened source.
@@ -56,6 +72,7 @@ class Source:
         num_ignored_files: files skipped because their names are not image names; in tars and tables, samples without
             a label.
         empty_folders: class folders without a file in them.
+        passed_over: what was left out, by reason and class.
     """
 
     spec: str
@@ -64,6 +81,7 @@ class Source:
     is_webdataset: bool = False
     num_ignored_files: int = 0
     empty_folders: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def num_items(self) -> int:
@@ -89,6 +107,51 @@ class Source:
         return state.hexdigest()
 
 
+FEW_PASSED_OVER = 3
+"""So many files may be left out of a class whatever its size."""
+
+
+def describe_passed_over(source: Source) -> list[str]:
+    """Returns a line per reason: ``samples without a label: 5 (the first: a.tar/000.json)``."""
+    reasons = dict.fromkeys(entry.reason for entry in source.passed_over)
+    same = ([entry for entry in source.passed_over if entry.reason == reason] for reason in reasons)
+    return [
+        f"{entries[0].reason}: {sum(entry.num_files for entry in entries)} (the first: {entries[0].first})"
+        for entries in same
+    ]
+
+
+def require_classes_kept(
+    source: Source, *, wanted: Sequence[str] | None = None, max_rejected: float | None = None
+) -> None:
+    """Raises InputError if files that were passed over were all of a class, or more of it than `max_rejected` allows.
+
+    Args:
+        source: with all its classes.
+        wanted: look at these classes only (names, WordNet ids or folders).
+        max_rejected: largest share of a class that may be left out; by default any share but the whole.
+    """
+    kept = {label.folder: len(items) for label, items in zip(source.classes, source.items, strict=True)}
+    labels = name_classes(sorted({entry.folder for entry in source.passed_over if entry.folder}))
+    for folder in [label.folder for label in labels if not wanted or _is_called(label, wanted)]:
+        entries = [entry for entry in source.passed_over if entry.folder == folder]
+        lost, remaining = sum(entry.num_files for entry in entries), kept.get(folder, 0)
+        reasons = ", ".join(f"{entry.reason}: {entry.num_files}" for entry in entries)
+        problem = f"{source.spec}: {lost} of {lost + remaining} files of class {folder!r} are left out"
+        found = f"{problem} ({reasons}; the first: {entries[0].first})"
+        if not remaining:
+            raise InputError(f"{found}, so the class would vanish; convert or remove them")
+        if max_rejected is not None and lost > max(max_rejected * (lost + remaining), FEW_PASSED_OVER):
+            raise InputError(
+                f"{found}, more than --max-rejected {max_rejected:.0%}; fix the source or raise --max-rejected, "
+                "then run again"
+            )
+
+
+def _is_called(label: SourceClass, names: Sequence[str]) -> bool:
+    return any(name in (label.folder, label.name, label.wnid) for name in names)
+
+
 def name_classes(folders: Sequence[str]) -> tuple[SourceClass, ...]:
     """Returns classes numbered in the given order; WordNet ids of ImageNet-1K get their readable name."""
     names = imagenet_names() if any(wnid_of(folder) for folder in folders) else {}
@@ -107,7 +170,16 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     kept = {find_class(source, name, flag="--classes") for name in wanted}
     order = sorted(kept)
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
-    return replace(source, classes=classes, items=tuple(source.items[old] for old in order))
+    folders = {"", *(label.folder for label in classes)}
+    passed_over = tuple(entry for entry in source.passed_over if entry.folder in folders)
+    dropped = sum(entry.num_files for entry in source.passed_over if entry.folder not in folders)
+    return replace(
+        source,
+        classes=classes,
+        items=tuple(source.items[old] for old in order),
+        num_ignored_files=max(source.num_ignored_files - dropped, 0),
+        passed_over=passed_over,
+    )
 
 
 def find_class(source: Source, name: str, *, flag: str = "--only-classes") -> int:
@@ -116,7 +188,7 @@ def find_class(source: Source, name: str, *, flag: str = "--only-classes") -> in
     Raises:
         InputError: no class matches, or several do.
     """
-    matches = [label.index for label in source.classes if name in (label.folder, label.name, label.wnid)]
+    matches = [label.index for label in source.classes if _is_called(label, (name,))]
     if len(matches) == 1:
         return matches[0]
     listing = ", ".join(label.folder for label in source.classes[:20])

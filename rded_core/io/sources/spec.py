@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.sources.base import Source, keep_classes
+from rded_core.io.sources.base import Source, keep_classes, require_classes_kept
 from rded_core.io.sources.image_folder import is_image_name, open_image_folder
 from rded_core.io.sources.parquet_files import open_parquet_files
 from rded_core.io.sources.splits import files_of_split
@@ -13,7 +13,9 @@ from rded_core.io.storage.tree import list_tree
 from rded_core.io.storage.urls import is_url, join_path
 
 
-def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None) -> Source:
+def open_source(
+    spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None, max_rejected: float | None = None
+) -> Source:
     """Opens a source and lists its classes and items, without reading an image.
 
     Args:
@@ -22,6 +24,7 @@ def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | N
             ``torchvision:CIFAR10`` (``torchvision:CIFAR10@/path/to/it``).
         split: ``train`` or ``val``: which one to open if the source has several.
         classes: keep only these (names, WordNet ids or folders).
+        max_rejected: largest share of a class that may be passed over; by default any share but the whole.
 
     Raises:
         InputError: the source is not usable; the message says what was expected.
@@ -29,6 +32,7 @@ def open_source(spec: str, *, split: str = "train", classes: tuple[str, ...] | N
     source = _open_any(spec, split=split)
     if empty := [folder for folder in source.empty_folders if not classes or folder in classes]:
         raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill or remove them")
+    require_classes_kept(source, wanted=classes, max_rejected=max_rejected)
     if classes:
         source = keep_classes(source, classes)
     if len(source.classes) < 2:
