@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
-from prefect import Flow, Task
 
 if TYPE_CHECKING:
     from rded_core.config import DistillConfig
     from tests.support.shared import MakeOnce
 
 pytest_plugins = (
+    "tests.support.selection",
     "tests.support.shared",
     "tests.support.shapes",
     "tests.support.prefect_server",
@@ -165,6 +165,8 @@ def finished_run(
 
 @contextmanager
 def _plain_flows() -> Iterator[None]:
+    from prefect import Flow, Task
+
     import flows.distill
     import flows.evaluate
     import flows.forget

@@ -10,8 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
 
 from tests.support.shared import MakeOnce
 
@@ -37,6 +35,8 @@ def _migrate(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def prefect_harness(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Runs Prefect on a temporary database, started once; flows of tests run inside it."""
+    from prefect.testing.utilities import prefect_test_harness
+
     folder = tmp_path_factory.mktemp("harness")
     shutil.copy(prefect_database, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -51,6 +51,8 @@ def prefect_environment(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     """Returns the environment of commands that report to the server of `prefect_harness`."""
+    from prefect.settings import PREFECT_API_URL
+
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "PREFECT_HOME": str(tmp_path_factory.mktemp("home")),

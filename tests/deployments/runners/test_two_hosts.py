@@ -125,6 +125,7 @@ def test_workers_on_two_hosts_give_the_same_bytes_as_one(
     s3_variables: Callable[[str], dict[str, str]],
     make_config: Callable[..., DistillConfig],
     run_undecorated: Callable[[DistillConfig], Path],
+    prefect_database: Path,
 ) -> None:
     store, api, scheduler = free_port(), free_port(), free_port()
     shared = {
@@ -138,6 +139,8 @@ def test_workers_on_two_hosts_give_the_same_bytes_as_one(
     }
     for name, value in shared.items():
         monkeypatch.setenv(name, value)
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(prefect_database, tmp_path / "prefect" / "prefect.db")
     stores = start("moto.server", "-H", HERE, "-p", str(store))
     server = start("prefect", "server", "start", "--host", HERE, "--port", str(api))
     started = start("distributed.cli.dask_scheduler", "--host", HERE, "--port", str(scheduler), "--no-dashboard")
