@@ -1,5 +1,6 @@
 """Plans the recorded views of each batch of a training, for each of the processes that share it."""
 
+import os
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
@@ -29,6 +30,8 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
     Attributes:
         epoch: current epoch of the training.
         step: number of its batches that were yielded.
+        ranks: of this process and their number, if they were given; None to ask torch.distributed at each epoch, as
+            its process group may be made after the loader.
     """
 
     def __init__(
@@ -40,18 +43,23 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         seed: int,
         shuffle: bool,
         drop_last: bool,
-        rank: int,
-        num_ranks: int,
+        ranks: tuple[int, int] | None,
     ) -> None:
         self.views, self.batch_size, self.epochs, self.seed = views, batch_size, epochs, seed
-        self.shuffle, self.drop_last, self.rank, self.num_ranks = shuffle, drop_last, rank, num_ranks
+        self.shuffle, self.drop_last, self.ranks = shuffle, drop_last, ranks
         self.epoch = self.step = 0
+        self._last_ranks = (0, 1)
+
+    def find_ranks(self) -> tuple[int, int]:
+        """Returns this process's rank and the number of ranks, as of now."""
+        return self.ranks or current_ranks() or (0, 1)
 
     def __len__(self) -> int:
         """Returns the number of batches of the current epoch, or of the first one once all are finished."""
         return len(self.batches(self.epoch % self.epochs))
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        self._last_ranks = self.find_ranks()
         remaining = self.batches(self.epoch)[self.step :]
         for stored in {stored for stored, _ in remaining}:
             self.views.dataset.fetch_labels(stored)  # once here instead of in each worker process
@@ -68,31 +76,25 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
         parts = order.split(sizes)
         if self.drop_last and num_rows % sizes:
             parts = parts[:-1]
-        return [(stored, self._share(part)) for part in parts]
+        rank, num_ranks = self.find_ranks()
+        return [(stored, _share(part, rank, num_ranks)) for part in parts]
 
     def describe_single_views(self) -> str:
         """Returns a warning if a batch leaves each rank a single view although more were requested, else ""."""
-        num_rows = len(self.views.dataset)
+        num_rows, (_, num_ranks) = len(self.views.dataset), self.find_ranks()
         if self.batch_size is None:  # a single rank takes the recorded batches as they are
-            sizes = self.views.labels(0).sizes() if self.num_ranks > 1 else [num_rows]
+            sizes = self.views.labels(0).sizes() if num_ranks > 1 else [num_rows]
         else:
             rest = 0 if self.drop_last else num_rows % self.batch_size
             sizes = [min(self.batch_size, num_rows), *([rest] if rest else [])]
-        if self.batch_size == 1 or num_rows == 1 or min(sizes) > self.num_ranks:
+        if self.batch_size == 1 or num_rows == 1 or min(sizes) > num_ranks:
             return ""
-        is_rest = self.batch_size is not None and max(sizes) > self.num_ranks
-        shared = f" for {self.num_ranks} ranks" if self.num_ranks > 1 else ""
+        is_rest = self.batch_size is not None and max(sizes) > num_ranks
+        shared = f" for {num_ranks} ranks" if num_ranks > 1 else ""
         return (
             f"BatchNorm needs at least 2 views per rank, but a batch of {counted(min(sizes), 'view')}{shared} "
             f"leaves 1; give {'drop_last=True or a different' if is_rest else 'a larger'} batch_size"
         )
-
-    def _share(self, rows: Tensor) -> Tensor:
-        """Returns this rank's part of a batch: equally many rows for every rank, if necessary with repeats."""
-        if self.num_ranks == 1:
-            return rows
-        length = -(-len(rows) // self.num_ranks)
-        return rows[torch.arange(self.rank, length * self.num_ranks, self.num_ranks) % len(rows)]
 
     def go_to(self, epoch: int, step: int) -> None:
         """Moves to a batch of an epoch; raises InputError if it does not exist."""
@@ -114,7 +116,7 @@ class BatchPlan(Sampler[tuple[int, Tensor]]):
             "seed": self.seed,
             "shuffle": self.shuffle,
             "drop_last": self.drop_last,
-            "num_ranks": self.num_ranks,
+            "num_ranks": (self.ranks or current_ranks() or self._last_ranks)[1],
             "label_epochs": dataset.num_epochs,
             "label_codec": dataset.codec.name,
             "dataset": dataset.digest,
@@ -130,18 +132,43 @@ def require_batches(dataset: LabelledImages, *, batch_size: int | None, epochs: 
         raise InputError(f"batch_size {batch_size} with drop_last drops all {len(dataset)} images; give a smaller one")
 
 
-def find_rank(rank: int | None, num_ranks: int | None) -> tuple[int, int]:
-    """Returns this process's rank and the number of ranks, by default those of torch.distributed."""
-    is_distributed = distributed.is_available() and distributed.is_initialized()
+def given_ranks(rank: int | None, num_ranks: int | None) -> tuple[int, int] | None:
+    """Returns the rank and the number of ranks that the user gives, or None; raises InputError if they do not fit."""
     if (rank is None) != (num_ranks is None):
         raise InputError("give both rank and num_ranks, or neither")
     if rank is None or num_ranks is None:
-        return (distributed.get_rank(), distributed.get_world_size()) if is_distributed else (0, 1)
+        return None
     require_counts(1, num_ranks=num_ranks)
     require_counts(0, rank=rank)
     if rank >= num_ranks:
         raise InputError(f"rank must lie in 0..num_ranks - 1, got {rank} of {num_ranks}")
     return rank, num_ranks
+
+
+def current_ranks() -> tuple[int, int] | None:
+    """Returns this process's rank and the number of ranks in torch.distributed's group; None outside a group."""
+    is_distributed = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if is_distributed else None
+
+
+def describe_missing_group() -> str:
+    """Returns a warning if torchrun started several processes that do not form a group yet, else ""."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    count = os.environ.get("WORLD_SIZE", "") if all(name in os.environ for name in names) else ""
+    if not (count.isdecimal() and int(count) > 1):
+        return ""
+    return (
+        f"{count} processes were started but form no process group, so each gets every view; call "
+        "torch.distributed.init_process_group before the loop, or give rank and num_ranks"
+    )
+
+
+def _share(rows: Tensor, rank: int, num_ranks: int) -> Tensor:
+    """Returns a rank's part of a batch: equally many rows for every rank, if necessary with repeats."""
+    if num_ranks == 1:
+        return rows
+    length = -(-len(rows) // num_ranks)
+    return rows[torch.arange(rank, length * num_ranks, num_ranks) % len(rows)]
 
 
 def require_counts(least: int, **counts: Any) -> None:

@@ -8,7 +8,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from rded_core.errors import InputError
-from rded_core.io.dataset.batch_plan import BatchPlan, find_rank, require_batches, require_counts
+from rded_core.io.dataset.batch_plan import (
+    BatchPlan,
+    current_ranks,
+    describe_missing_group,
+    given_ranks,
+    require_batches,
+    require_counts,
+)
 from rded_core.io.dataset.interface import LabelledImages
 from rded_core.io.dataset.recorded_views import CPU, Batch, RecordedViews
 from rded_core.io.device.uploads import upload
@@ -26,7 +33,6 @@ class LabelLoader:
 
     Attributes:
         epochs: number of epochs of the whole training.
-        rank: of this process, out of `num_ranks` that share each batch.
         uses: how often the training shows each stored epoch.
     """
 
@@ -46,7 +52,7 @@ class LabelLoader:
     ) -> None:
         require_counts(0, num_workers=num_workers)
         require_batches(dataset, batch_size=batch_size, epochs=epochs, drop_last=drop_last)
-        self.rank, self.num_ranks = find_rank(rank, num_ranks)
+        ranks = given_ranks(rank, num_ranks)
         self.dataset, self.epochs, self.device = dataset, epochs, device
         self.views = RecordedViews(dataset, CPU if num_workers else device)
         self._plan = BatchPlan(
@@ -56,8 +62,7 @@ class LabelLoader:
             seed=seed,
             shuffle=shuffle,
             drop_last=drop_last,
-            rank=self.rank,
-            num_ranks=self.num_ranks,
+            ranks=ranks,
         )
         self._batches: DataLoader[Batch] = DataLoader(
             self.views,
@@ -70,12 +75,23 @@ class LabelLoader:
         )
         self.uses = count_uses(epochs, num_stored=dataset.num_epochs, seed=seed)
         logger.info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=seed))
-        if warning := self._plan.describe_single_views():
-            logger.warning("%s", warning)
+        self._expected_ranks: int | None = None
+        self._warnings: set[str] = set()
+        self._warn(self._plan.describe_single_views())
 
     def __len__(self) -> int:
         """Returns the number of batches in a whole epoch."""
         return len(self._plan)
+
+    @property
+    def rank(self) -> int:
+        """This process's rank; unless it was given, that of torch.distributed's group as of now, as for `num_ranks`."""
+        return self._plan.find_ranks()[0]
+
+    @property
+    def num_ranks(self) -> int:
+        """Number of processes that share each batch."""
+        return self._plan.find_ranks()[1]
 
     @property
     def epoch(self) -> int:
@@ -86,12 +102,18 @@ class LabelLoader:
         """Yields the remaining batches of the current epoch.
 
         Raises:
-            InputError: all epochs are finished, or a table is missing or damaged.
+            InputError: all epochs are finished, a table is missing or damaged, or the loader state that was loaded
+                belongs to another number of ranks.
         """
+        if self._expected_ranks not in (None, self.num_ranks):
+            raise _different({"num_ranks": (self._expected_ranks, self.num_ranks)})
         if self.epoch >= self.epochs:
             raise InputError(
                 f"all {self.epochs} epochs of this loader are finished; create one with more epochs, or load_state_dict"
             )
+        if self._plan.ranks is None and current_ranks() is None:
+            self._warn(describe_missing_group())
+        self._warn(self._plan.describe_single_views())
         num_batches = len(self)
         try:
             for shown, logits in self._batches:
@@ -113,12 +135,14 @@ class LabelLoader:
         """
         own = self._plan.identity()
         if missing := [name for name in ("epoch", "step", *own) if name not in state]:
-            raise InputError(f"not a loader state: {missing[0]!r} is missing; pass what state_dict() returned")
-        if others := [name for name in own if state[name] != own[name]]:
-            raise InputError(
-                f"the loader state has a different {', '.join(others)} ({state[others[0]]}, not {own[others[0]]}); "
-                "create the loader with the same settings and dataset"
-            )
+            names = ", ".join(map(repr, missing))
+            verb = "is" if len(missing) == 1 else "are"
+            raise InputError(f"not a loader state: {names} {verb} missing; pass what state_dict() returned")
+        is_open = self._plan.ranks is None and current_ranks() is None  # the group may be made later
+        others = {name: (state[name], own[name]) for name in own if state[name] != own[name]}
+        self._expected_ranks = int(others.pop("num_ranks", (own["num_ranks"],))[0]) if is_open else None
+        if others:
+            raise _different(others)
         self.seek(int(state["epoch"]), int(state["step"]))
 
     def seek(self, epoch: int, step: int = 0) -> None:
@@ -128,6 +152,20 @@ class LabelLoader:
             InputError: there is no such epoch or batch.
         """
         self._plan.go_to(epoch, step)
+
+    def _warn(self, warning: str) -> None:
+        """Logs a warning, once; nothing if it is empty."""
+        if warning and warning not in self._warnings:
+            logger.warning("%s", warning)
+        self._warnings.add(warning)
+
+
+def _different(others: dict[str, tuple[Any, Any]]) -> InputError:
+    """Returns the error of a loader state with other settings, given each as (the state's, the loader's)."""
+    listed = ", ".join(f"{name} ({before}, not {now})" for name, (before, now) in others.items())
+    return InputError(
+        f"the loader state has a different {listed}; create the loader with the same settings and dataset"
+    )
 
 
 def _own_words(error: InputError) -> str:

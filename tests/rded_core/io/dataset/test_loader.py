@@ -165,8 +165,17 @@ def test_the_state_of_a_different_dataset_is_refused(dataset: DistilledDataset) 
     state = {**dataset.loader().state_dict(), "dataset": "0" * 64}
     with pytest.raises(InputError, match="has a different dataset"):
         dataset.loader().load_state_dict(state)
-    with pytest.raises(InputError, match=r"^not a loader state: 'epoch' is missing; [^\n]*$"):
+    with pytest.raises(InputError, match=r"^not a loader state: 'epoch', 'step', 'batch_size', [^\n]*$"):
         dataset.loader().load_state_dict({"a": 1})
+
+
+def test_all_differences_of_a_state_are_named(dataset: DistilledDataset) -> None:
+    state = dataset.loader(batch_size=2, seed=1, shuffle=True).state_dict()
+    message = (
+        r"^the loader state has a different batch_size \(2, not 4\), seed \(1, not 0\), shuffle \(True, not False\);"
+    )
+    with pytest.raises(InputError, match=message):
+        dataset.loader(batch_size=4).load_state_dict(state)
 
 
 def test_the_users_random_generator_is_not_used(dataset: DistilledDataset) -> None:

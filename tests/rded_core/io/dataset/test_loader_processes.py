@@ -11,6 +11,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
+from rded_core.errors import InputError
 from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.recorded_views import RecordedViews
 from tests.rded_core.io.dataset.recorded import as_recorded, assert_same, whole
@@ -64,11 +65,12 @@ def test_ranks_share_each_batch(dataset: DistilledDataset, num_ranks: int, batch
     assert sum(sizes[0]) * num_ranks < len(dataset) + num_ranks * len(sizes[0])
 
 
-def _train_rank(rank: int, folder: Path, store: Path) -> None:
+def _train_rank(rank: int, folder: Path, store: Path, is_made_before: bool) -> None:
     torch.set_num_threads(1)
+    made_before = DistilledDataset(folder).loader(epochs=1) if is_made_before else None
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     opened = DistilledDataset(folder)
-    loader = opened.loader(epochs=1)
+    loader = made_before or opened.loader(epochs=1)
     assert (loader.rank, loader.num_ranks) == (rank, 2)
     own, expected = list(loader), as_recorded(opened, 0)
     for (shown, logits), (all_shown, all_logits) in zip(own, expected, strict=True):
@@ -79,5 +81,62 @@ def _train_rank(rank: int, folder: Path, store: Path) -> None:
     distributed.destroy_process_group()
 
 
-def test_ranks_of_torch_distributed_share_each_batch(dataset: DistilledDataset, tmp_path: Path) -> None:
-    spawn(_train_rank, args=(dataset.folder.root, tmp_path / "store"), nprocs=2)
+@pytest.mark.parametrize("is_made_before", [False, True])
+def test_ranks_of_torch_distributed_share_each_batch(
+    dataset: DistilledDataset, tmp_path: Path, is_made_before: bool
+) -> None:
+    """A data module makes its loaders before the trainer makes the process group."""
+    spawn(_train_rank, args=(dataset.folder.root, tmp_path / "store", is_made_before), nprocs=2)
+
+
+def _join_group(monkeypatch: pytest.MonkeyPatch, rank: int, num_ranks: int) -> None:
+    """Lets torch.distributed report a process group."""
+    for name, value in (("is_initialized", True), ("get_rank", rank), ("get_world_size", num_ranks)):
+        monkeypatch.setattr(distributed, name, lambda value=value: value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_group_of_each_epoch_counts(
+    dataset: DistilledDataset, monkeypatch: pytest.MonkeyPatch, num_workers: int
+) -> None:
+    """An elastic training goes on with another number of processes; worker processes stay from epoch to epoch."""
+    loader = dataset.loader(4, epochs=3, num_workers=num_workers)
+    sizes = [[len(shown) for shown, _ in loader]]
+    for rank, num_ranks in ((1, 2), (3, 4)):
+        _join_group(monkeypatch, rank, num_ranks)
+        sizes.append([len(shown) for shown, _ in loader])
+    whole_sizes = sizes[0]
+    assert sizes == [[-(-size // num_ranks) for size in whole_sizes] for num_ranks in (1, 2, 4)]
+
+
+def test_a_state_is_loaded_before_the_group_is_made(dataset: DistilledDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {**dataset.loader(4, epochs=1).state_dict(), "num_ranks": 2}
+    early, alone = dataset.loader(4, epochs=1), dataset.loader(4, epochs=1)
+    for loader in (early, alone):
+        loader.load_state_dict(state)
+    with pytest.raises(InputError, match=r"has a different num_ranks \(2, not 1\)"):
+        next(iter(alone))
+    _join_group(monkeypatch, 1, 2)
+    expected = list(dataset.loader(4, epochs=1, rank=1, num_ranks=2))
+    for (shown, _), (other, _) in zip(early, expected, strict=True):
+        assert torch.equal(shown, other)
+
+
+def test_a_state_keeps_the_number_of_ranks_after_the_group_ends(dataset: DistilledDataset) -> None:
+    loader = dataset.loader(4, epochs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        _join_group(patch, 0, 2)
+        list(loader)
+    assert loader.state_dict()["num_ranks"] == 2
+
+
+def test_processes_without_a_group_are_warned(
+    dataset: DistilledDataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As torchrun starts them, with a script that makes no process group."""
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    loaders = [dataset.loader(4, epochs=2), dataset.loader(4, epochs=1, rank=0, num_ranks=2)]
+    for loader in (*loaders, loaders[0]):
+        list(loader)
+    assert caplog.text.count("2 processes were started but form no process group") == 1
