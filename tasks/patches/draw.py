@@ -2,7 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from math import ceil
 from typing import Any, NamedTuple
 
 from rded_core.errors import InputError
@@ -16,7 +19,8 @@ from rded_core.io.layout.units import ClassShard, class_unit
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
-from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.base import SourceItem
+from rded_core.io.sources.reading import read_together
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import Rejected, StageResult, count_missing
@@ -29,6 +33,8 @@ STAGE = DRAW
 
 FEW_REJECTED = 3
 """Up to this many rejected images never stop a run, however small its source."""
+
+Reader = Callable[[SourceItem], bytes]
 
 
 class _StoredImage(NamedTuple):
@@ -53,8 +59,10 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
         why=plan.index.why,
         workers=num_workers(plan.config),
     )
-    for index in track(list(work.stale), total=len(work.stale), what=f"draw {shard.name}"):
-        work.finish(index, _draw_class(plan, index))
+    first = chain.from_iterable(_first_listed(plan, index) for index in work.stale)
+    with read_together(first, plan.run.stage(STAGE)) as read:
+        for index in track(list(work.stale), total=len(work.stale), what=f"draw {shard.name}"):
+            work.finish(index, _draw_class(plan, index, read))
     return work.result(STAGE, shard.name)
 
 
@@ -84,12 +92,22 @@ def _always_true(_: Record) -> str:
     return ""
 
 
-def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
+def _first_listed(plan: RunPlan, index: int) -> Iterator[SourceItem]:
+    """Yields the images of a class that its candidates are drawn from, unless more are rejected than a run allows."""
+    limit = plan.config.num_candidates + max(ceil(plan.config.max_rejected * plan.config.num_candidates), FEW_REJECTED)
+    return map(item_of, islice(_listed(plan, index), limit))
+
+
+def _listed(plan: RunPlan, index: int) -> Iterator[IndexRow]:
+    return iterate_rows(plan.run.table("index", plan.unit(index)), INDEX)
+
+
+def _draw_class(plan: RunPlan, index: int, read: Reader) -> dict[str, Any]:
     """Writes one class's candidates and returns the facts for its record."""
     name = plan.unit(index)
     rows: list[CandidateRow] = []
     rejected: Rejected = []
-    samples = _draw(plan, index, rows, rejected)
+    samples = _draw(plan, index, read, rows, rejected)
     if plan.needs_tars:
         members = write_shard(plan.run.tar(STAGE, name), samples).members
         rows = [into_tar(row, members) for row in rows]
@@ -101,12 +119,11 @@ def _draw_class(plan: RunPlan, index: int) -> dict[str, Any]:
     return {"candidates": len(rows), "content": content_of(rows), "rejected": rejected}
 
 
-def _draw(plan: RunPlan, index: int, rows: list[CandidateRow], rejected: Rejected) -> Iterator[Sample]:
+def _draw(plan: RunPlan, index: int, read: Reader, rows: list[CandidateRow], rejected: Rejected) -> Iterator[Sample]:
     """Yields the accepted candidates as samples; adds each to `rows`, and the other images to `rejected`."""
     folder = plan.classes[index].folder
-    listed = iterate_rows(plan.run.table("index", class_unit(folder)), INDEX)
     position = 0
-    for row, outcome in map_ordered(_read, listed, workers=num_workers(plan.config)):
+    for row, outcome in map_ordered(partial(_read, read), _listed(plan, index), workers=num_workers(plan.config)):
         if isinstance(outcome, str):
             rejected.append((outcome, item_of(row).uri))
             continue
@@ -160,10 +177,10 @@ def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[Sta
     )
 
 
-def _read(row: IndexRow) -> tuple[IndexRow, _StoredImage | str]:
+def _read(read: Reader, row: IndexRow) -> tuple[IndexRow, _StoredImage | str]:
     """Returns a listed image, or the reason why it cannot be used."""
     try:
-        data = read_item(item_of(row))
+        data = read(item_of(row))
         return row, _StoredImage(data, read_header(data), hashlib.sha256(data).hexdigest())
     except RejectedImage as error:
         return row, error.reason

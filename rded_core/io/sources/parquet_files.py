@@ -1,143 +1,180 @@
 """A folder of Hugging Face style Parquet files: one image and one label per row."""
 
-import io
-import json
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Generator
-from contextlib import contextmanager
-from functools import lru_cache
-from itertools import accumulate
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rded_core.errors import InputError, first_line
-from rded_core.io.formats.tables import claimed_rows
-from rded_core.io.sources.base import Source, SourceItem, name_classes
+from rded_core.errors import InputError
+from rded_core.io.sources.base import PassedOver, Source, SourceItem, name_classes
+from rded_core.io.sources.labels import Label, read_label_at, unify_labels
+from rded_core.io.sources.parquet.columns import (
+    LABEL_COLUMNS,
+    errors_of,
+    find_column,
+    find_image_column,
+    find_label_names,
+    holds_images,
+    open_table,
+    paths_only,
+)
+from rded_core.io.sources.parquet.partitions import partition_labels, require_one_configuration, without_partitions
 from rded_core.io.sources.splits import files_of_split
-from rded_core.io.storage.remote_file import open_stream
 from rded_core.io.storage.urls import join_path, stamp_of
 
-IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A file of the source, the names that it gives to its label numbers, and the row of each label first seen."""
+
+    path: str
+    names: list[str] | None
+    by_label: Mapping[Label, list[SourceItem]]
+    unlabelled: list[int]
+
+    @property
+    def has_numbers(self) -> bool:
+        return any(isinstance(label, int) for label in self.by_label)
+
+    def name_of(self, label: Label) -> Label:
+        """Returns a label as this file's own names have it."""
+        if self.names is None or isinstance(label, str):
+            return label
+        if label >= len(self.names):
+            raise InputError(
+                f"{self.path}: label {label} is not one of the {len(self.names)} classes in its metadata; fix the label"
+            )
+        return self.names[label]
 
 
 def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
     """Opens Parquet files with an image column (bytes, or a struct with ``bytes``) and a label column.
 
-    Class names come from the Hugging Face metadata if present; otherwise integer labels stand for themselves and
-    text labels are sorted. Files whose names begin with another split's (``test-00000-of-00001.parquet``) are left out.
+    Numbers are named by the Hugging Face metadata of their own file, if it has any; otherwise they stand for
+    themselves. Text labels are sorted. Labels may also be Hive partitions (``label=cat/``). Files of other splits
+    (``test-00000-of-00001.parquet``, ``split=test/``) are left out.
 
     Raises:
-        InputError: a column is missing or unusable, no row has a label, or a file is damaged.
+        InputError: a column is missing or unusable, no row has a label, files name different classes or belong to
+            several configurations, or a file is damaged.
     """
-    chosen = files_of_split(tables, split)
-    first = join_path(root, chosen[0])
-    schema = _open_table(first).schema_arrow
-    image = schema.field(_find_column(schema, IMAGE_COLUMNS, what="an image", path=first))
-    if not (pa.types.is_binary(image.type) or pa.types.is_large_binary(image.type) or pa.types.is_struct(image.type)):
-        raise InputError(f"{first}: image column {image.name!r} holds {image.type}; it must hold image bytes")
-    label = _find_column(schema, LABEL_COLUMNS, what="a label", path=first)
-    if pa.types.is_nested(schema.field(label).type):
-        raise InputError(
-            f"{first}: label column {label!r} holds {schema.field(label).type}; it must hold numbers or text"
-        )
-    names = _label_names(schema, label)
-    by_label: defaultdict[Any, list[SourceItem]] = defaultdict(list)
-    unlabelled = 0
-    for relative in chosen:
-        path = join_path(root, relative)
-        table, stamp = _open_table(path), stamp_of(path)
-        num_bytes = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
-        _find_column(table.schema_arrow, (label,), what="a label", path=path)
-        with _errors_of(path):
-            values = table.read(columns=[label])[label].to_pylist()
-        for row, value in enumerate(values):
-            if value is None or value == -1:  # "no label" on the Hub
-                unlabelled += 1
-            else:
-                by_label[value].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
-    if not by_label:
-        raise InputError(f"{root}: no row has a label in column {label!r}")
-    if len(kinds := {type(value).__name__ for value in by_label}) > 1:
-        raise InputError(f"{root}: labels have several types ({', '.join(sorted(kinds))}); use one type")
-    labels = sorted(by_label)
+    wanted = set(files_of_split([without_partitions(table) for table in tables], split))
+    chosen = [table for table in tables if without_partitions(table) in wanted]
+    require_one_configuration(root, chosen)
+    opened = list(_read_tables(root, chosen))
+    labels, by_label = _merge(root, opened)
     return Source(
         spec=root,
-        classes=name_classes([_folder_of(value, names, path=first) for value in labels]),
-        items=tuple(tuple(by_label[value]) for value in labels),
-        num_ignored_files=unlabelled,
+        classes=name_classes([str(label) for label in labels]),
+        items=tuple(tuple(by_label[label]) for label in labels),
+        num_ignored_files=sum(len(table.unlabelled) for table in opened),
+        passed_over=_without_label(opened),
     )
 
 
-def _open_table(path: str) -> pq.ParquetFile:
-    with _errors_of(path):
-        stream = open_stream(path)
-        table = pq.ParquetFile(stream)
-        num_rows, num_bytes = claimed_rows(table.metadata), stream.seek(0, io.SEEK_END)
-    if num_rows > num_bytes:  # an image takes at least a byte; missing rows would be allocated in memory
-        raise InputError(f"{path} is damaged: it claims {num_rows} rows in {num_bytes} bytes; fetch it again")
-    return table
+def _without_label(tables: list[_Table]) -> tuple[PassedOver, ...]:
+    rows = [f"{table.path}#{row:08d}" for table in tables for row in table.unlabelled]
+    return (PassedOver("rows without a label", "", len(rows), rows[0]),) if rows else ()
 
 
-@contextmanager
-def _errors_of(path: str) -> Generator[None]:
-    """Raises InputError with the path when pyarrow fails on a damaged file; a missing file stays FileNotFoundError."""
-    try:
-        yield
-    except (FileNotFoundError, InputError):
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}; fetch it again") from error
+def _read_tables(root: str, chosen: list[str]) -> Iterator[_Table]:
+    partitions = partition_labels(chosen, LABEL_COLUMNS)
+    label, without_images = "", []
+    for relative in chosen:
+        path = join_path(root, relative)
+        table = open_table(path)
+        image = find_image_column(table.schema_arrow, path=path)
+        without_images += [] if holds_images(table, image) else [paths_only(path, image)]
+        if relative in partitions and not set(LABEL_COLUMNS) & set(table.schema_arrow.names):
+            values, names = [partitions[relative]] * table.metadata.num_rows, None
+        else:
+            label = label or find_column(table.schema_arrow, LABEL_COLUMNS, what="a label", path=path)
+            values, names = _read_labels(table, label, path=path), find_label_names(table.schema_arrow, label)
+        yield _read_table(table, values, names, path=path, relative=relative)
+    if len(without_images) == len(chosen):
+        raise InputError(without_images[0])
 
 
-def _find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: str) -> str:
-    for name in names:
-        if name in schema.names:
-            return name
-    raise InputError(f"{path} has no column with {what} ({' or '.join(names)}); it has {', '.join(schema.names)}")
+def _read_labels(table: pq.ParquetFile, label: str, *, path: str) -> list[Any]:
+    kind = table.schema_arrow.field(find_column(table.schema_arrow, (label,), what="a label", path=path)).type
+    if pa.types.is_nested(kind):
+        raise InputError(f"{path}: label column {label!r} holds {kind}; it must hold numbers or text")
+    with errors_of(path):
+        return table.read(columns=[label])[label].to_pylist()
 
 
-def _label_names(schema: pa.Schema, label: str) -> list[str] | None:
-    """Returns the class names in the Hugging Face metadata, or None if it is missing or has a different form."""
-    try:
-        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+def _read_table(
+    table: pq.ParquetFile, values: list[Any], names: list[str] | None, *, path: str, relative: str
+) -> _Table:
+    stamp = stamp_of(path)
+    num_bytes = sum(table.metadata.row_group(group).total_byte_size for group in range(table.num_row_groups))
+    by_label: defaultdict[Label, list[SourceItem]] = defaultdict(list)
+    unlabelled: list[int] = []
+    known: dict[Any, Label | None] = {}
+    for row, value in enumerate(values):
+        if value not in known:
+            stored = int(value) if isinstance(value, bool) and names else value
+            known[value] = read_label_at(stored, f"{path}: row {row}")
+        label = known[value]
+        if label is None:
+            unlabelled.append(row)
+        else:
+            by_label[label].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
+    return _Table(path, names, by_label, unlabelled)
 
 
-def _folder_of(label: Any, names: list[str] | None, *, path: str) -> str:
-    if not names or not isinstance(label, int):
-        return str(label)
-    if not 0 <= label < len(names):
-        raise InputError(f"{path}: label {label} is not one of the {len(names)} classes in its metadata")
-    return names[label]
+def _merge(root: str, tables: list[_Table]) -> tuple[list[Label], Mapping[Label, list[SourceItem]]]:
+    """Returns the labels of all files in class order, and the items of each."""
+    order = _common_names(tables)
+    by_label: defaultdict[Label, list[SourceItem]] = defaultdict(list)
+    for table in tables:
+        for label, items in table.by_label.items():
+            by_label[table.name_of(label) if order else label] += items
+    if not by_label:
+        raise InputError(f"{root}: no row has a label; give a table with a number or a name in each row")
+    places = {label: f"{items[0].path}: row {items[0].offset}" for label, items in by_label.items()}
+    if order:
+        if strays := [label for label in by_label if label not in order]:
+            raise InputError(f"{places[strays[0]]}: label {strays[0]!r} is not one of the named classes; fix the label")
+        return sorted(by_label, key=order.__getitem__), by_label
+    final = unify_labels(places)
+    unified: defaultdict[Label, list[SourceItem]] = defaultdict(list)
+    for label, items in by_label.items():
+        unified[final[label]] += items
+    return sorted(unified, key=lambda label: (str(label) if isinstance(label, str) else "", label)), unified
 
 
-def read_parquet_row(item: SourceItem) -> bytes:
-    """Returns the image bytes of one row; empty if it holds none."""
-    column, starts = _layout(item.path)
-    group = bisect_right(starts, item.offset) - 1
-    rows = _read_group(item.path, group, column)
-    if item.offset - starts[group] >= len(rows):
-        raise EOFError(f"{item.path} has no row {item.offset}")
-    value = rows[item.offset - starts[group]].as_py()
-    data = value.get("bytes") if isinstance(value, dict) else value
-    return data if isinstance(data, bytes) else b""
+def _common_names(tables: list[_Table]) -> dict[Label, int]:
+    """Returns the place of each class name in the first file's order; empty if no file names its numbers.
+
+    Raises:
+        InputError: files name different classes, or some name their numbers and others do not.
+    """
+    numbered = [table for table in tables if table.has_numbers]
+    first = next((table for table in numbered if table.names), None)
+    if first is None or not first.names:
+        return {}
+    for table in numbered:
+        if set(table.names or ()) != set(first.names):
+            raise InputError(_names_differ(first, table))
+        if len(set(table.names or ())) < len(table.names or ()):
+            raise InputError(f"{table.path}: its metadata names a class twice; give each class its own name")
+    return {name: place for place, name in enumerate(first.names)}
 
 
-@lru_cache(maxsize=256)
-def _layout(path: str) -> tuple[str, tuple[int, ...]]:
-    """Returns a file's image column and the first row of each row group."""
-    table = _open_table(path)
-    rows = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
-    return _find_column(table.schema_arrow, IMAGE_COLUMNS, what="an image", path=path), (0, *accumulate(rows[:-1]))
-
-
-@lru_cache(maxsize=4)
-def _read_group(path: str, group: int, column: str) -> pa.ChunkedArray:
-    with _errors_of(path):
-        return _open_table(path).read_row_group(group, columns=[column])[column]
+def _names_differ(first: _Table, other: _Table) -> str:
+    names, others = first.names or [], other.names or []
+    if not others:
+        return (
+            f"{first.path} names its classes ({', '.join(names[:5])}), {other.path} has only numbers, which may mean "
+            "other classes; give tables that all name them, or a folder with one kind"
+        )
+    only = [*sorted(set(names) - set(others))[:3]], [*sorted(set(others) - set(names))[:3]]
+    shown = [", ".join(map(repr, part)) or "nothing" for part in only]
+    return (
+        f"{first.path} and {other.path} name different classes (only the first: {shown[0]}; only the second: "
+        f"{shown[1]}); give a folder whose files name the same classes"
+    )

@@ -1,9 +1,14 @@
-"""Reads an item of any source, given the item alone."""
+"""Reads an item of any source, alone or together with others."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.sources.base import SourceItem
-from rded_core.io.sources.parquet_files import read_parquet_row
+from rded_core.io.sources.parquet.gathered import gather_rows
+from rded_core.io.sources.parquet.rows import read_parquet_row
 from rded_core.io.sources.torchvision_sets import read_torchvision_row
 from rded_core.io.storage.remote_file import read_bytes
 
@@ -30,3 +35,23 @@ def read_item(item: SourceItem) -> bytes:
         raise InputError(
             f"cannot read {item.uri} from the source: {error}; check the disk or the connection"
         ) from error
+
+
+@contextmanager
+def read_together(items: Iterable[SourceItem], folder: Path) -> Generator[Callable[[SourceItem], bytes]]:
+    """Yields a form of `read_item` for a block in which many items are read in any order.
+
+    Rows of tables are read beforehand, each row group once: in a shuffled table, every class has rows in every group.
+    Their images lie in a temporary file in `folder` meanwhile. Items that are not among `items` are read as always.
+    """
+    rows = [item for item in items if item.path.endswith(".parquet")]
+    if not rows:
+        yield read_item
+        return
+    with gather_rows(rows, folder) as gathered:
+
+        def read(item: SourceItem) -> bytes:
+            data = gathered.read(item)
+            return read_item(item) if data is None else data
+
+        yield read

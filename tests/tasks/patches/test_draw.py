@@ -3,13 +3,19 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 from rded_core.config import DistillConfig
-from rded_core.io.formats.schemas import CANDIDATES
+from rded_core.io.formats.schemas import CANDIDATES, INDEX
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.records import Record
 from rded_core.io.sources.base import SourceItem
+from rded_core.io.sources.parquet import rows
 from tasks.patches.draw import draw_candidates
 from tasks.run.index import draw_order
 from tasks.run.plan import RunPlan
@@ -64,3 +70,35 @@ def test_draw_order_is_the_same_in_every_version() -> None:
     items = tuple(SourceItem(f"n01440764/n01440764_{number}.JPEG", "p") for number in range(1000))
     keys = "\n".join(item.key for item in draw_order(items, 7, "n01440764"))
     assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "c6def41923dba0fa"
+
+
+def test_a_shuffled_table_gives_the_candidates_of_its_rows(
+    image_folder: Path, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row group is read once for the class shard, and what is drawn stays what reading row by row gives."""
+    paths = sorted(image_folder.rglob("*.jpg"), key=lambda path: (path.stem, path.parent.name))
+    columns = {"image": [path.read_bytes() for path in paths], "label": [path.parent.name for path in paths]}
+    columns["image"][4] = b"no picture"
+    (tmp_path / "table").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "table" / "train.parquet", row_group_size=5)
+    groups: list[int] = []
+    read = pq.ParquetFile.read_row_group
+
+    def counting(table: pq.ParquetFile, group: int, *, columns: list[str]) -> pa.Table:
+        groups.append(group)
+        return read(table, group, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    monkeypatch.setattr(rows, "KEPT_BYTES", 1)
+    monkeypatch.setattr(rows._read_group.cache, "_Cache__maxsize", 1)
+    config = make_config(tmp_path / "run", source=str(tmp_path / "table"), num_candidates=11, classes_per_shard=3)
+    plan, records = _draw(config)
+    assert sorted(groups) == list(range(8))
+    assert [record.facts["rejected"] for record in records.values()] == [[], [("not_an_image", mock.ANY)], []]
+    for label in plan.classes:
+        listed = read_rows(plan.run.table("index", plan.unit(label.index)), INDEX)
+        drawn = read_rows(plan.run.table("candidates", plan.unit(label.index)), CANDIDATES)
+        sound = [row for row in listed if columns["image"][row["offset"]] != b"no picture"]
+        assert [row["key"] for row in drawn] == [row["key"] for row in sound][:11]
+        digests = [hashlib.sha256(columns["image"][int(row["key"][-8:])]).hexdigest() for row in drawn]
+        assert [row["source_sha256"] for row in drawn] == digests

@@ -17,8 +17,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from rded_core.errors import InputError
 from rded_core.io.formats.images import RejectedImage
-from rded_core.io.sources import parquet_files
 from rded_core.io.sources.base import Source
+from rded_core.io.sources.parquet import rows
 from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.spec import open_source
 from rded_core.io.storage import retries
@@ -241,8 +241,8 @@ def test_no_lasting_fault_loses_a_file(flaky: FlakyFileSystem, put: PutSource, o
     num_calls = calls_of(flaky, operation)
     assert num_calls
     for sound in range(num_calls):
-        parquet_files._layout.cache_clear()
-        parquet_files._read_group.cache_clear()
+        rows._row_group_starts.cache_clear()
+        rows._read_group.cache_clear()
         flaky.script[operation] = [None] * sound + [TimeoutError("late")] * 99
         with pytest.raises(InputError, match="5 times in a row"):
             read_all(open_source(spec))

@@ -1,0 +1,1 @@
+"""Parquet sources: which files belong together, what their columns hold, and the images of their rows."""
