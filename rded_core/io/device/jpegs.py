@@ -22,7 +22,7 @@ def decode_jpegs(files: list[bytes], device: torch.device) -> list[UInt8[Tensor,
         return list(_decode(files, device))
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:
+    except Exception:  # whatever stops the device, the CPU decides
         return [_decode_alone(data, device) for data in files]
 
 
@@ -55,10 +55,11 @@ def _decode_alone(data: bytes, device: torch.device) -> Tensor | RejectedImage:
         return _decode([data], device)[0]
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as refusal:
+    except Exception as refusal:
         try:
             image = decode_image(data)
         except RejectedImage as error:
             return error
-        logger.warning("%s cannot decode a JPEG (%s); decoding it on the CPU", device, str(refusal).splitlines()[0])
+        reason = (str(refusal).splitlines() or [type(refusal).__name__])[0]
+        logger.warning("%s cannot decode a JPEG (%s); decoding it on the CPU", device, reason)
         return image.to(device)

@@ -11,6 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
+from rded_core.io.formats.pixel_forms import unopened_form, unreadable_form
+from rded_core.io.formats.pixels import UnknownRange, to_rgb
+
 MAX_IMAGE_PIXELS = 178_956_970
 """Images above this are rejected before their pixels are decoded (Pillow's own bomb limit, about 13k x 13k)."""
 
@@ -31,8 +34,9 @@ class RejectedImage(Exception):
     """A stored image that cannot be used; `reason` is one of a small closed set, counted and reported.
 
     Reasons: ``empty`` (no bytes), ``not_an_image``, ``truncated`` (header fine, pixels missing or broken),
-    ``too_many_pixels`` (decompression bomb), ``missing`` (vanished since it was indexed), ``changed`` (a
-    different image since it was drawn).
+    ``too_many_pixels`` (decompression bomb), ``unsupported_pixels`` (a form that Pillow decodes wrongly or not at
+    all, such as colour JPEG 2000 of more than 8 bits), ``unknown_range`` (numbers that do not show which of them are
+    black and white), ``missing`` (vanished since it was indexed), ``changed`` (a different image since it was drawn).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -44,7 +48,7 @@ def read_header(data: bytes) -> str:
     """Returns the file extension of an image's format, without the dot, from its header alone.
 
     Raises:
-        RejectedImage: no bytes, not an image, or too many pixels.
+        RejectedImage: no bytes, not an image, too many pixels, or pixels that cannot be read exactly.
     """
     with _open_image(data) as image:
         return image_suffix((image.format or "img").lower())
@@ -55,8 +59,8 @@ def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
 
     Intact grey and colour JPEGs go through simplejpeg: the same pixels as Pillow's in about half the time. A pixel's
     channels are adjacent in memory, as codecs write them. Grey, palette, CMYK and alpha images become RGB as in
-    torchvision's loader (alpha is dropped); 16-bit grey is scaled to 8 bits, while Pillow alone would clip it; an
-    animation gives its first frame.
+    torchvision's loader (alpha is dropped); numbers wider than a byte are scaled to 8 bits by the range that they are
+    stored in (`pixels`), while Pillow alone would clip them; an animation gives its first frame.
 
     Raises:
         RejectedImage: with the reason.
@@ -66,7 +70,9 @@ def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
         return torch.from_numpy(pixels).permute(2, 0, 1)
     with _open_image(data) as image:
         try:
-            rgb = _to_rgb(image)
+            rgb = to_rgb(image, data)
+        except UnknownRange as error:
+            raise RejectedImage("unknown_range", str(error)) from error
         except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, MemoryError) as error:
             raise RejectedImage("truncated", str(error)) from error
     # HWC to CHW; a copy, since Pillow's buffer is read-only.
@@ -77,7 +83,7 @@ def _decode_sound_jpeg(data: bytes) -> np.ndarray | None:
     """Decodes a JPEG of grey or YCbCr pixels to h w 3; None if anything is unusual, which is left to Pillow."""
     try:
         return simplejpeg.decode_jpeg(data, "RGB") if jpeg_size(data) else None
-    except ValueError:
+    except Exception:  # whatever stops the fast decoder, Pillow decides
         return None
 
 
@@ -87,7 +93,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+    except Exception:  # such as KeyError for chroma of 1 x 4 sampling in simplejpeg 1.9
         return None
     fits = colours in ("YCbCr", "Gray") and int(height) * int(width) <= MAX_IMAGE_PIXELS
     return (int(height), int(width)) if fits else None
@@ -116,26 +122,14 @@ def _open_image(data: bytes) -> ImageFile.ImageFile:
     try:
         image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
     except UnidentifiedImageError as error:
-        raise RejectedImage("not_an_image") from error
+        form = unopened_form(data)
+        raise RejectedImage("unsupported_pixels" if form else "not_an_image", form) from error
     except Image.DecompressionBombError as error:
         raise RejectedImage("too_many_pixels", str(error)) from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, OverflowError) as error:
         raise RejectedImage("truncated", str(error)) from error
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise RejectedImage("too_many_pixels", f"{image.width} x {image.height}")
+    if form := unreadable_form(image, data):
+        raise RejectedImage("unsupported_pixels", form)
     return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    image.load()
-    if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        stored = np.asarray(image)
-        if not np.isfinite(stored).all():  # their value as a byte depends on the processor
-            raise ValueError("pixels that are not finite")
-        values = stored.astype(np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((values / top * 255.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")

@@ -69,17 +69,18 @@ def test_full_memory_is_not_mistaken_for_a_broken_file(monkeypatch: pytest.Monke
         decode_jpegs([_jpeg(8, 8)], CPU)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyError, TypeError])
 def test_a_valid_file_that_the_device_refuses_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     odd, plain = device_jpegs.decode_jpeg, _jpeg(9, 9)
 
     def refusing(files: list[Tensor], **options: object) -> list[Tensor]:
         if any(len(data) != len(plain) for data in files):
-            raise RuntimeError("unsupported")
+            raise error("unsupported")
         return odd(files, **options)  # pyright: ignore
 
     monkeypatch.setattr(device_jpegs, "decode_jpeg", refusing)
     first, second = decode_jpegs([plain, _jpeg(40, 30)], CPU)
     assert isinstance(first, Tensor) and isinstance(second, Tensor)
-    assert caplog.text.count("cpu cannot decode a JPEG (unsupported); decoding it on the CPU") == 1
+    assert caplog.text.count(f"cpu cannot decode a JPEG ({error('unsupported')}); decoding it on the CPU") == 1

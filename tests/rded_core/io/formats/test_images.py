@@ -24,7 +24,7 @@ from rded_core.io.formats.images import (
     read_header,
 )
 
-REASONS = {"empty", "not_an_image", "truncated", "too_many_pixels", "missing"}
+REASONS = {"empty", "not_an_image", "truncated", "too_many_pixels", "unsupported_pixels", "unknown_range", "missing"}
 
 
 def picture(height: int = 20, width: int = 30) -> Image.Image:

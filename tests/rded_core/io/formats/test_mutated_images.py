@@ -13,7 +13,7 @@ from rded_core.io.formats.images import READ_FORMATS, RejectedImage, decode_imag
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
-REASONS = {"empty", "not_an_image", "truncated", "too_many_pixels"}
+REASONS = {"empty", "not_an_image", "truncated", "too_many_pixels", "unsupported_pixels", "unknown_range"}
 SOAK_EXAMPLES = 12_000
 JPEGS: list[tuple[str, dict[str, Any]]] = [
     ("RGB", {"quality": 85}),
