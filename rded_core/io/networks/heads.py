@@ -7,8 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
+from rded_core.io.networks.head_classes import HeadClasses, UncertainName
 from rded_core.io.sources.base import SourceClass
-from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids, wnid_of
+from rded_core.io.sources.wordnet import imagenet_wnids
+
+NAME_THE_OUTPUTS = (
+    "give --observer-classes (or --teacher-classes) FILE with one name or WordNet id per line, in head order"
+)
 
 
 def match_head(
@@ -33,20 +38,41 @@ def match_head(
             f"the observer has {head_width} classes, the source {len(wanted)}; keep some with --classes, "
             "or train an observer on this source with rded train-observer"
         )
-    if classes is None and head_width == 1000 and all(label.wnid in imagenet_wnids() for label in wanted):
-        classes = imagenet_wnids()
     if classes is None:
-        if head_width == len(wanted):
-            return None, f"the observer names no classes: its {head_width} outputs are taken in the source's order"
-        raise InputError(
-            f"the observer has {head_width} outputs without class names, but the source has {len(wanted)} classes; "
-            "give --observer-classes (or --teacher-classes) FILE with one name or WordNet id per line, in head order"
-        )
+        return _match_unnamed(head_width, wanted)
     if len(classes) != head_width:
         raise InputError(
             f"got {len(classes)} observer classes for a head of {head_width} outputs; give one class per output"
         )
-    columns = _match_names(classes, wanted)
+    return _describe(HeadClasses(classes).outputs_for(wanted), head_width)
+
+
+def _match_unnamed(head_width: int, wanted: Sequence[SourceClass]) -> tuple[list[int] | None, str]:
+    """Matches a head without class names: in the source's order if it is as wide, or by ImageNet's names.
+
+    A head of 1000 outputs as wide as the source may be either; it is if both give the same order.
+    """
+    in_order = f"the observer names no classes: its {head_width} outputs are taken in the source's order"
+    problem = f"the observer has {head_width} outputs without class names, but the source has {len(wanted)} classes"
+    if head_width == len(imagenet_wnids()):
+        try:
+            columns = HeadClasses(imagenet_wnids()).outputs_for(wanted)
+        except InputError as error:
+            if isinstance(error, UncertainName) and head_width != len(wanted):
+                raise
+            problem = f"{problem}, which are not all ImageNet's: {str(error).partition(';')[0]}"
+        else:
+            if head_width != len(wanted) or columns == list(range(head_width)):
+                return _describe(columns, head_width)
+            problem = f"the observer names none of its {head_width} outputs, and the source has ImageNet's classes "
+            problem += "in another order than ImageNet's own, so that either order may be meant"
+            raise InputError(f"{problem}; {NAME_THE_OUTPUTS}")
+    if head_width != len(wanted):
+        raise InputError(f"{problem}; {NAME_THE_OUTPUTS}")
+    return None, in_order
+
+
+def _describe(columns: list[int], head_width: int) -> tuple[list[int] | None, str]:
     if columns == list(range(head_width)):
         return None, f"all {head_width} classes match the observer's, in the same order"
     return (
@@ -65,7 +91,7 @@ def slice_head(network: nn.Module, columns: list[int] | None) -> nn.Module:
 def read_class_list(path: str) -> tuple[str, ...]:
     """Returns the classes in a file with one per line, in head order; blank lines are skipped."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the class list {path}: {error}; give a UTF-8 text file") from error
     return tuple(line.strip() for line in lines if line.strip())
@@ -79,49 +105,3 @@ class _SlicedHead(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images).index_select(1, self.columns)
-
-
-def _match_names(classes: tuple[str, ...], wanted: Sequence[SourceClass]) -> list[int]:
-    exact, folded = _places(classes)
-    columns: list[int] = []
-    unmatched: list[str] = []
-    for label in wanted:
-        matches = _find_output(label, exact, folded)
-        if len(matches) == 1:
-            columns.append(next(iter(matches)))
-        else:
-            unmatched.append(f"{label.folder} ({'no match' if not matches else f'{len(matches)} matches'})")
-    if unmatched or len(set(columns)) != len(columns):
-        detail = ", ".join(unmatched[:10]) or "two classes match the same output"
-        raise InputError(
-            f"cannot match the source's classes to the observer's {len(classes)}: {detail}; the observer's start with "
-            f"{', '.join(classes[:3])}; rename folders or give --observer-classes (--teacher-classes) FILE"
-        )
-    return columns
-
-
-def _places(classes: tuple[str, ...]) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """Returns the outputs that have each name (their own or their WordNet id's): by exact name, and by folded name."""
-    readable = imagenet_names() if any(wnid_of(name) for name in classes) else {}
-    exact: dict[str, set[int]] = {}
-    folded: dict[str, set[int]] = {}
-    for index, name in enumerate(classes):
-        for alias in {name, readable.get(name, name)}:
-            exact.setdefault(alias, set()).add(index)
-            folded.setdefault(_plain(alias), set()).add(index)
-    return exact, folded
-
-
-def _find_output(label: SourceClass, exact: dict[str, set[int]], folded: dict[str, set[int]]) -> set[int]:
-    """Returns the outputs for a class: by WordNet id, then by exact name, then by name without case and punctuation.
-
-    Exact names come first because ImageNet has a ``Cardigan`` (the dog) and a ``cardigan``.
-    """
-    names = [name for name in (label.wnid, label.folder, label.name) if name]
-    by_exact = (exact.get(name, set()) for name in names)
-    by_folded = (folded.get(_plain(name), set()) for name in names)
-    return next((outputs for outputs in (*by_exact, *by_folded) if outputs), set())
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

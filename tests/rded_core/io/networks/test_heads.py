@@ -9,7 +9,7 @@ from torch import nn
 from rded_core.errors import InputError
 from rded_core.io.networks.heads import match_head, read_class_list, slice_head
 from rded_core.io.sources.base import SourceClass, name_classes
-from rded_core.io.sources.wordnet import imagenet_names, imagenet_wnids
+from rded_core.io.sources.wordnet import UNCERTAIN, imagenet_names, imagenet_wnids
 
 
 def named(*folders: str) -> tuple[SourceClass, ...]:
@@ -124,3 +124,107 @@ def test_an_unreadable_class_list_is_an_error(tmp_path: Path) -> None:
     for name in ("absent", "latin1"):
         with pytest.raises(InputError, match="cannot read the class list"):
             read_class_list(str(tmp_path / name))
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("ant\nbee\n", encoding="utf-8-sig")
+    assert read_class_list(str(path)) == ("ant", "bee")
+
+
+UNCERTAIN_NAMES = ["crane", "Crane", "maillot", "missile", "sunglass", "sunglasses", "SUNGLASSES"]
+
+
+@pytest.mark.parametrize("folder", UNCERTAIN_NAMES)
+@pytest.mark.parametrize("head", ["unnamed", "names"])
+def test_a_name_that_lists_of_imagenet_give_to_two_outputs_is_refused(folder: str, head: str) -> None:
+    classes = {"unnamed": None, "names": tuple(imagenet_names().values())}[head]
+    with pytest.raises(InputError, match=rf"'{folder}' for certain: .* n\d{{8}} .* or n\d{{8}} .*; name .* WordNet id"):
+        match_head(classes, 1000, named("tench", folder))
+
+
+@pytest.mark.parametrize("wnid", [wnid for pair in UNCERTAIN.values() for wnid in pair])
+@pytest.mark.parametrize("head", ["unnamed", "names"])
+def test_a_wordnet_id_is_certain(wnid: str, head: str) -> None:
+    classes = {"unnamed": None, "names": tuple(imagenet_names().values())}[head]
+    assert match_head(classes, 1000, named("n01440764", wnid))[0] == [0, imagenet_wnids().index(wnid)]
+
+
+def test_all_of_imagenet_by_torchvisions_names_stays_certain() -> None:
+    """Next to ``crane bird``, a ``crane`` is the machine."""
+    names = tuple(imagenet_names().values())
+    assert match_head(names, 1000, named(*names))[0] is None
+    assert columns_of(names, "crane", "crane bird") == [517, 134]
+    assert columns_of(names, "construction crane", "crane") == [517, 134]
+    assert columns_of(names, "sunglasses", "sunglass") == [837, 836]
+    assert columns_of(names, "maillot, tank suit", "tench") == [639, 0]
+
+
+def renamed(changes: dict[int, str]) -> tuple[str, ...]:
+    return tuple(changes.get(place, name) for place, name in enumerate(imagenet_names().values()))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        renamed({134: "crane", 638: "maillot", 639: "maillot"}),  # Keras
+        renamed({134: "crane", 639: "maillot, tank suit", 744: "projectile, missile"}),  # timm
+        renamed({517: "construction crane", 744: "missile", 836: "sunglasses"}),  # open_clip
+        tuple(f"{wnid} {name}" for wnid, name in imagenet_names().items()),
+        tuple(f"\ufeff{wnid}\t{name}, and so on" for wnid, name in imagenet_names().items()),
+    ],
+)
+def test_wordnet_ids_match_imagenets_outputs_by_any_list(head: tuple[str, ...]) -> None:
+    wnids = [wnid for pair in UNCERTAIN.values() for wnid in pair][:6]
+    assert columns_of(head, *wnids) == [imagenet_wnids().index(wnid) for wnid in wnids]
+    with pytest.raises(InputError, match="'crane' for certain"):
+        columns_of(head, "crane", "tench")
+
+
+def test_a_list_of_imagenet_in_another_order_is_believed() -> None:
+    head = tuple(reversed(imagenet_names().values()))
+    assert columns_of(head, "n03126707", "n01440764", "goldfish") == [999 - 517, 999, 998]
+    swapped = renamed({0: "goldfish", 1: "tench"})
+    assert columns_of(swapped, "n01440764", "goldfish") == [1, 0]
+
+
+def test_a_head_that_is_not_imagenets_keeps_its_own_names() -> None:
+    assert columns_of(("excavator", "crane"), "crane") == [1]
+    assert columns_of(("sunglasses", "crane", "missile"), "missile", "sunglasses") == [2, 0]
+    with pytest.raises(InputError, match=r"'n03126707' for certain: .*; give --observer-classes"):
+        columns_of(("excavator", "crane"), "n03126707")
+
+
+@pytest.mark.parametrize(
+    ("line", "folder"),
+    [
+        ("n01440764 tench, Tinca tinca", "n01440764"),
+        ("n01440764 tench, Tinca tinca", "Tinca_tinca"),
+        ("n01440764: tench", "tench"),
+        ("n02113186-Cardigan", "n02113186"),
+        ("n02113186", "n02113186-Cardigan"),
+        ("tench, Tinca tinca", "tench"),
+        ("tench", "tench, Tinca tinca"),
+        ("fo\u0308hn", "F\u00f6hn"),
+        ("golden retriever", "Golden_Retriever"),
+        ("Pepper,_bell___healthy", "pepper, bell healthy"),
+    ],
+)
+def test_names_match_as_people_read_them(line: str, folder: str) -> None:
+    assert columns_of(("x", line, "y"), folder) == [1]
+
+
+def test_a_synonym_of_two_outputs_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"panther \(2 matches\)"):
+        columns_of(("cougar, panther", "jaguar, panther", "x"), "panther")
+
+
+def test_an_unnamed_imagenet_head_is_matched_by_name() -> None:
+    assert match_head(None, 1000, named("goldfish", "tench"))[0] == [1, 0]
+
+
+def test_an_unnamed_head_as_wide_as_the_source_is_not_guessed_between_two_orders() -> None:
+    names = sorted(imagenet_names().values())
+    with pytest.raises(InputError, match="either order may be meant; give --observer-classes"):
+        match_head(None, 1000, named(*names))
+    assert match_head(None, 1000, named(*(f"class {number}" for number in range(1000))))[0] is None

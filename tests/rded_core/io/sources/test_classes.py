@@ -68,3 +68,28 @@ def test_alignment_with_itself_changes_nothing(image_folder: Path) -> None:
 def test_alignment_error_names_the_missing_class() -> None:
     with pytest.raises(InputError, match="made-up has no class for 'z'; its classes are a, b"):
         align_classes(made_up("a", "b"), made_up("a", "z").classes)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("fo\u0308hn", "f\u00f6hn"), ("golden_retriever", "Golden Retriever"), ("tench", "tench, Tinca")]
+)
+def test_alignment_compares_names_as_people_read_them(one: str, other: str) -> None:
+    aligned = align_classes(made_up("x", other), made_up(one, "x").classes)
+    assert [label.folder for label in aligned.classes] == [other, "x"]
+
+
+def test_alignment_refuses_a_name_that_may_be_two_classes() -> None:
+    with pytest.raises(
+        InputError, match=r"not certain that 'crane' of made-up is 'n03126707': .*n02012849"
+    ):
+        align_classes(made_up("crane", "tench"), made_up("n03126707", "n01440764").classes)
+    with pytest.raises(InputError, match="not certain that 'n03126707' of made-up is 'crane'"):
+        align_classes(made_up("n03126707", "tench"), made_up("crane", "tench").classes)
+    settled = align_classes(made_up("crane", "crane bird"), made_up("n03126707", "n02012849").classes)
+    assert [label.folder for label in settled.classes] == ["crane", "crane bird"]
+    assert align_classes(made_up("crane", "tench"), made_up("crane", "tench").classes).classes[0].folder == "crane"
+
+
+def test_alignment_gives_no_class_twice() -> None:
+    with pytest.raises(InputError, match="two classes match the same class of made-up"):
+        align_classes(made_up("t rex", "ant"), made_up("T_rex", "t-rex").classes)
