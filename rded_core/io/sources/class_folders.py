@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.sources.names import IMAGE_SUFFIXES, SPLIT_NAMES
+from rded_core.io.sources.names import IMAGE_SUFFIXES
+from rded_core.io.sources.splits import split_folder
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 
-SPLITS = {name for names in SPLIT_NAMES.values() for name in names}
 MAX_SHOWN = 20
 MAX_CHECKED = 10
 """Entries of a folder, at least one of which must be an image."""
@@ -34,11 +34,12 @@ def _class_folders(root: Path) -> list[str]:
     """Returns the class folders of a source (or of its training split), or nothing unless all of them hold images."""
     try:
         names = _names_in(root)
-        if names and SPLITS.issuperset(names):
-            root /= next((name for name in SPLIT_NAMES["train"] if name in names), "")
+        tops = {name: {""} if _begins_with_images(root / name) else {"CLASS"} for name in names}
+        if split := split_folder(tops, spec=str(root), split="train"):
+            root /= split
             names = _names_in(root)
         return names if all(_begins_with_images(root / name) for name in names) else []
-    except OSError:
+    except (OSError, InputError):  # the source's own reader explains it
         return []
 
 

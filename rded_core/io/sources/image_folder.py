@@ -4,7 +4,8 @@ from collections import defaultdict
 
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.sources.names import IMAGE_SUFFIXES, SPLIT_NAMES
+from rded_core.io.sources.names import IMAGE_SUFFIXES, is_image_name
+from rded_core.io.sources.splits import split_folder
 from rded_core.io.storage.tree import FileTree
 from rded_core.io.storage.urls import join_path
 
@@ -49,30 +50,19 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
 
 def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:
     """Returns the folder of the requested split with a slash, or "" if the classes lie at the top."""
-    tops = {
-        folder.split("/", 1)[0]
-        for folder, files in tree.folders.items()
-        if folder and any(is_image_name(name) for name, _, _ in files)
-    }
-    all_splits = {name for names in SPLIT_NAMES.values() for name in names}
-    if not {top.lower() for top in tops} & all_splits:
+    chosen = split_folder(_folders_below(tree, ""), spec=spec, split=split)
+    if not chosen:
         return ""
-    if others := sorted(top for top in tops if top.lower() not in all_splits):
-        raise InputError(
-            f"{spec} holds splits and other folders ({', '.join(others[:5])}), so its classes are unclear; "
-            f"give the folder whose subfolders are the classes, e.g. {spec}/{min(tops - set(others))}"
-        )
-    for name in SPLIT_NAMES[split]:
-        for top in sorted(tops):
-            if top.lower() == name:
-                return f"{top}/"
-    raise InputError(
-        f"{spec} holds the splits {', '.join(sorted(tops))} but no {SPLIT_NAMES[split][0]!r}; give the folder itself, "
-        f"e.g. {spec}/{min(tops)}"
-    )
+    inner = _folders_below(tree, f"{chosen}/")
+    repeated = list(inner) == [chosen] and any(inner[chosen])  # as archives unpack: seg_train/seg_train/CLASS
+    return f"{chosen}/{chosen}/" if repeated else f"{chosen}/"
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file name ends like that of an image."""
-    _, dot, ending = name.rpartition(".")
-    return bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES
+def _folders_below(tree: FileTree, prefix: str) -> dict[str, set[str]]:
+    """Returns the folders below `prefix` with images, each with those of its subfolders, and "" for images in it."""
+    tops: defaultdict[str, set[str]] = defaultdict(set)
+    for folder, files in tree.folders.items():
+        top, _, inner = folder.removeprefix(prefix).partition("/")
+        if folder.startswith(prefix) and top and any(is_image_name(name) for name, _, _ in files):
+            tops[top].add(inner.partition("/")[0])
+    return tops

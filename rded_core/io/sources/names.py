@@ -10,3 +10,9 @@ SPLIT_NAMES = {
     "val": ("val", "valid", "validation", "test", "testing"),
 }
 """Folder names that mean splits, not classes, by purpose; earlier names are preferred."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like that of an image."""
+    _, dot, ending = name.rpartition(".")
+    return bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES

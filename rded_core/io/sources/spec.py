@@ -1,15 +1,17 @@
 """Opens a source by its spec string; see `open_source`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.sources.base import Source, keep_classes, require_classes_kept
-from rded_core.io.sources.image_folder import is_image_name, open_image_folder
+from rded_core.io.sources.base import PassedOver, Source, keep_classes, require_classes_kept
+from rded_core.io.sources.image_folder import open_image_folder
+from rded_core.io.sources.names import is_image_name
 from rded_core.io.sources.parquet_files import open_parquet_files
-from rded_core.io.sources.splits import files_of_split
+from rded_core.io.sources.splits import files_of_split, files_without_split
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
 from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
-from rded_core.io.storage.tree import list_tree
+from rded_core.io.storage.tree import FileTree, list_tree
 from rded_core.io.storage.urls import is_url, join_path
 
 
@@ -38,9 +40,17 @@ def open_source(
     if len(source.classes) < 2:
         names = ", ".join(label.folder for label in source.classes)
         raise InputError(
-            f"{spec} holds one class ({names}), but classification needs at least two; give the folder above it"
+            f"{spec} holds one class ({names}), but classification needs at least two; {_advice_for_one(source)}"
         )
     return source
+
+
+def _advice_for_one(source: Source) -> str:
+    """Returns what to do about a single class: its folder holds the classes if all its images are in subfolders."""
+    paths = [item.key.split("/") for items in source.items for item in items if not item.in_tar]
+    if paths and all(len(path) > 2 for path in paths):
+        return f"if they are in the folders below it, give {source.spec.rstrip('/')}/{paths[0][0]}"
+    return "give the folder that holds the folders of all classes" if paths else "give a source with more classes"
 
 
 def absolute_spec(spec: str) -> str:
@@ -57,11 +67,11 @@ def _open_any(spec: str, *, split: str) -> Source:
     if spec.startswith("torchvision:"):
         return open_torchvision_set(spec, split=split)
     if spec.endswith(".tar"):
-        return open_webdataset_tars(expand_tars(spec), spec=spec)
+        return open_webdataset_tars(expand_tars(spec, split=split), spec=spec)
     tree = list_tree(spec)
     if not any(tree.folders.values()):
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
-    tars = [name for name, _, _ in tree.folders.get("", []) if name.endswith(".tar")]
+    tars = _find_tars(tree)
     tables = sorted(tree.paths(lambda name: name.endswith(".parquet")))
     if (tars or tables) and (image := next((path for path in tree.paths(is_image_name) if "/" in path), None)):
         raise InputError(
@@ -69,7 +79,25 @@ def _open_any(spec: str, *, split: str) -> Source:
             "the source; give a folder that holds only one kind"
         )
     if tars:
-        return open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
+        source = open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
+        return _with_unsplit(source, tars, split)
     if tables:
-        return open_parquet_files(spec, tables, split=split)
+        return _with_unsplit(open_parquet_files(spec, tables, split=split), tables, split)
     return open_image_folder(spec, tree, spec=spec.rstrip("/"), split=split)
+
+
+def _find_tars(tree: FileTree) -> list[str]:
+    """Returns the tars at the top; if there is none and no folder holds images, those in folders."""
+    tars = list(tree.paths(lambda name: name.endswith(".tar")))
+    at_top = [tar for tar in tars if "/" not in tar]
+    return at_top or ([] if any("/" in path for path in tree.paths(is_image_name)) else tars)
+
+
+def _with_unsplit(source: Source, paths: list[str], split: str) -> Source:
+    """Returns the source with a count of the files that it leaves out because others are named after the split."""
+    left_out = sorted(set(files_without_split(paths)) - set(files_of_split(paths, split)))
+    if not left_out:
+        return source
+    note = PassedOver("files that name no split, as others do", "", len(left_out), left_out[0])
+    num_ignored = source.num_ignored_files + len(left_out)
+    return replace(source, passed_over=(*source.passed_over, note), num_ignored_files=num_ignored)

@@ -1,28 +1,144 @@
-"""The split of a file, by its name or that of a folder above it."""
+"""The split that a file or folder belongs to, by the words in its name."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 from rded_core.errors import InputError
 from rded_core.io.sources.names import SPLIT_NAMES
+
+PURPOSES = {word: purpose for purpose, words in SPLIT_NAMES.items() for word in words}
+"""Purpose (train or val) of each split word."""
+
+SEPARATORS = re.compile(r"[-_. ]+")
 
 
 def files_of_split(paths: list[str], split: str) -> list[str]:
     """Returns the files named after a split or in a folder named after it; failing that, those that name no split.
 
+    A split word is any part of a name between ``-``, ``_`` and ``.``, with or without a number (``val2017``). A
+    word that begins the file's name or is a whole folder's name goes before others.
+
     Raises:
-        InputError: every file belongs to a different split.
+        InputError: every file belongs to a different split, or one to several.
     """
-    by_name = {path: _split_of(path) for path in paths}
+    words = _words_by_path(paths)
     for name in SPLIT_NAMES[split]:
-        if chosen := [path for path, of_path in by_name.items() if of_path == name]:
+        if chosen := [path for path in paths if name in words[path]]:
             return chosen
-    unnamed = [path for path, of_path in by_name.items() if of_path is None]
+    unnamed = [path for path in paths if not words[path]]
     if not unnamed:
-        raise InputError(f"no file of the split {split!r} among {', '.join(paths[:5])}; name files or folders after it")
+        raise InputError(
+            f"no file of the split {split!r} among {', '.join(paths[:5])}; name files or folders after it, or give the "
+            "ones you mean: a folder that holds only them, or a pattern that ends in .tar"
+        )
     return unnamed
 
 
-def _split_of(path: str) -> str | None:
-    """Returns the split that a file's name begins with, or else that of the nearest folder named after one."""
-    names = {name for names in SPLIT_NAMES.values() for name in names}
+def files_without_split(paths: list[str]) -> list[str]:
+    """Returns the files that no split word is found for."""
+    words = _words_by_path(paths)
+    return [path for path in paths if not words[path]]
+
+
+def holds_splits(paths: list[str]) -> bool:
+    """Whether some of the files are for training and others for validation."""
+    words = _words_by_path(paths)
+    return {PURPOSES[word] for found in words.values() for word in found} == set(SPLIT_NAMES)
+
+
+def split_words(name: str) -> set[str]:
+    """Returns the split words among the parts of a name: ``train`` of ``seg_train`` and of ``train2017``."""
+    parts = (part.rstrip("0123456789") for part in SEPARATORS.split(name.lower()))
+    return {part for part in parts if part in PURPOSES}
+
+
+def _words_by_path(paths: list[str]) -> dict[str, set[str]]:
+    """Returns the split words of each path; of a path with words of both purposes, those not common to all paths."""
+    words = {path: _words_of(path) for path in paths}
+    common = set[str].intersection(*words.values()) if words else set[str]()
+    for path, found in words.items():
+        if _is_unclear(found):
+            words[path] = found - common
+        if _is_unclear(words[path]):
+            raise InputError(
+                f"{path} names several splits ({', '.join(sorted(found))}); name files or folders after one split"
+            )
+    return words
+
+
+def _words_of(path: str) -> set[str]:
+    """Returns the split words of a file: those in its name, and if none is its first word, of the nearest folder."""
     *folders, base = path.lower().split("/")
-    stem = base.split(".")[0].split("-")[0].split("_")[0]
-    return next((part for part in (stem, *reversed(folders)) if part in names), None)
+    first = base.split(".")[0].split("-")[0].split("_")[0]
+    if first in PURPOSES:
+        return {first}
+    whole = next(({folder} for folder in reversed(folders) if folder in PURPOSES), set[str]())
+    if found := split_words(base) | whole:
+        return found
+    return next((found for folder in reversed(folders) if (found := split_words(folder))), set[str]())
+
+
+def _is_unclear(words: Iterable[str]) -> bool:
+    return len({PURPOSES[word] for word in words}) > 1
+
+
+def split_folder(tops: Mapping[str, Collection[str]], *, spec: str, split: str) -> str:
+    """Returns the folder of the requested split, or "" if the folders are classes.
+
+    A folder with a split word that holds images but no folders is a class if others beside it are.
+
+    Args:
+        tops: the folders that hold images, each with the names of its subfolders that do ("" for the folder itself).
+        spec: as the user wrote it.
+        split: ``train`` or ``val``.
+
+    Raises:
+        InputError: it is unclear which folders are splits, or the requested one is missing or has no class folders.
+    """
+    words = {top: found for top in tops if (found := split_words(top))}
+    whole = {top for top in tops if top.lower() in PURPOSES}
+    parted = [top for top in sorted(words) if any(tops[top])]
+    others = sorted(set(tops) - set(words))
+    if not parted and len(others) > int(_is_unclear(map(str.lower, whole))):
+        return ""
+    if not parted and not whole:
+        return ""
+    if others and parted and not whole.intersection(parted) and not _share_classes(parted, tops):
+        return ""
+    if others:
+        raise InputError(
+            f"{spec} holds splits ({', '.join(sorted(words))}) and other folders ({', '.join(others[:5])}), so its "
+            f"classes are unclear; give the folder whose subfolders are the classes, e.g. {spec}/{min(parted or words)}"
+        )
+    return _choose(words, tops, spec=spec, split=split) if tops else ""
+
+
+def _share_classes(parted: list[str], tops: Mapping[str, Collection[str]]) -> bool:
+    """Whether folders for training and for validation have subfolders of the same name."""
+    by_purpose = {
+        purpose: {name for top in parted for name in tops[top] if split_words(top).intersection(words)}
+        for purpose, words in SPLIT_NAMES.items()
+    }
+    return bool(set[str].intersection(*by_purpose.values()) - {""})
+
+
+def _choose(words: Mapping[str, set[str]], tops: Mapping[str, Collection[str]], *, spec: str, split: str) -> str:
+    """Returns the folder that is named after the split; an earlier name in `SPLIT_NAMES` is preferred."""
+    for name in SPLIT_NAMES[split]:
+        matches = sorted(top for top in words if name in words[top])
+        if len(matches) > 1 or (matches and _is_unclear(words[matches[0]])):
+            raise InputError(
+                f"{spec}: {', '.join(matches)} could be its {split} split; give the one you mean, e.g. "
+                f"{spec}/{matches[0]}"
+            )
+        if matches and not any(tops[matches[0]]):
+            raise InputError(
+                f"{spec}/{matches[0]} holds images but no class folders, so their classes are unknown; sort them into "
+                f"{spec}/{matches[0]}/CLASS/"
+            )
+        if matches:
+            return matches[0]
+    raise InputError(
+        f"{spec} holds the splits {', '.join(sorted(words))} but no {SPLIT_NAMES[split][0]!r}; give the folder "
+        f"itself, e.g. {spec}/{min(words)}"
+    )

@@ -5,6 +5,7 @@ import re
 import tarfile
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from fsspec.utils import glob_translate
@@ -14,6 +15,7 @@ from rded_core.errors import InputError
 from rded_core.io.formats.shards import read_members
 from rded_core.io.sources.base import Source, SourceItem, name_classes
 from rded_core.io.sources.names import IMAGE_SUFFIXES
+from rded_core.io.sources.splits import files_of_split, holds_splits
 from rded_core.io.storage.remote_file import open_stream, read_bytes
 from rded_core.io.storage.tree import list_tree
 from rded_core.io.storage.urls import is_url, join_path, open_filesystem, path_kind, stamp_of
@@ -27,32 +29,50 @@ LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
 """Fields of a sample's .json that may hold its label if it has no .cls; the first one present is taken."""
 
 
-def expand_tars(pattern: str) -> list[str]:
+def expand_tars(pattern: str, *, split: str = "train") -> list[str]:
     """Returns the tar paths that a pattern of braces and globs expands to, sorted.
+
+    If a glob matches files of both splits, those of `split` are taken, as from a folder; braces name files explicitly.
 
     Raises:
         InputError: nothing matches.
     """
     tars: set[str] = set()
     for url in expand_urls(pattern):
-        tars.update(_expand_glob(url))
+        tars.update(_expand_glob(url, split))
     missing = [tar for tar in sorted(tars) if path_kind(tar) is None]
     if missing or not tars:
         raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
     return sorted(tars)
 
 
-def _expand_glob(path: str) -> list[str]:
-    """Returns the paths that match a glob; URLs use our own listing, since fsspec's glob skips folders that fail."""
-    magic = GLOB_MARK.search(path)
+def _expand_glob(path: str, split: str) -> list[str]:
+    """Returns the paths that a glob matches: those of `split` if they are of both splits."""
     if not is_url(path):
-        filesystem, inner = open_filesystem(path)
-        return filesystem.glob(inner) if magic else [inner]
-    if magic is None:
+        path = open_filesystem(path)[1]
+    if not GLOB_MARK.search(path) or (not is_url(path) and path_kind(path) == "file"):
         return [path]
-    root, _, _ = path[: magic.start()].rpartition("/")
+    root, names = _match_remote(path) if is_url(path) else _match_local(path)
+    chosen = files_of_split(names, split) if holds_splits(names) else names
+    return [join_path(root, name) for name in chosen]
+
+
+def _match_remote(path: str) -> tuple[str, list[str]]:
+    """Returns the folder of a glob and its matches, from our own listing: fsspec's skips folders that fail."""
+    root = GLOB_MARK.split(path)[0].rpartition("/")[0]
     fits = re.compile(glob_translate(path.removeprefix(f"{root}/"))).match
-    return [join_path(root, name) for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
+    return root, [name for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
+
+
+def _match_local(path: str) -> tuple[str, list[str]]:
+    """Returns the folder of a glob and its matches; brackets in the names of folders that exist are no pattern."""
+    folders = path.split("/")[:-1]
+    depth = len(folders)
+    while depth > 1 and not Path("/".join(folders[:depth])).is_dir():
+        depth -= 1
+    root = Path("/".join(folders[:depth]) or "/")
+    pattern = path.removeprefix(f"{root.as_posix().rstrip('/')}/")
+    return root.as_posix(), sorted(match.relative_to(root).as_posix() for match in root.glob(pattern))
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:

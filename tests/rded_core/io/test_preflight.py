@@ -88,7 +88,7 @@ def test_impossible_paths_are_reported(image_folder: Path, tmp_path: Path, name:
             check_inputs(_distill(tmp_path, **{"source": image_folder, **changes}))
 
 
-@pytest.mark.parametrize("split", ["", "train"])
+@pytest.mark.parametrize("split", ["", "train", "seg_train", "train2017"])
 def test_unknown_classes_are_reported(image_folder: Path, tmp_path: Path, split: str) -> None:
     source = tmp_path / "photos"
     shutil.copytree(image_folder, source / split)
@@ -98,6 +98,17 @@ def test_unknown_classes_are_reported(image_folder: Path, tmp_path: Path, split:
     with pytest.raises(InputError, match=message.format("only-classes")):
         check_inputs(_distill(tmp_path, source), Rerun(only_classes=("dog",)))
     check_inputs(_distill(tmp_path, source, classes=("1", "2")), Rerun(only_classes=("2",)))
+
+
+@pytest.mark.parametrize("name", ["train", "val", "bullet_train"])
+@pytest.mark.parametrize("split", ["", "train"])
+def test_classes_called_like_splits_are_accepted(image_folder: Path, tmp_path: Path, name: str, split: str) -> None:
+    (image_folder / "1").rename(image_folder / name)
+    source = tmp_path / "photos"
+    shutil.copytree(image_folder, source / split)
+    check_inputs(_distill(tmp_path, source, classes=(name, "2")))
+    with pytest.raises(InputError, match="'1' is not a class of"):
+        check_inputs(_distill(tmp_path, source, classes=("1", "2")))
 
 
 @pytest.mark.parametrize("name", ["tench", "n01440764"])
