@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo up down test soak bench check lint types contracts format clean
+.PHONY: demo up down test test-fast soak bench check lint types contracts format clean
 
 demo: $(STAMP)  ## the whole pipeline on handwritten digits that ship with a package
 	$(BIN)/rded demo --out demo-out
@@ -15,9 +15,16 @@ up: $(STAMP)  ## a Prefect server and a worker on this machine, with the flows a
 down: $(STAMP)  ## stop what `make up` started
 	$(BIN)/rded down
 
-# One process per core, four at most; test modules run in the order of the folders, with the longest first.
+# Test modules run in the order of the folders, with the longest first; one process more than there are cores, four at
+# most, because some tests wait for servers. Bytecode is kept: each process compiles for seconds without it.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+WORKERS = $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
+
 test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --numprocesses $(WORKERS)
+
+test-fast: $(STAMP)  ## kernels and io in a minute; without flows, commands, faults, servers and what starts processes
+	$(PYTEST) --numprocesses logical -m 'not soak and not slow and not server and not processes' tests/rded_core
 
 soak: $(STAMP)  ## tests that take hours: a hundred kills, killed servers, flipped bytes, ten thousand mutated files
 	$(BIN)/python -m pytest -q -m soak --timeout=0

@@ -16,6 +16,8 @@ from rded_core.io.dataset.distilled import DistilledDataset
 from rded_core.io.dataset.recorded_views import RecordedViews
 from tests.rded_core.io.dataset.recorded import as_recorded, assert_same, whole
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize("batches", [1, 6, 8])
 def test_worker_processes_end_with_their_loader(dataset: DistilledDataset, batches: int) -> None:
