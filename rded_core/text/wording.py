@@ -22,6 +22,7 @@ SETTING_WORDS = {
     "output": "the class's place in the observer's head",
     "outputs": "the classes' places in the network's head",
     "per_class": "images checked per class",
+    "pixel_forms": "reading of the candidates' pixels",
     "settings": "settings or source images",
     "source.digest": "source images",
     "tars": "copies of the candidates",

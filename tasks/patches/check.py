@@ -22,6 +22,7 @@ from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.realism import classify
 from rded_core.text.wording import counted
 from rded_core.training.metrics import chance_bound, count_correct
+from tasks.patches.pixel_forms import form_settings
 from tasks.run.networks import device_of, fast_form, load_planned, num_workers
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult
@@ -69,7 +70,12 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
         plan.run,
         STAGE,
         role,
-        settings={"size": plan.config.size, "per_class": per_class, **plan.network_settings(role)},
+        settings={
+            "size": plan.config.size,
+            "per_class": per_class,
+            **plan.network_settings(role),
+            **form_settings(plan, records.items()),
+        },
         upstream={"candidates": drawn},
     )
     work = Worklist({0: unit}, lambda _: plan.scope("check"))

@@ -26,6 +26,7 @@ from rded_core.networks.canvas import CanvasNetwork
 from rded_core.patches.crops import centre_box, cut_patches, draw_crop_boxes
 from rded_core.patches.realism import score_patches
 from rded_core.seeds import counter_generator
+from tasks.patches.pixel_forms import form_settings
 from tasks.run.networks import load_device_scorers, load_planned, load_scorer, num_workers
 from tasks.run.plan import RunPlan
 from tasks.run.results import Rejected, StageResult, count_missing
@@ -76,6 +77,7 @@ def _unit(plan: RunPlan, index: int, candidates: Record | None) -> Unit | None:
     settings = {field: getattr(config, field) for field in fields}
     if config.selection == "realism":
         settings |= {"observer": plan.observer, "output": plan.outputs[index]}
+    settings |= form_settings(plan, [(index, candidates)])
 
     def still_true(record: Record) -> str:
         exact = record.facts.get("exact_ranks", config.candidates_per_class)

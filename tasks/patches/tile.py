@@ -22,6 +22,7 @@ from rded_core.io.run.records import Record
 from rded_core.io.storage.files import file_stamp
 from rded_core.patches.crops import cut_patch
 from rded_core.patches.tiling import cell_shapes, tile_patches
+from tasks.patches.pixel_forms import form_settings
 from tasks.patches.select import select_class, selection_unit
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan
@@ -55,7 +56,11 @@ def tile(
     again without it; the next run tries it again.
     """
     records = selected.records
-    units = {index: _unit(plan, index, records[index]) if index in records else None for index in shard.indices}
+    drawn = candidates.records
+    units = {
+        index: _unit(plan, index, records[index], drawn.get(index)) if index in records else None
+        for index in shard.indices
+    }
     work = Worklist(units, lambda index: plan.scope("tile", index), why=selected.why, workers=num_workers(plan.config))
     lost: dict[int, tuple[int, ...]] = dict.fromkeys(work.stale, ())
     rejected: dict[int, Rejected] = {index: [] for index in lost}
@@ -70,19 +75,21 @@ def tile(
             run_logger().warning("class %s: %s; using the next-ranked candidate", plan.classes[index].folder, error)
             lost[index] = (*lost[index], error.position)
             rejected[index].append(error.rejected)
-            upstream = (candidates.records.get(index), scores.records.get(index))
-            work.replace(index, _unit(plan, index, _select_without(plan, index, upstream, lost[index])))
+            upstream = (drawn.get(index), scores.records.get(index))
+            selection = _select_without(plan, index, upstream, lost[index])
+            work.replace(index, _unit(plan, index, selection, drawn.get(index)))
     return work.result(STAGE, shard.name)
 
 
-def _unit(plan: RunPlan, index: int, selected: Record) -> Unit:
+def _unit(plan: RunPlan, index: int, selected: Record, candidates: Record | None) -> Unit:
     name = plan.unit(index)
     fields = ("image_format", "image_quality", "size", "factor", "selection")
+    forms = form_settings(plan, [(index, candidates)]) if candidates else {}
     return Unit(
         plan.run,
         STAGE,
         name,
-        settings={field: getattr(plan.config, field) for field in fields},
+        settings={field: getattr(plan.config, field) for field in fields} | forms,
         upstream={"selection": selected.outputs_digest()},
         outputs=(plan.run.tar(STAGE, name),),
     )

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
-from rded_core.io.formats.pixel_forms import unopened_form, unreadable_form
+from rded_core.io.formats.pixel_forms import is_read_anew, unopened_form, unreadable_form
 from rded_core.io.formats.pixels import UnknownRange, to_rgb
 
 MAX_IMAGE_PIXELS = 178_956_970
@@ -52,6 +52,15 @@ def read_header(data: bytes) -> str:
     """
     with _open_image(data) as image:
         return image_suffix((image.format or "img").lower())
+
+
+def is_form_read_anew(data: bytes) -> bool:
+    """Whether earlier versions decoded an image to other pixels, or decoded one that is rejected now, by its header."""
+    try:
+        with _open_image(data) as image:
+            return is_read_anew(image, data)
+    except RejectedImage as error:
+        return error.reason == "unsupported_pixels"
 
 
 def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:

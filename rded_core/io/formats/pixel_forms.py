@@ -20,6 +20,7 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG2000_MAGIC = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 PNM_MAGIC = (b"P2", b"P5", b"Pf")
 MAGIC_CHARS = 8
+"""Number of first bytes that `may_be_read_anew` needs."""
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pgm", ".pnm", ".ppm", ".pfm")
 """Endings of files that may hold a form that is read anew."""
@@ -67,9 +68,7 @@ def may_be_read_anew(magic: bytes) -> bool:
 
 
 def is_read_anew(image: Image.Image, data: bytes) -> bool:
-    """Whether version 1 decoded an opened image to other pixels."""
-    if unreadable_form(image, data):
-        return True
+    """Whether version 1 decoded an opened image, which is not an `unreadable_form`, to other pixels."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return image.mode in ("I", "F") or bits_of(image) == (12,) or is_inverted(image) or bool(byte_palette(image))
     depths = colour_depths(data) if image.format == "JPEG2000" else ()

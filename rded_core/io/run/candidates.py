@@ -1,13 +1,19 @@
 """Candidate tars of a run: members written and read by row."""
 
 import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
+
 from rded_core.errors import InputError
-from rded_core.io.formats.images import RejectedImage
+from rded_core.io.formats.images import RejectedImage, is_form_read_anew
+from rded_core.io.formats.pixel_forms import MAGIC_CHARS, SUFFIXES, may_be_read_anew
 from rded_core.io.formats.rows import CandidateRow, PlaceRow
+from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.sealed import digest_of
+from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.run import DRAW, RunFolder
 from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.reading import read_item
@@ -48,6 +54,41 @@ def read_candidate(run: RunFolder, unit: str, row: CandidateRow, *, verify: bool
             raise
         raise InputError(f"{place['path']} was damaged or removed ({error.reason}); {REMEDY}") from error
     return data
+
+
+def hold_form_read_anew(run: RunFolder, unit: str, content: str) -> bool:
+    """Whether one of a class's candidates is stored in a form that earlier versions decoded to other pixels.
+
+    Candidates in the class's own tar are judged by their first bytes and header, those in the source's tars by their
+    ending first: they may be far away. `content` is `content_of` the candidates, for the cache.
+    """
+    try:
+        return _hold_form_read_anew(str(run.root), unit, content)
+    except (OSError, InputError, RejectedImage):
+        return False  # the stage that needs them says what is wrong
+
+
+@lru_cache(maxsize=4096)
+def _hold_form_read_anew(out: str, unit: str, content: str) -> bool:
+    del content
+    run = RunFolder(Path(out))
+    suspects = set(_suspects(run, unit))
+    rows: list[CandidateRow] = read_rows(run.table(DRAW, unit), CANDIDATES) if suspects else []
+    return any(is_form_read_anew(read_candidate(run, unit, row)) for row in rows if row["position"] in suspects)
+
+
+def _suspects(run: RunFolder, unit: str) -> Iterator[int]:
+    """Yields the positions of candidates that may be in such a form, without reading whole images."""
+    places = pa.schema([CANDIDATES.field(name) for name in ("position", "path", "offset", "source_uri")])
+    rows: list[CandidateRow] = read_rows(run.table(DRAW, unit), places)
+    yield from (row["position"] for row in rows if row["path"] and row["source_uri"].lower().endswith(SUFFIXES))
+    inside = [row for row in rows if not row["path"]]
+    if inside:
+        with run.tar(DRAW, unit).open("rb", buffering=0) as tar:
+            for row in inside:
+                tar.seek(row["offset"])
+                if may_be_read_anew(tar.read(MAGIC_CHARS)):
+                    yield row["position"]
 
 
 @lru_cache(maxsize=64)
