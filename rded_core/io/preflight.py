@@ -3,6 +3,7 @@
 The stages check everything else.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
@@ -12,12 +13,13 @@ from rded_core.io.layout.run import find_dataset
 from rded_core.io.networks.specs import require_observer_spec
 from rded_core.io.run.run_json import require_out
 from rded_core.io.sources.class_folders import require_classes
-from rded_core.io.storage.files import require_file, require_new, require_writable
+from rded_core.io.storage.files import is_utf8, require_file, require_new, require_writable, shown_name
 from rded_core.io.storage.urls import is_url, path_kind, require_folder, require_folder_at
 
 
 def check_inputs(config: DistillConfig | EvaluateConfig | TrainObserverConfig, rerun: Rerun | None = None) -> None:
     """Raises InputError if a source, class, weights file or output path cannot work; changes nothing."""
+    _require_utf8(config)
     match config:
         case DistillConfig():
             for spec in filter(None, (config.observer, config.teacher)):
@@ -42,6 +44,14 @@ def check_inputs(config: DistillConfig | EvaluateConfig | TrainObserverConfig, r
             _require_files("weights file", config.init)
             require_new(Path(config.out))
             require_writable(Path(config.out).parent)
+
+
+def _require_utf8(config: DistillConfig | EvaluateConfig | TrainObserverConfig) -> None:
+    """Raises InputError if a path or name is not UTF-8: no table or record could hold it."""
+    for field, value in asdict(config).items():
+        for text in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(text, str) and not is_utf8(text):
+                raise InputError(f"{field} {shown_name(text)}: the name is not UTF-8; rename it")
 
 
 def _require_sources(*specs: str | None) -> None:

@@ -102,8 +102,10 @@ def log_classes(source: Source) -> None:
     run_logger().info(
         "%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), first_names
     )
+    lost = {entry.reason for entry in source.passed_over if entry.folder}
     for line in describe_passed_over(source):
-        run_logger().warning("left out: %s", line)
+        log = run_logger().warning if line.partition(":")[0] in lost else run_logger().info
+        log("left out: %s", line)
     unnamed = source.num_ignored_files - sum(entry.num_files for entry in source.passed_over)
     if unnamed > 0:
         run_logger().info("%s skipped: by their names not labelled images", counted(unnamed, "file"))

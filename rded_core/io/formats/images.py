@@ -19,7 +19,9 @@ MAX_IMAGE_PIXELS = 178_956_970
 
 Image.init()
 READ_FORMATS = tuple(
-    name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000") if name in Image.OPEN
+    name
+    for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+    if name in Image.OPEN
 )
 """Formats that Pillow may try: pixels only, none that runs another program (EPS)."""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rded_core.errors import InputError
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
+from rded_core.io.storage.files import is_utf8, shown_name
 
 
 class SourceItem(NamedTuple):
@@ -107,7 +108,9 @@ class Source:
         return state.hexdigest()
 
 
-FEW_PASSED_OVER = 3
+NOT_UTF8 = "names that are not UTF-8"
+
+FEW_PASSED_OVER = 1
 """So many files may be left out of a class whatever its size."""
 
 
@@ -140,7 +143,7 @@ def require_classes_kept(
         problem = f"{source.spec}: {lost} of {lost + remaining} files of class {folder!r} are left out"
         found = f"{problem} ({reasons}; the first: {entries[0].first})"
         if not remaining:
-            raise InputError(f"{found}, so the class would vanish; convert or remove them")
+            raise InputError(f"{found}, so the class would vanish; unpack, convert, rename or remove them")
         if max_rejected is not None and lost > max(max_rejected * (lost + remaining), FEW_PASSED_OVER):
             raise InputError(
                 f"{found}, more than --max-rejected {max_rejected:.0%}; fix the source or raise --max-rejected, "
@@ -150,6 +153,28 @@ def require_classes_kept(
 
 def _is_called(label: SourceClass, names: Sequence[str]) -> bool:
     return any(name in (label.folder, label.name, label.wnid) for name in names)
+
+
+def leave_out_undecodable(source: Source) -> Source:
+    """Returns the source without images and classes whose names are not UTF-8; they are counted in `passed_over`."""
+    kept = [
+        tuple(item for item in items if is_utf8(item.key) and is_utf8(item.path)) if is_utf8(label.folder) else ()
+        for label, items in zip(source.classes, source.items, strict=True)
+    ]
+    if all(len(new) == len(old) for new, old in zip(kept, source.items, strict=True)):
+        return source
+    notes = [
+        PassedOver(NOT_UTF8, shown_name(label.folder), len(old) - len(new), _first_undecodable(old))
+        for label, old, new in zip(source.classes, source.items, kept, strict=True)
+        if len(new) < len(old)
+    ]
+    classes = name_classes([label.folder for label, items in zip(source.classes, kept, strict=True) if items])
+    items = tuple(filter(None, kept))
+    return replace(source, classes=classes, items=items, passed_over=(*source.passed_over, *notes))
+
+
+def _first_undecodable(items: Sequence[SourceItem]) -> str:
+    return next(shown_name(item.uri) for item in items if not (is_utf8(item.key) and is_utf8(item.path)))
 
 
 def name_classes(folders: Sequence[str]) -> tuple[SourceClass, ...]:

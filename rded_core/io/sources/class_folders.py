@@ -9,6 +9,7 @@ from rded_core.errors import InputError
 from rded_core.io.sources.names import IMAGE_SUFFIXES
 from rded_core.io.sources.splits import split_folder
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
+from rded_core.io.storage.files import shown_name
 
 MAX_SHOWN = 20
 MAX_CHECKED = 10
@@ -26,7 +27,7 @@ def require_classes(spec: str, names: Collection[str], flag: str) -> None:
         readable = set(imagenet_names().values())
         unknown = [name for name in unknown if name not in readable]
     if folders and unknown:
-        listing = ", ".join(folders[:MAX_SHOWN]) + (" ..." if len(folders) > MAX_SHOWN else "")
+        listing = ", ".join(map(shown_name, folders[:MAX_SHOWN])) + (" ..." if len(folders) > MAX_SHOWN else "")
         raise InputError(f"{flag}: {unknown[0]!r} is not a class of {spec}; classes are: {listing}")
 
 

@@ -1,12 +1,23 @@
 """An ImageFolder: one folder per class, images anywhere below it."""
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from rded_core.errors import InputError
-from rded_core.io.sources.base import Source, SourceItem, name_classes
-from rded_core.io.sources.names import IMAGE_SUFFIXES, is_image_name
-from rded_core.io.sources.splits import split_folder
-from rded_core.io.storage.tree import FileTree
+from rded_core.io.sources.base import PassedOver, Source, SourceItem, name_classes
+from rded_core.io.sources.names import (
+    ARCHIVE_SUFFIXES,
+    ARCHIVES,
+    IMAGE_SUFFIXES,
+    OTHER_NAMES,
+    OTHER_SUFFIXES,
+    PACKED_NAMES,
+    is_image_name,
+)
+from rded_core.io.sources.splits import split_folder, split_words
+from rded_core.io.storage.files import shown_name
+from rded_core.io.storage.tree import FileTree, ListedFile
 from rded_core.io.storage.urls import join_path
 
 
@@ -20,22 +31,25 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
     """
     prefix = _split_prefix(tree, spec=spec, split=split)
     by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
-    ignored = 0
+    others: list[_Other] = []
     for folder, files in tree.folders.items():
         place = f"{folder}/" if folder else ""
         if not place.startswith(prefix):
             continue
         inner = place.removeprefix(prefix)
         images = [file for file in files if inner and is_image_name(file[0])]
-        ignored += len(files) - len(images)
+        if len(images) < len(files):
+            others += _others_in(inner, files, {name for name, _, _ in images})
         if images:
             parent = join_path(root, place)
             by_class[inner.split("/", 1)[0]] += (
                 SourceItem(inner + name, parent + name, 0, size, stamp=stamp) for name, size, stamp in images
             )
+    passed_over = _count([*others, *_hidden_in(tree, prefix)], by_class, spec=spec)
     if not by_class:
+        found = "".join(f"; found {entry.num_files} {entry.reason}" for entry in passed_over if entry.folder)
         raise InputError(
-            f"no images in class folders below {spec}; expected {spec}/CLASS/image.jpg "
+            f"no images in class folders below {spec}{found}; expected {spec}/CLASS/image.jpg "
             f"(endings: {' '.join(sorted(IMAGE_SUFFIXES))})"
         )
     folders = sorted(by_class)
@@ -43,9 +57,95 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
         spec=spec,
         classes=name_classes(folders),
         items=tuple(tuple(sorted(by_class[folder])) for folder in folders),
-        num_ignored_files=ignored,
-        empty_folders=tree.empty_folders(prefix),
+        num_ignored_files=len(others),
+        empty_folders=tuple(sorted({*tree.empty_folders(prefix), *_hollow_folders(tree, prefix)})),
+        passed_over=passed_over,
     )
+
+
+def _hollow_folders(tree: FileTree, prefix: str) -> set[str]:
+    """Returns the folders below `prefix` that hold hidden names (but for macOS's ``._``) and no file at any depth."""
+    hidden = {folder for folder, names in tree.hidden.items() if not all(name.startswith("._") for name in names)}
+    filled = {folder for folder, files in tree.folders.items() if files}
+    tops = [
+        {folder.removeprefix(prefix).split("/", 1)[0] for folder in folders if folder.startswith(prefix)}
+        for folders in (hidden, filled)
+    ]
+    return tops[0] - tops[1] - {""}
+
+
+class _Other(NamedTuple):
+    """A file that is not read: where it lies, why not, and whether an image may be lost with it."""
+
+    inner: str
+    name: str
+    reason: str
+    is_loss: bool
+    num_bytes: int = 0
+
+    @property
+    def is_archive(self) -> bool:
+        return self.reason == ARCHIVES
+
+
+def _others_in(inner: str, files: list[ListedFile], images: set[str]) -> Iterator[_Other]:
+    """Yields the files of a folder that are not among its `images`."""
+    known = images | {name.rpartition(".")[0] for name in images}
+    for name, num_bytes, _ in files:
+        if name not in images:
+            reason, is_loss = ("images outside class folders", False)
+            if not is_image_name(name):
+                reason, is_loss = _why_not(name, num_bytes, known)
+            yield _Other(inner, name, reason, is_loss, num_bytes)
+
+
+def _why_not(name: str, num_bytes: int, known: set[str]) -> tuple[str, bool]:
+    """Returns why a file is not read as an image, and whether it may be one; `known` are the images beside it."""
+    stem, dot, ending = name.rpartition(".")
+    suffix = f".{ending.lower()}" if dot and stem else ""
+    if suffix in ARCHIVE_SUFFIXES:
+        return ARCHIVES, True
+    if suffix in OTHER_SUFFIXES or (not suffix and name.lower() in OTHER_NAMES):
+        return "files that hold no image by their names", False
+    if num_bytes == 0 or (stem if suffix else name) in known:
+        return "empty files" if num_bytes == 0 else "files named like the image beside them", False
+    return (f"files that end in {suffix}, which is not read" if suffix else "files without an ending"), True
+
+
+def _hidden_in(tree: FileTree, prefix: str) -> Iterator[_Other]:
+    """Yields hidden files and the folders of systems and tools; images among them may be lost."""
+    for folder, names in tree.hidden.items():
+        place = f"{folder}/" if folder else ""
+        if place.startswith(prefix):
+            for name in names:
+                is_loss = is_image_name(name) and not name.startswith("._")  # macOS keeps attributes in such files
+                yield _Other(place.removeprefix(prefix), name, "names that are hidden or of the system", is_loss)
+
+
+def _count(others: list[_Other], by_class: Mapping[str, list[SourceItem]], *, spec: str) -> tuple[PassedOver, ...]:
+    """Returns how many files are left out by reason and class; archives count as images of the class's mean size."""
+    counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+    first: dict[tuple[str, str], str] = {}
+    for other in others:
+        folder = other.inner.split("/", 1)[0] if other.is_loss and other.inner else ""
+        if other.is_archive and not other.inner and _is_class_of_its_own(other.name, by_class, spec):
+            folder = other.name.split(".", 1)[0]
+        counts[other.reason, folder] += _worth(other.num_bytes, by_class.get(folder, [])) if other.is_archive else 1
+        first.setdefault((other.reason, folder), shown_name(other.inner + other.name))
+    return tuple(PassedOver(reason, folder, counts[reason, folder], first[reason, folder]) for reason, folder in counts)
+
+
+def _worth(num_bytes: int, images: list[SourceItem]) -> int:
+    """Returns how many images of the mean size of `images` an archive may hold."""
+    total = sum(item.num_bytes for item in images)
+    return max(round(num_bytes * len(images) / total), 1) if total else 1
+
+
+def _is_class_of_its_own(archive: str, by_class: Mapping[str, list[SourceItem]], spec: str) -> bool:
+    """Whether an archive beside the class folders may be a class: it is not what one of them was unpacked from."""
+    stem = archive.split(".", 1)[0]
+    unpacked = {*map(str.lower, by_class), *spec.lower().split("/"), *PACKED_NAMES}
+    return stem.lower() not in unpacked and not split_words(stem)
 
 
 def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:

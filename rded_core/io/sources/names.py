@@ -1,9 +1,81 @@
 """Names in a folder source: which files are images, and which folders are splits instead of classes."""
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".jp2",
+        ".avif",
+    }
 )
 """File names with these endings (any case) are images of a folder source; others are skipped and counted."""
+
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+"""Endings of files that may hold images still packed."""
+
+ARCHIVES = "archives that are still packed"
+
+PACKED_NAMES = frozenset({"archive", "dataset", "data", "images", "annotations", "labels", "master", "main"})
+"""Names of archives, in lower case, that whole data sets come in: next to class folders they are no class."""
+
+OTHER_SUFFIXES = frozenset(
+    {
+        *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".html", ".htm", ".css", ".js", ".log", ".cls"),
+        *(
+            ".csv",
+            ".tsv",
+            ".xls",
+            ".xlsx",
+            ".json",
+            ".jsonl",
+            ".xml",
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".ini",
+            ".cfg",
+            ".conf",
+        ),
+        *(
+            ".py",
+            ".pyc",
+            ".ipynb",
+            ".sh",
+            ".m",
+            ".mat",
+            ".npy",
+            ".npz",
+            ".pkl",
+            ".pickle",
+            ".h5",
+            ".hdf5",
+            ".pt",
+            ".pth",
+        ),
+        *(".safetensors", ".db", ".sqlite", ".lmdb", ".mdb", ".idx", ".index", ".bib", ".lst", ".names", ".data"),
+        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".wav", ".mp3", ".svg", ".md5", ".sha1", ".sha256", ".sums"),
+        *(".lnk", ".url", ".torrent", ".bak", ".aae", ".xmp", ".thm", ".ffs_db", ".lock"),
+    }
+)
+"""Endings of files that lie next to images and are none: no image is lost when they are skipped."""
+
+OTHER_NAMES = frozenset(
+    {
+        *("readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile"),
+        *("dockerfile", "index", "labels", "classes", "md5sums", "sha256sums", "checksums", "_success", "icon\r"),
+    }
+)
+"""Names without an ending, in lower case, of files that are no images."""
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

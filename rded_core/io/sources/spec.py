@@ -4,9 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from rded_core.errors import InputError
-from rded_core.io.sources.base import PassedOver, Source, keep_classes, require_classes_kept
+from rded_core.io.sources.base import (
+    PassedOver,
+    Source,
+    keep_classes,
+    leave_out_undecodable,
+    require_classes_kept,
+)
 from rded_core.io.sources.image_folder import open_image_folder
 from rded_core.io.sources.names import is_image_name
+from rded_core.io.sources.parquet.partitions import without_partitions
 from rded_core.io.sources.parquet_files import open_parquet_files
 from rded_core.io.sources.splits import files_of_split, files_without_split
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
@@ -31,7 +38,7 @@ def open_source(
     Raises:
         InputError: the source is not usable; the message says what was expected.
     """
-    source = _open_any(spec, split=split)
+    source = leave_out_undecodable(_open_any(spec, split=split))
     if empty := [folder for folder in source.empty_folders if not classes or folder in classes]:
         raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill or remove them")
     require_classes_kept(source, wanted=classes, max_rejected=max_rejected)
@@ -82,7 +89,8 @@ def _open_any(spec: str, *, split: str) -> Source:
         source = open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
         return _with_unsplit(source, tars, split)
     if tables:
-        return _with_unsplit(open_parquet_files(spec, tables, split=split), tables, split)
+        plain = [without_partitions(table) for table in tables]
+        return _with_unsplit(open_parquet_files(spec, tables, split=split), plain, split)
     return open_image_folder(spec, tree, spec=spec.rstrip("/"), split=split)
 
 

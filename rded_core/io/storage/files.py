@@ -27,6 +27,22 @@ def os_errors_as_input_errors(path: Path) -> Generator[None]:
         raise InputError(f"cannot read or write {error.filename or path}: {reason_of(error)}; {REMEDY}") from error
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file name, as Python gives it, was stored as UTF-8: other names can be neither written nor shown."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown_name(name: str) -> str:
+    """Returns a file name in a form that can be written anywhere; bytes that are not UTF-8 become ``\\xe9``."""
+    return name if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
+
+
 def file_digest(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:

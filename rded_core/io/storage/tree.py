@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,30 @@ A warm disk takes 5 µs, and threads then only compete for Python's lock: four o
 """
 
 
+SYSTEM_FOLDERS = frozenset(
+    {
+        *("__macosx", "__pycache__", "@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "~snapshot", "lost+found"),
+        *("$recycle.bin", "recycler", "found.000", "system volume information", "network trash folder"),
+        "temporary items",
+    }
+)
+"""Folders that systems and tools leave behind, in lower case; names that begin with a dot are left out as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileTree:
     """The files below a root by folder, so that a property of a folder is decided once, not once per file.
 
     Attributes:
         folders: maps each folder's POSIX path relative to the root (empty for the root) to its files, sorted by name;
-            names that begin with a dot are left out.
+            names that begin with a dot, and `SYSTEM_FOLDERS`, are left out.
         bare: folders without any file or hidden name directly in them; empty for URLs, as it is unknown there.
+        hidden: names left out, by the folder that holds them.
     """
 
     folders: dict[str, list[ListedFile]]
     bare: frozenset[str] = frozenset()
+    hidden: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
     def paths(self, is_wanted: Callable[[str], bool]) -> Iterator[str]:
         """Yields the path, relative to the root, of every file whose name passes `is_wanted`, by folder, then name."""
@@ -64,19 +76,22 @@ def _list_local(root: Path) -> FileTree:
     require_folder(root)
     folders: dict[str, list[ListedFile]] = {}
     bare: set[str] = set()
+    hidden: dict[str, Sequence[str]] = {}
     level = [""]
     while level:
         below: list[str] = []
-        for folder, (files, subfolders, has_hidden) in zip(level, _scan_all(str(root), level), strict=True):
+        for folder, (files, subfolders, names) in zip(level, _scan_all(str(root), level), strict=True):
             folders[folder] = files
-            if not files and not has_hidden:
+            if names:
+                hidden[folder] = names
+            elif not files:
                 bare.add(folder)
             below += (f"{folder}/{name}" if folder else name for name in subfolders)
         level = below
-    return FileTree(folders, frozenset(bare))
+    return FileTree(folders, frozenset(bare), hidden)
 
 
-def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[ListedFile], list[str], bool]]:
+def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[ListedFile], list[str], list[str]]]:
     """Lists folders in order: the first alone and timed, the others in threads if entries are slow."""
     started = time.perf_counter()
     first = _scan(root, folders[0])
@@ -89,25 +104,25 @@ def _scan_all(root: str, folders: list[str]) -> Iterator[tuple[list[ListedFile],
         yield from pool.map(partial(_scan, root), folders[1:])
 
 
-def _scan(root: str, folder: str) -> tuple[list[ListedFile], list[str], bool]:
-    """Lists one folder: its files by name, its subfolders, and whether it holds hidden names."""
+def _scan(root: str, folder: str) -> tuple[list[ListedFile], list[str], list[str]]:
+    """Lists one folder: its files by name, its subfolders, and the names that are hidden."""
     files: list[ListedFile] = []
     subfolders: list[str] = []
-    has_hidden = False
+    hidden: list[str] = []
     try:
         with os.scandir(f"{root}/{folder}") as entries:
             for entry in entries:
                 name = entry.name
                 if name.startswith("."):
-                    has_hidden = True
+                    hidden.append(name)
                 elif _is_folder(entry):
-                    subfolders.append(name)
+                    (hidden if name.lower() in SYSTEM_FOLDERS else subfolders).append(name)
                 else:
                     files.append((name, *_size_and_stamp(entry)))
     except OSError as error:
         raise InputError(f"cannot list {error.filename}: {error.strerror}; check its permissions") from error
     files.sort()
-    return files, subfolders, has_hidden
+    return files, subfolders, sorted(hidden)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -140,11 +155,23 @@ def _list_remote(root: str) -> FileTree:
         raise InputError(f"nothing found below {root}; check the address and your credentials")
     prefix = inner.rstrip("/") + "/"
     folders: dict[str, list[ListedFile]] = {}
+    hidden: dict[str, set[str]] = {}
     for path, num_bytes, stamp in listing:
         folder, _, name = path.removeprefix(prefix).rpartition("/")
-        if not name.startswith(".") and not any(part.startswith(".") for part in folder.split("/")):
+        parts = folder.split("/") if folder else []
+        top = next((place for place, part in enumerate(parts) if _is_hidden_folder(part)), None)
+        if top is not None:
+            hidden.setdefault("/".join(parts[:top]), set()).add(parts[top])
+        elif name.startswith("."):
+            hidden.setdefault(folder, set()).add(name)
+        else:
             folders.setdefault(folder, []).append((name, num_bytes, stamp))
-    return FileTree({folder: sorted(files) for folder, files in folders.items()})
+    listed = {folder: sorted(files) for folder, files in folders.items()}
+    return FileTree(listed, hidden={folder: sorted(names) for folder, names in hidden.items()})
+
+
+def _is_hidden_folder(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def _find_files(root: str, filesystem: Any, inner: str) -> Iterator[ListedFile]:

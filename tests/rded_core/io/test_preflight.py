@@ -1,8 +1,10 @@
 """Mistakes that are found before anything slow starts."""
 
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,17 @@ def test_folder_names_are_looked_up_without_torch(image_folder: Path) -> None:
         "sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("field", ["source", "out", "weights"])
+def test_a_path_that_is_not_utf8_is_one_line(tmp_path: Path, field: str) -> None:
+    config = replace(_distill(tmp_path, tmp_path), **{field: str(tmp_path / os.fsdecode(b"caf\xe9"))})
+    with pytest.raises(InputError) as caught:
+        check_inputs(config)
+    assert str(caught.value) == rf"{field} {tmp_path}/caf\xe9: the name is not UTF-8; rename it"
+
+
+def test_classes_whose_names_are_not_utf8_are_listed(image_folder: Path, tmp_path: Path) -> None:
+    (image_folder / "2").rename(image_folder / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(InputError, match=r"classes are: 1, 10, caf\\xe9$"):
+        check_inputs(_distill(tmp_path, image_folder), Rerun(only_classes=("dog",)))

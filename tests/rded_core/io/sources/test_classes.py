@@ -79,9 +79,7 @@ def test_alignment_compares_names_as_people_read_them(one: str, other: str) -> N
 
 
 def test_alignment_refuses_a_name_that_may_be_two_classes() -> None:
-    with pytest.raises(
-        InputError, match=r"not certain that 'crane' of made-up is 'n03126707': .*n02012849"
-    ):
+    with pytest.raises(InputError, match=r"not certain that 'crane' of made-up is 'n03126707': .*n02012849"):
         align_classes(made_up("crane", "tench"), made_up("n03126707", "n01440764").classes)
     with pytest.raises(InputError, match="not certain that 'n03126707' of made-up is 'crane'"):
         align_classes(made_up("n03126707", "tench"), made_up("crane", "tench").classes)

@@ -218,9 +218,7 @@ def test_the_test_split_of_places365_has_no_labels(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_split_is_an_error_that_lists_the_sets_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets, "MadeUpSet", splits_as("fold1", "fold2"), raising=False)
     _open_dataset.cache_clear()
-    with pytest.raises(
-        InputError, match="has no split for train; it has 'fold1', 'fold2'; name one"
-    ) as error:
+    with pytest.raises(InputError, match="has no split for train; it has 'fold1', 'fold2'; name one") as error:
         open_source("torchvision:MadeUpSet")
     assert "download" not in str(error.value)
 

@@ -107,3 +107,12 @@ def test_a_rewritten_file_has_a_different_stamp(put: Put) -> None:
     assert before[0][:2] == after[0][:2] == ("x.jpg", 3)
     assert before[0][2] != after[0][2]
     assert list_tree(root).folders["a"] == after, "listing changes nothing"
+
+
+def test_folders_of_systems_and_tools_are_left_out_and_named(put: Put) -> None:
+    left = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", ".ipynb_checkpoints")
+    for folder in (*left, "a/@eaDir", "a/.thumbnails", "a"):
+        root = put(f"{folder}/x.jpg", b"z")
+    tree = list_tree(root)
+    assert list(tree.paths(lambda _: True)) == ["a/x.jpg"]
+    assert tree.hidden == {"": sorted(left), "a": [".thumbnails", "@eaDir"]}
