@@ -2,17 +2,22 @@
 
 import logging
 import os
-import signal
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from rded_core.errors import InputError, RunStopped
+from rded_core.errors import InputError, OutInUse, RunStopped
 
 LOG_FORMAT = "%(asctime)s  %(message)s"
 
 ENDED_WELL = ("Finished in state Completed", "Finished in state Cached")
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+CLUSTER_SCHEMES = ("tcp://", "tls://", "ray://")
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,47 +47,53 @@ def prepare_environment() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    reach_loopback_directly()
 
 
-def announce_start() -> None:
-    """Prints that Prefect is starting its own server, which takes a while; nothing if a server is named."""
-    if not os.environ.get("PREFECT_API_URL"):
-        print("starting Prefect with a local server (a few seconds) ...", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def server_for_workers(kind: str) -> Generator[None]:
-    """Points worker processes to Prefect's temporary server while a block runs; else each would start its own."""
-    from prefect.server.api.server import SubprocessASGIServer
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    if kind == "thread" or PREFECT_API_URL.value():
-        yield
+def reach_loopback_directly() -> None:
+    """Exempts this machine from proxies, which cannot reach its servers; nothing if no proxy is set."""
+    kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if not _proxy_variables() or "*" in kept:
         return
-    server = SubprocessASGIServer()
-    server.start()
-    with temporary_settings({PREFECT_API_URL: server.api_url}):
-        yield
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host.strip() for host in (os.environ.get(name) or kept).split(",") if host.strip()]
+        os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
 
 
-def stop_on_interrupt(message: str, exit_code: int) -> None:
-    """Makes Ctrl-C and SIGTERM end the process at once, with one line and `exit_code` (143 for SIGTERM).
+def drop_unusable_proxies(arguments: Sequence[str]) -> str:
+    """Removes proxies of a kind that Prefect's client cannot use if no URL is named; returns a note on that, or "".
 
-    In a terminal the signal also ends Prefect's temporary server, and Prefect would try for minutes to report to it.
-    Files are either complete or absent, so nothing is lost.
+    The client refuses to start with such a proxy, even for servers that are exempt from it.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        InputError: a URL is named, so that the proxy may be needed.
     """
+    kinds = ("http", "https", *(("socks5", "socks5h") if find_spec("socksio") else ()))
+    names = [name for name in _proxy_variables() if _scheme(os.environ[name]) not in kinds]
+    if not names or "*" in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
+        return ""
+    fault = f"{names[0]} names a proxy ({_scheme(os.environ[names[0]])}) that needs the package socksio"
+    remedy = "install it (pip install socksio), or unset the variable"
+    server = os.environ.get("PREFECT_API_URL", "")
+    urls = [text for text in arguments if "://" in text and not text.startswith(CLUSTER_SCHEMES)]
+    if urls or (server and urlsplit(server).hostname not in LOOPBACK):
+        raise InputError(f"{fault}; {remedy}")
+    for name in names:
+        del os.environ[name]
+    return f"{fault}, so it is not used; {remedy}"
 
-    def stop(number: int, _frame: object) -> None:
-        # Nothing may be imported here: the signal can come in the middle of Prefect's own import.
-        servers = getattr(sys.modules.get("prefect.server.api.server"), "SubprocessASGIServer", None)
-        for server in list(getattr(servers, "_instances", {}).values()):
-            if server.server_process:
-                server.server_process.terminate()
-        print(message, file=sys.stderr, flush=True)
-        os._exit(exit_code if number == signal.SIGINT else 128 + number)
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+def _proxy_variables() -> list[str]:
+    """Returns the names of the variables that set a proxy."""
+    return [name for name in os.environ if name.lower() in PROXIES and os.environ[name]]
+
+
+def _scheme(proxy: str) -> str:
+    """Returns the scheme of a proxy's address, which is ``http`` if it has none."""
+    return proxy.partition("://")[0].lower() if "://" in proxy else "http"
 
 
 def tidy_logs() -> None:
@@ -100,5 +111,5 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if "aborted by a termination signal" in message:  # the command line says what to do about it
         return False
-    is_mistake = any(error.__name__ in message for error in (InputError, RunStopped))
+    is_mistake = any(error.__name__ in message for error in (InputError, OutInUse, RunStopped))
     return not is_mistake and not message.startswith(ENDED_WELL)

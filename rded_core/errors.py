@@ -14,6 +14,10 @@ class InputError(ValueError):
         super().__init__(mask_secrets(message))
 
 
+class OutInUse(InputError):
+    """Another process is writing to OUT; the message names it. A scheduled refresh is skipped."""
+
+
 class RunStopped(RuntimeError):
     """Something outside stopped the run, and nothing is lost; the message says in one line what, and how to resume.
 

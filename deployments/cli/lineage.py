@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.environment import announce_start
+from deployments.server import temporary
 from rded_core.errors import InputError
 from rded_core.io.layout.run import find_dataset
 from rded_core.io.lineage.picture_formats import require_picture_ending
@@ -103,8 +103,9 @@ def _forget_in(directory: str, source: list[str] | None) -> dict[str, Any]:
         raise InputError("missing: --source IMAGE; see rded forget --help")
     done: dict[str, Any] = {"already": forgotten_before(run, source or [])}
     if not done["already"]:
-        announce_start()
+        temporary.start()
         from flows.forget import forget
 
+        temporary.wait()
         done = forget(directory, source or [])
     return done

@@ -1,6 +1,7 @@
 """The ``rded`` command line: distil, evaluate and train observers from a terminal."""
 
 import json
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,20 +13,15 @@ from deployments.cli import lineage, operate
 from deployments.cli.labels import labels
 from deployments.cli.maintenance import repair, verify
 from deployments.cli.options import coerce_fields, with_options
-from deployments.environment import (
-    announce_start,
-    prepare_environment,
-    server_for_workers,
-    stop_on_interrupt,
-    tidy_logs,
-)
+from deployments.cli.signals import describe_end, end_on_signals
+from deployments.environment import drop_unusable_proxies, prepare_environment, tidy_logs
+from deployments.server import temporary
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError, RunStopped
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-INTERRUPTED = "interrupted; rerun the same command to resume"
 
 app = typer.Typer(
     name="rded",
@@ -63,10 +59,10 @@ def _distill(given: dict[str, Any]) -> None:
     from flows.distill import distill
 
     runner = make_runner(kind, num_processes)
-    with server_for_workers(kind):
-        flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
-        only = None if rerun.only_classes is None else list(rerun.only_classes)
-        record = flow(config, only_classes=only, redo=list(rerun.redo))
+    temporary.wait()
+    flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
+    only = None if rerun.only_classes is None else list(rerun.only_classes)
+    record = flow(config, only_classes=only, redo=list(rerun.redo))
     print_distilled(record)
     print_next(record)
 
@@ -77,6 +73,7 @@ def _evaluate(given: dict[str, Any]) -> None:
     config = _checked(EvaluateConfig, given, needed=("dataset", "val", "student"))
     from flows.evaluate import evaluate
 
+    temporary.wait()
     print_evaluation(evaluate(config))
 
 
@@ -86,6 +83,7 @@ def _train_observer(given: dict[str, Any]) -> None:
     config = _checked(TrainObserverConfig, given, needed=("source", "arch", "out"))
     from flows.train_observer import train_observer
 
+    temporary.wait()
     print_observer(train_observer(config))
 
 
@@ -165,10 +163,12 @@ def demo(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the demo's files.")] = "demo-out",
 ) -> None:
     """Run the whole pipeline on handwritten digits, in a few minutes."""
+    temporary.start()
     from deployments.cli.demo import run_demo
     from deployments.cli.reports import print_demo
 
-    announce_start()
+    temporary.wait()
+
     print_demo(*run_demo(Path(out)))
 
 
@@ -178,7 +178,7 @@ def _checked(config_class: type, given: dict[str, Any], *, needed: tuple[str, ..
 
     config = build_config(config_class, given, needed=needed)
     check_inputs(config, rerun)
-    announce_start()
+    temporary.start()
     return config
 
 
@@ -217,6 +217,8 @@ def main() -> NoReturn:
     prepare_environment()
     tidy_logs()
     try:
+        if note := drop_unusable_proxies(sys.argv[1:]):
+            print(f"rded: {note}", file=sys.stderr)
         code = app(standalone_mode=False)  # typer returns the code of an Exit, 130 for Ctrl-C, else None
     except InputError as error:
         _fail(str(error), EXIT_BAD_INPUT)
@@ -227,13 +229,13 @@ def main() -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:
-        _fail(INTERRUPTED, EXIT_INTERRUPTED)
+        _fail(describe_end(signal.SIGINT), EXIT_INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def run_as_script() -> NoReturn:
-    """Runs `main` as the console script, which Ctrl-C ends at once."""
-    stop_on_interrupt(f"rded: error: {INTERRUPTED}", EXIT_INTERRUPTED)
+    """Runs `main` as the console script, which signals end at once."""
+    end_on_signals()
     main()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.environment import announce_start
+from deployments.server import temporary
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.remote.places import as_shown
 from rded_core.text.summaries import format_size
@@ -66,9 +66,10 @@ def _repair(folder: str) -> "Findings":
 
     if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
         return check_files(find_checked(folder))
-    announce_start()
+    temporary.start()
     from flows.repair import repair as repair_run
 
+    temporary.wait()
     return repair_run(find_run(folder), tell=lambda line: typer.echo(as_shown(line)))
 
 

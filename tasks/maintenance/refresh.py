@@ -5,6 +5,7 @@ from typing import Any
 
 from rded_core import __version__
 from rded_core.config import DistillConfig
+from rded_core.errors import OutInUse
 from rded_core.io.formats.sealed import digest_of
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
@@ -22,7 +23,7 @@ from tasks.run.networks import load_observer, load_teacher
 from tasks.run.results import count_missing
 from tasks.runtime.logs import run_logger
 from tasks.runtime.stage_task import stage_task
-from tasks.runtime.states import UNCHANGED, as_unchanged
+from tasks.runtime.states import UNCHANGED, as_skipped, as_unchanged, is_scheduled
 
 STOPPING_FIELDS = ("force", "max_rejected")
 """Config fields that do not change the result, but may stop a run."""
@@ -58,6 +59,19 @@ def end_unchanged(record: dict[str, Any]) -> Any:
     """Ends a flow that had nothing to do with a state that says so; without Prefect, returns the record alone."""
     run_logger().info("%s: %s is up to date", UNCHANGED, record["dataset"])
     return as_unchanged(record)
+
+
+def end_skipped(config: DistillConfig, error: OutInUse) -> Any:
+    """Ends a scheduled flow that met another writer as skipped; the next one looks for changes again.
+
+    Raises:
+        OutInUse: `error`, if a person started the flow.
+    """
+    if not is_scheduled():
+        raise error
+    why = str(error).partition(";")[0]
+    run_logger().warning("skipped: %s; the next scheduled refresh looks for changes again", why)
+    return as_skipped({"out": config.out, "changed": False, "skipped": why}, why)
 
 
 def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:

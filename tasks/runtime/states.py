@@ -15,6 +15,20 @@ def as_cached(result: Any, *, num_current: int) -> Any:
     return Completed(name="Cached", message=f"{num_current} current", data=result)
 
 
+def is_scheduled() -> bool:
+    """Whether this is a run that a schedule created."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
+
+
+def as_skipped(result: Any, why: str) -> Any:
+    """Returns a flow's result in a completed state that says why it was skipped: no notification is sent for it.
+
+    The state keeps its usual name: automations that wait for the end of a run know no other.
+    """
+    return Completed(message=f"skipped: {why}", data=result)
+
+
 def as_unchanged(result: Any) -> Any:
     """Returns a flow's result in a completed state with the message `UNCHANGED`; the plain result outside a run."""
     return result if FlowRunContext.get() is None else Completed(message=UNCHANGED, data=result)

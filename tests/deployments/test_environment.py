@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
 
-from deployments.environment import PROJECT_ROOT, prepare_environment, tidy_logs
+from deployments.environment import PROJECT_ROOT, drop_unusable_proxies, prepare_environment, tidy_logs
 from rded_core.errors import InputError
 
 
@@ -87,11 +89,77 @@ def test_ctrl_c_during_the_start_ends_it(
     assert rest.splitlines()[-1] == "rded: error: interrupted; rerun the same command to resume"
 
 
-def test_sigterm_prints_the_message() -> None:
-    """Slurm, Docker and systemd send SIGTERM."""
-    code = "import os, signal; from deployments.environment import stop_on_interrupt; stop_on_interrupt('bye', 130); "
-    done = subprocess.run(
-        [sys.executable, "-c", code + "os.kill(os.getpid(), signal.SIGTERM)"], capture_output=True, cwd=PROJECT_ROOT,
-        text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "bye\n")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HTTP_PROXY": "http://proxy:9"}, "127.0.0.1,localhost,::1"),
+        ({"https_proxy": "http://proxy:9", "NO_PROXY": "intranet"}, "intranet,127.0.0.1,localhost,::1"),
+        ({"ALL_PROXY": "http://proxy:9", "no_proxy": "localhost, intranet"}, "localhost,intranet,127.0.0.1,::1"),
+        ({"HTTP_PROXY": "http://proxy:9", "NO_PROXY": "*"}, "*"),
+        ({"NO_PROXY": "intranet"}, "intranet"),
+        ({}, None),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_loopback_is_reached_without_a_proxy(variables: dict[str, str], expected: str | None) -> None:
+    _without_proxies(variables)
+    prepare_environment()
+    found = {os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
+    assert found == ({expected} if expected is not None else set())
+    if variables and expected != "intranet":
+        with httpx.Client() as client:  # what Prefect's client does with them
+            transport = client._transport_for_url(httpx.URL("http://127.0.0.1:4200/api"))
+            assert transport is client._transport
+        assert urllib.request.proxy_bypass("localhost:4200")
+
+
+def _without_proxies(variables: dict[str, str]) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9", "SOCKS5H://host:9"])
+@pytest.mark.parametrize("server", ["", "http://127.0.0.1:4200/api", "http://[::1]:4200/api"])
+@pytest.mark.usefixtures("home")
+def test_a_socks_proxy_is_left_out_if_everything_is_local(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, server: str
+) -> None:
+    monkeypatch.setattr("deployments.environment.find_spec", lambda _: None)
+    _without_proxies({"ALL_PROXY": proxy, "all_proxy": proxy, "HTTP_PROXY": "http://proxy:9"})
+    os.environ["PREFECT_API_URL"] = server
+    note = drop_unusable_proxies(["distill", "photos", "--runner", "tcp://scheduler:8786"])
+    assert note.startswith("ALL_PROXY names a proxy (socks")
+    assert note.endswith("so it is not used; install it (pip install socksio), or unset the variable")
+    assert "all_proxy" not in os.environ
+    assert os.environ["HTTP_PROXY"] == "http://proxy:9"
+    httpx.Client().close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "server"),
+    [
+        (["distill", "s3://bucket/photos"], ""),
+        (["distill", "--out", "hf://datasets/a/b"], ""),
+        ([], "https://prefect/api"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_a_socks_proxy_that_may_be_needed_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], server: str
+) -> None:
+    monkeypatch.setattr("deployments.environment.find_spec", lambda _: None)
+    _without_proxies({"https_proxy": "socks5://127.0.0.1:9", "PREFECT_API_URL": server})
+    with pytest.raises(
+        InputError, match=r"^https_proxy names a proxy \(socks5\) that needs the package socksio; [^\n]*$"
+    ):
+        drop_unusable_proxies(arguments)
+    assert os.environ["https_proxy"] == "socks5://127.0.0.1:9"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_usable_proxy_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.environment.find_spec", lambda _: "installed")
+    _without_proxies({"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "proxy:8080"})
+    assert drop_unusable_proxies(["distill", "s3://bucket/photos"]) == ""
+    assert os.environ["ALL_PROXY"] == "socks5://127.0.0.1:9"

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
 
-from rded_core.errors import InputError, RunStopped, first_line
+from rded_core.errors import InputError, OutInUse, RunStopped, first_line
 from rded_core.io.layout.run import LOCK_NAME
 from rded_core.io.storage.host import is_running, machine, who_am_i
 from rded_core.io.storage.retries import ATTEMPTS, ask_storage, http_status
@@ -42,7 +42,8 @@ def only_writer_at(url: str) -> Generator[None]:
     taken over at once, any other when it has not been renewed for three minutes.
 
     Raises:
-        InputError: another process writes there, which the message names; or the storage cannot be written.
+        OutInUse: another process writes there, which the message names.
+        InputError: the storage cannot be written.
         RunStopped: the lock was taken over while the block ran.
     """
     url = url.rstrip("/")
@@ -107,7 +108,7 @@ class _Lock:
         self._fresh = time.monotonic()
 
     def take(self) -> None:
-        """Writes the lock file; raises InputError if another process holds it.
+        """Writes the lock file; raises OutInUse if another process holds it.
 
         It is read first: not every storage keeps its promise to create a file only if it does not exist.
         """
@@ -171,9 +172,9 @@ class _Lock:
             return {"token": "", "who": "unknown", "machine": "", "pid": 0, "at": 0.0}
 
     def _require_stale(self, current: dict[str, Any]) -> None:
-        """Raises InputError if a lock is still held."""
+        """Raises OutInUse if a lock is still held."""
         if not self.is_stale(current):
-            raise InputError(
+            raise OutInUse(
                 f"--out {self.url} is being written by {current['who']} (last seen "
                 f"{max(time.time() - current['at'], 0):.0f} s ago); wait until it is done ({LEASE_S:.0f} s if it "
                 "died), or choose another --out"

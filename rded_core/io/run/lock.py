@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
-from rded_core.errors import InputError
+from rded_core.errors import InputError, OutInUse
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.storage.files import REMEDY, require_writable
 from rded_core.io.storage.host import who_am_i
@@ -26,20 +26,22 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
 
     The operating system releases the lock when its holder ends, for any reason; the file's text is only for people.
     The file exists while a process writes, and after a crash. A context that holds the lock continues: a repair runs a
-    flow.
+    flow. A folder that is made for the lock is removed if the block leaves nothing else in it.
 
     Args:
         run: the run folder.
         wait: wait for another writer, instead of raising.
 
     Raises:
-        InputError: another process is writing there; the message names it.
+        OutInUse: another process is writing there; the message names it.
+        InputError: the folder cannot be written or locked.
     """
     path = (run.owner or run).lock
     if holds(path):
         yield
         return
     require_writable(path.parent)
+    is_new = not path.parent.exists()
     stream = _acquire(path, wait=wait)
     token = _HELD.set(_HELD.get() | {path.resolve()})
     try:
@@ -51,6 +53,8 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         _HELD.reset(token)
         with contextlib.suppress(OSError):  # the folder may have been removed
             path.unlink()
+            if is_new:  # a run that was refused leaves nothing behind
+                path.parent.rmdir()
         stream.close()
 
 
@@ -89,7 +93,7 @@ def _acquire(path: Path, *, wait: bool) -> IO[str]:
             holder = " ".join(stream.read().split()) or "another process"
             stream.close()
             if not wait:
-                raise InputError(
+                raise OutInUse(
                     f"--out {path.parent} is being written by {holder}; wait until it is done, or choose another --out"
                 ) from None
             time.sleep(POLL_S)

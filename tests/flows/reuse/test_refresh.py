@@ -1,13 +1,16 @@
 """Refresh: nothing is written if nothing changed; otherwise everything is remade that distilling would remake."""
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prefect.states import State
 
 from rded_core.config import DistillConfig
+from rded_core.errors import OutInUse
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from tests.flows.reuse.changes import (
@@ -161,3 +164,59 @@ def test_state_says_that_nothing_changed(
     state = flow(config)
     assert (state.is_completed(), state.message) == (True, None)
     assert state.result()["changed"] is True
+
+
+@pytest.fixture
+def other_writer(out: Path) -> Iterator[None]:
+    """Another process that writes to the run folder."""
+    lock = RunFolder(out).lock
+    with lock.open("w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write("ann, process 7 on box")
+        stream.flush()
+        yield
+    lock.unlink(missing_ok=True)
+
+
+def _run_as(monkeypatch: pytest.MonkeyPatch, *, is_scheduled: bool) -> None:
+    context = SimpleNamespace(flow_run=SimpleNamespace(auto_scheduled=is_scheduled))
+    monkeypatch.setattr("tasks.runtime.states.FlowRunContext", SimpleNamespace(get=lambda: context))
+
+
+@pytest.mark.usefixtures("other_writer")
+def test_a_scheduled_refresh_that_meets_a_writer_is_skipped(
+    refresh: Distill, config: DistillConfig, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed run would notify an operator, who has nothing to do."""
+    _run_as(monkeypatch, is_scheduled=True)
+    before = _state(out)
+    state = refresh(config)
+    assert isinstance(state, State)
+    assert state.is_completed()
+    assert state.message == f"skipped: --out {out} is being written by ann, process 7 on box"
+    assert _state(out) == before
+
+
+@pytest.mark.usefixtures("other_writer")
+@pytest.mark.parametrize("is_in_prefect", [True, False])
+def test_a_refresh_by_hand_that_meets_a_writer_fails(
+    refresh: Distill, config: DistillConfig, monkeypatch: pytest.MonkeyPatch, is_in_prefect: bool
+) -> None:
+    if is_in_prefect:
+        _run_as(monkeypatch, is_scheduled=False)
+    with pytest.raises(OutInUse, match="is being written by ann, process 7 on box; wait until it is done"):
+        refresh(config)
+
+
+@pytest.mark.usefixtures("other_writer")
+def test_a_scheduled_distillation_that_meets_a_writer_fails(
+    plain_flows: None,  # noqa: ARG001
+    config: DistillConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only a refresh may be skipped: nothing else repeats a distillation."""
+    from flows.distill import distill
+
+    _run_as(monkeypatch, is_scheduled=True)
+    with pytest.raises(OutInUse):
+        distill(config)
