@@ -26,7 +26,7 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
 
     The operating system releases the lock when its holder ends, for any reason; the file's text is only for people.
     The file exists while a process writes, and after a crash. A context that holds the lock continues: a repair runs a
-    flow. A folder that is made for the lock is removed if the block leaves nothing else in it.
+    flow. Folders that are made for the lock are removed if the block leaves nothing else in them.
 
     Args:
         run: the run folder.
@@ -41,7 +41,7 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         yield
         return
     require_writable(path.parent)
-    is_new = not path.parent.exists()
+    made = [folder for folder in path.parents if not folder.exists()]
     stream = _acquire(path, wait=wait)
     token = _HELD.set(_HELD.get() | {path.resolve()})
     try:
@@ -53,8 +53,8 @@ def only_writer(run: RunFolder, *, wait: bool = False) -> Generator[None]:
         _HELD.reset(token)
         with contextlib.suppress(OSError):  # the folder may have been removed
             path.unlink()
-            if is_new:  # a run that was refused leaves nothing behind
-                path.parent.rmdir()
+            for folder in made:  # a run that was refused leaves nothing behind
+                folder.rmdir()
         stream.close()
 
 

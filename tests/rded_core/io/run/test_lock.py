@@ -34,9 +34,24 @@ def _hold(out: Path) -> "subprocess.Popen[str]":
 
 def test_no_lock_file_is_left_after_writing(tmp_path: Path) -> None:
     for _ in range(2):
-        with only_writer(RunFolder(tmp_path / "out")):
-            assert (tmp_path / "out" / ".lock").is_file()
-    assert list((tmp_path / "out").iterdir()) == []
+        with only_writer(RunFolder(tmp_path)):
+            assert (tmp_path / ".lock").is_file()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="refused"), only_writer(RunFolder(tmp_path / "runs" / "out")):
+        raise InputError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_or_is_used_stays(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "used"):
+        with only_writer(RunFolder(tmp_path / name)):
+            if name == "used":
+                (tmp_path / name / "run.json").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "used"]
 
 
 def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
