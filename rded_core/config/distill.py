@@ -74,7 +74,7 @@ class DistillConfig(ShortNamed):
             slightly different pixels and scores
         workers: threads that decode and score; by default one per core; does not change the result
         allow_fewer: make fewer images of a class with too few candidates instead of stopping
-        force: continue even if the observer is no better than chance on the source
+        force: continue even if the observer is no better than chance on the source, or takes one class for another
         max_rejected: largest share of the images read that may be unusable (corrupt, truncated, vanished); above it,
             the run stops
         selection: which patches are kept: realism (the method), or its controls mosaic and random, which use no scores

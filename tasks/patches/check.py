@@ -1,6 +1,6 @@
 """Measure the observer and teacher on real source images, before they score or label anything."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from rded_core.io.training.real_batches import fit_view
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.realism import classify
 from rded_core.text.wording import counted
+from rded_core.training.confusions import ENOUGH_IMAGES, confusion_counts, missed_classes, taken_classes
 from rded_core.training.metrics import chance_bound, count_correct
 from tasks.patches.pixel_forms import form_settings
 from tasks.run.networks import device_of, fast_form, load_planned, num_workers
@@ -38,6 +39,9 @@ Role = Literal["observer", "teacher"]
 Entry = tuple[int, CandidateRow]
 """A class index and the row of one of its candidates."""
 
+MeasureAll = Callable[[list[Entry]], tuple[Tensor, Tensor]]
+"""Returns the logits and class indices of those candidates that decode."""
+
 SAMPLE_SHARE = 0.1
 """Share of the candidates to measure, spread evenly over the classes (at least one per class)."""
 
@@ -45,6 +49,12 @@ SAMPLE_IMAGES = (100, 500)
 """Minimum and maximum number of candidates to measure, if the classes have as many."""
 
 IMAGES_PER_FORWARD = 8
+
+Taken = tuple[str, str, int, int]
+"""A class's folder, that of the class it is taken for, how many of its images are, and how many were measured."""
+
+MAX_NAMED = 5
+"""Classes that an error names."""
 
 MIN_IMAGES_TO_LOG_CLASS = 5
 """With fewer images of a class, the accuracy on it is not worth logging."""
@@ -56,7 +66,8 @@ def check_network(plan: RunPlan, role: Role, candidates: list[StageResult]) -> S
 
     Raises:
         InputError: the network is no better than chance, which means a wrong class order, preprocessing or weights
-            file (unless the config sets ``force``); or no class has candidates.
+            file, or takes one class for another (`confusions.taken_classes`), as if two outputs were exchanged; unless
+            the config sets ``force``. Or no class has candidates.
     """
     records = {index: record for result in candidates for index, record in result.records.items()}
     if not records:
@@ -100,6 +111,39 @@ def _judge(plan: RunPlan, role: Role, per_class: int, facts: dict[str, Any]) -> 
             f"{len(plan.classes)} classes reaches up to {bound:.1%}); check class order, weights and preprocessing, "
             "or continue with --force"
         )
+    _judge_classes(plan, role, facts.get("taken", []))
+
+
+def _judge_classes(plan: RunPlan, role: Role, taken: list[Taken]) -> None:
+    """Logs each class that a network takes for another, and raises InputError if there is one."""
+    for each in taken:
+        run_logger().warning("the %s takes %s", role, _describe_taken(each))
+    if taken and not plan.config.force:
+        more = f" and {len(taken) - MAX_NAMED} more" if len(taken) > MAX_NAMED else ""
+        raise InputError(
+            f"the {role} takes {', '.join(map(_describe_taken, taken[:MAX_NAMED]))}{more}, as if outputs or labels "
+            f"were exchanged; check the class order (--{role}-classes FILE names the outputs), or continue with --force"
+        )
+
+
+def _describe_taken(taken: Taken) -> str:
+    name, other, num_taken, num_images = taken
+    return f"class {name!r} for {other!r} ({num_taken} of {counted(num_images, 'image')})"
+
+
+def check_notes(checks: list[StageResult]) -> list[str]:
+    """Returns a note for each fault of a network with which only ``force`` lets a run go on."""
+    return [*chance_notes(checks), *taken_notes(checks)]
+
+
+def taken_notes(checks: list[StageResult]) -> list[str]:
+    """Returns a note for each class that a network takes for another."""
+    records = [record for result in checks for record in result.records.values()]
+    return [
+        f"the {record.unit} takes {_describe_taken(each)}: what it chose or labelled of the one is of the other"
+        for record in records
+        for each in record.facts.get("taken", [])
+    ]
 
 
 def chance_notes(checks: list[StageResult]) -> list[str]:
@@ -137,12 +181,45 @@ def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> d
         logits = classify(classifier, views, mean=preprocessing.mean, std=preprocessing.std)
         return [index for index, _ in decoded], logits.cpu()
 
-    entries = list(_sample(plan, per_class, indices))
-    groups = [entries[start : start + IMAGES_PER_FORWARD] for start in range(0, len(entries), IMAGES_PER_FORWARD)]
-    with one_torch_thread():
-        outcomes = map_ordered(measure, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
-        measured = list(track(outcomes, total=len(groups), what=f"check {role}"))
-    return _summarise(plan, [index for indices, _ in measured for index in indices], [part for _, part in measured])
+    def measure_all(entries: list[Entry]) -> tuple[Tensor, Tensor]:
+        groups = [entries[start : start + IMAGES_PER_FORWARD] for start in range(0, len(entries), IMAGES_PER_FORWARD)]
+        with one_torch_thread():
+            outcomes = map_ordered(measure, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
+            measured = list(track(outcomes, total=len(groups), what=f"check {role}"))
+        targets = torch.tensor([index for indices, _ in measured for index in indices], dtype=torch.long)
+        return torch.cat([torch.empty(0, len(plan.classes)), *(part for _, part in measured)]), targets
+
+    logits, targets = measure_all(list(_sample(plan, per_class, indices)))
+    facts = _summarise(plan, logits, targets)
+    if facts["top1"] > facts["chance_bound"] and (
+        taken := _find_taken(plan, confusion_counts(logits, targets), dict.fromkeys(indices, per_class), measure_all)
+    ):
+        facts["taken"] = taken
+    return facts
+
+
+def _find_taken(plan: RunPlan, counts: Tensor, tried: dict[int, int], measure_all: MeasureAll) -> list[Taken]:
+    """Returns the classes that the network takes for another, after a look at more images of those that it misses.
+
+    `tried` holds how many candidates of each class are in `counts`.
+    """
+    while more := _more_of_missed(plan, counts, tried):
+        counts += confusion_counts(*measure_all(more))
+    folders = [label.folder for label in plan.classes]
+    return [
+        (folders[each.index], folders[each.other], each.num_taken, each.num_images) for each in taken_classes(counts)
+    ]
+
+
+def _more_of_missed(plan: RunPlan, counts: Tensor, tried: dict[int, int]) -> list[Entry]:
+    """Returns further candidates of missed classes, as many as were tried, up to `ENOUGH_IMAGES` of each."""
+    entries: list[Entry] = []
+    for index in missed_classes(counts):
+        first = tried[index]
+        if first < ENOUGH_IMAGES:
+            tried[index] = min(2 * first, ENOUGH_IMAGES)
+            entries += list(_sample(plan, tried[index], [index]))[first:]
+    return entries
 
 
 def _sample(plan: RunPlan, per_class: int, indices: list[int]) -> Iterator[Entry]:
@@ -161,10 +238,9 @@ def _view(plan: RunPlan, index: int, row: CandidateRow, preprocessing: Preproces
         return None  # the score stage counts it
 
 
-def _summarise(plan: RunPlan, indices: list[int], parts: list[Tensor]) -> dict[str, Any]:
-    if not indices:
+def _summarise(plan: RunPlan, logits: Tensor, targets: Tensor) -> dict[str, Any]:
+    if not len(targets):
         raise InputError(f"no candidate of {plan.config.source} decodes; check the images")
-    logits, targets = torch.cat(parts), torch.tensor(indices)
     shares = {
         label.folder: count_correct(logits[targets == label.index], targets[targets == label.index], top=1)
         / int((targets == label.index).sum())
@@ -172,8 +248,8 @@ def _summarise(plan: RunPlan, indices: list[int], parts: list[Tensor]) -> dict[s
         if bool((targets == label.index).any())
     }
     return {
-        "images": len(indices),
-        "top1": count_correct(logits, targets, top=1) / len(indices),
-        "chance_bound": chance_bound(len(plan.classes), len(indices)),
+        "images": len(targets),
+        "top1": count_correct(logits, targets, top=1) / len(targets),
+        "chance_bound": chance_bound(len(plan.classes), len(targets)),
         "by_class": shares,
     }

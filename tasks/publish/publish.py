@@ -36,7 +36,7 @@ from rded_core.labels.codecs import FeatureCodec
 from tasks.labels.label import label_blocks, label_units
 from tasks.labels.labeller import images_digest, label_codec
 from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
-from tasks.patches.check import chance_notes
+from tasks.patches.check import check_notes
 from tasks.publish.classes import ClassPatches, class_entries, describe_shortages
 from tasks.publish.recipe import describe_recipe
 from tasks.publish.results import StageResults
@@ -90,7 +90,7 @@ def publish(plan: RunPlan, results: StageResults) -> Any:
         run_logger().warning(note)
     stages = [*results.in_order(), StageResult(STAGE, work.done)]
     facts = {"out": plan.config.out, "dataset": as_shown(plan.run.dataset), "missing": []}
-    facts["warnings"] = chance_notes(results.checks)
+    facts["warnings"] = check_notes(results.checks)
     return work.end_with({**work.records[0].facts["summary"], **facts, "work": describe_work(plan, stages)})
 
 
@@ -151,7 +151,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
     notes = [
-        *chance_notes(results.checks),
+        *check_notes(results.checks),
         *describe_shortages(plan, classes),
         *describe_excess(chosen.why, folder.label_bytes(), "--label-budget"),
     ]
