@@ -21,6 +21,9 @@ from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_ta
 from rded_core.io.storage.tree import FileTree, list_tree
 from rded_core.io.storage.urls import is_url, join_path
 
+NAMED_KINDS = (".tar", ".safetensors")
+"""Endings that decide how a file is read."""
+
 
 def open_source(
     spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None, max_rejected: float | None = None
@@ -67,13 +70,16 @@ def absolute_spec(spec: str) -> str:
     if spec.startswith("torchvision:"):
         name, _, root = spec.partition("@")
         return f"{name}@{Path(root or DEFAULT_ROOT).resolve()}"
-    return str(Path(spec).resolve())
+    resolved = Path(spec).resolve()
+    if spec.endswith(NAMED_KINDS) and resolved.suffix != Path(spec).suffix and not resolved.is_dir():
+        return str(Path(spec).parent.resolve() / Path(spec).name)  # a link to a file that is named after its digest
+    return str(resolved)
 
 
 def _open_any(spec: str, *, split: str) -> Source:
     if spec.startswith("torchvision:"):
         return open_torchvision_set(spec, split=split)
-    if spec.endswith(".tar"):
+    if spec.endswith(".tar") and (is_url(spec) or not Path(spec).is_dir()):
         return open_webdataset_tars(expand_tars(spec, split=split), spec=spec)
     tree = list_tree(spec)
     if not any(tree.folders.values()):

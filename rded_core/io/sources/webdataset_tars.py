@@ -4,10 +4,12 @@ import json
 import re
 import tarfile
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.local import make_path_posix
 from fsspec.utils import glob_translate
 from webdataset.shardlists import expand_urls
 
@@ -18,7 +20,7 @@ from rded_core.io.sources.names import IMAGE_SUFFIXES
 from rded_core.io.sources.splits import files_of_split, holds_splits
 from rded_core.io.storage.remote_file import open_stream, read_bytes
 from rded_core.io.storage.tree import list_tree
-from rded_core.io.storage.urls import is_url, join_path, open_filesystem, path_kind, stamp_of
+from rded_core.io.storage.urls import is_url, join_path, path_kind, stamp_of
 
 GLOB_MARK = re.compile(r"[*?[]")
 
@@ -37,24 +39,34 @@ def expand_tars(pattern: str, *, split: str = "train") -> list[str]:
     Raises:
         InputError: nothing matches.
     """
-    tars: set[str] = set()
-    for url in expand_urls(pattern):
-        tars.update(_expand_glob(url, split))
+    tars = set(_expand_part(pattern, split))
     missing = [tar for tar in sorted(tars) if path_kind(tar) is None]
     if missing or not tars:
         raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
     return sorted(tars)
 
 
-def _expand_glob(path: str, split: str) -> list[str]:
-    """Returns the paths that a glob matches: those of `split` if they are of both splits."""
-    if not is_url(path):
-        path = open_filesystem(path)[1]
-    if not GLOB_MARK.search(path) or (not is_url(path) and path_kind(path) == "file"):
-        return [path]
-    root, names = _match_remote(path) if is_url(path) else _match_local(path)
-    chosen = files_of_split(names, split) if holds_splits(names) else names
-    return [join_path(root, name) for name in chosen]
+def _expand_part(pattern: str, split: str) -> Iterator[str]:
+    """Yields the paths of a pattern; of a glob that matches files of both splits, those of `split`."""
+    folder, rest = ("", pattern) if is_url(pattern) else _split_existing(make_path_posix(pattern))
+    first, *others = rest.split("::")
+    for other in [first, *others] if others and not folder else others:
+        yield from _expand_part(other, split)
+    if others and not folder:
+        return
+    for name in expand_urls(first) if first else [""]:
+        if not GLOB_MARK.search(name):
+            yield "/".join(filter(None, (folder, name)))
+            continue
+        root, names = (folder, _match_local(folder, name)) if folder else _match_remote(name)
+        yield from (join_path(root, each) for each in (files_of_split(names, split) if holds_splits(names) else names))
+
+
+def _split_existing(path: str) -> tuple[str, str]:
+    """Splits a path after the longest part that exists: braces and brackets in there are names, not a pattern."""
+    parts = path.split("/")
+    depth = next(depth for depth in range(len(parts), -1, -1) if Path("/".join(parts[:depth]) or "/").exists())
+    return "/".join(parts[:depth]) or "/", "/".join(parts[depth:])
 
 
 def _match_remote(path: str) -> tuple[str, list[str]]:
@@ -64,15 +76,9 @@ def _match_remote(path: str) -> tuple[str, list[str]]:
     return root, [name for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
 
 
-def _match_local(path: str) -> tuple[str, list[str]]:
-    """Returns the folder of a glob and its matches; brackets in the names of folders that exist are no pattern."""
-    folders = path.split("/")[:-1]
-    depth = len(folders)
-    while depth > 1 and not Path("/".join(folders[:depth])).is_dir():
-        depth -= 1
-    root = Path("/".join(folders[:depth]) or "/")
-    pattern = path.removeprefix(f"{root.as_posix().rstrip('/')}/")
-    return root.as_posix(), sorted(match.relative_to(root).as_posix() for match in root.glob(pattern))
+def _match_local(folder: str, pattern: str) -> list[str]:
+    root = Path(folder)
+    return sorted(match.relative_to(root).as_posix() for match in root.glob(pattern))
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import make_path_posix
 
 from rded_core.errors import InputError, first_line
 from rded_core.io.storage.files import file_stamp, kind_of
@@ -26,6 +27,8 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     Raises:
         InputError: the protocol is unknown, or its package (s3fs, gcsfs, huggingface_hub) is not installed.
     """
+    if not is_url(url):  # fsspec would take "::" in a name for a chain of URLs
+        return fsspec.filesystem("file"), make_path_posix(url)
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:

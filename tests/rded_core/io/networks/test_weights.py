@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rded_core.errors import InputError
 from rded_core.io.networks.weights import head_width, load_state, read_weights, save_network, state_digest
+from rded_core.io.sources.spec import absolute_spec
 from rded_core.networks.preprocessing import Preprocessing
 
 
@@ -156,3 +157,15 @@ def test_the_digest_does_not_depend_on_order_or_memory_layout() -> None:
     other = dict(reversed(state.items()))
     other["conv.weight"] = other["conv.weight"].to(memory_format=torch.channels_last)
     assert state_digest(other) == state_digest(state)
+
+
+def test_weights_behind_a_link_without_an_ending_are_read(tmp_path: Path) -> None:
+    """Hugging Face's cache links names to files that are called after their digest."""
+    (tmp_path / "blobs").mkdir()
+    network = nn.Linear(3, 2)
+    save_network(network, tmp_path / "blobs" / "w.safetensors", preprocessing=Preprocessing(size=4), facts={})
+    (tmp_path / "blobs" / "w.safetensors").rename(tmp_path / "blobs" / "aaaa")
+    (tmp_path / "model.safetensors").symlink_to("blobs/aaaa")
+    state, facts = read_weights(absolute_spec(str(tmp_path / "model.safetensors")))
+    assert state.keys() == {"weight", "bias"}
+    assert facts["size"] == 4
