@@ -56,6 +56,10 @@ def _header(name: str, num_bytes: int) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 
+class SparseMemberError(tarfile.ReadError):
+    """A member is stored without its holes, so its bytes do not lie in one piece."""
+
+
 def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yields the members of a plain tar in order, each with its archive, after checking that their bytes exist.
 
@@ -70,7 +74,9 @@ def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tar
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
-                if member.size < 0 or member.offset_data + member.size > num_bytes or member.issparse():
+                if member.issparse():
+                    raise SparseMemberError(f"member {member.name!r} is sparse: stored without its holes")
+                if member.size < 0 or member.offset_data + member.size > num_bytes:
                     raise tarfile.ReadError(f"member {member.name!r} cannot have {member.size} bytes")
                 yield archive, member
     except InputError:  # the storage failed, the tar may be fine

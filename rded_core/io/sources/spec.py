@@ -16,8 +16,9 @@ from rded_core.io.sources.names import is_image_name
 from rded_core.io.sources.parquet.partitions import without_partitions
 from rded_core.io.sources.parquet_files import open_parquet_files
 from rded_core.io.sources.splits import files_of_split, files_without_split
+from rded_core.io.sources.tars.patterns import expand_tars
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
-from rded_core.io.sources.webdataset_tars import expand_tars, open_webdataset_tars
+from rded_core.io.sources.webdataset_tars import open_webdataset_tars
 from rded_core.io.storage.tree import FileTree, list_tree
 from rded_core.io.storage.urls import is_url, join_path
 

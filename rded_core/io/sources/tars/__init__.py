@@ -1,0 +1,1 @@
+"""WebDataset tars: patterns of their names, members with links resolved, samples, class names."""

@@ -1,0 +1,57 @@
+"""The members of a tar: what is stored where, with links inside the archive resolved."""
+
+import io
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rded_core.io.formats.shards import read_members
+
+MAX_LINKS = 40
+"""Links that may follow each other, as in Linux."""
+
+
+class Member(NamedTuple):
+    """A file of a tar: its name and its place; a link has the place of its target, -1 if that is not in the tar."""
+
+    name: str
+    offset: int
+    num_bytes: int
+
+
+def list_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[Member]:
+    """Yields the files of a tar in order, and then its links: GNU tar stores a file's second name as a link.
+
+    Raises:
+        tarfile.TarError: the tar is damaged, or a member is sparse.
+    """
+    places: dict[str, Member] = {}
+    links: list[tuple[str, str]] = []
+    for _, member in read_members(stream):
+        if member.isfile():
+            found = Member(member.name, member.offset_data, member.size)
+            places[posixpath.normpath(member.name)] = found
+            yield found
+        elif member.islnk() or member.issym():
+            links.append((member.name, _target_of(member)))
+    targets = {posixpath.normpath(name): target for name, target in links}
+    for name, target in links:
+        place = _follow(target, targets, places)
+        yield Member(name, -1, -1) if place is None else Member(name, place.offset, place.num_bytes)
+
+
+def _target_of(member: tarfile.TarInfo) -> str:
+    """Returns the name that a link points to: hard links name it from the top, symbolic ones from their folder."""
+    folder = posixpath.dirname(member.name) if member.issym() else ""
+    return posixpath.normpath(posixpath.join(folder, member.linkname))
+
+
+def _follow(target: str, targets: dict[str, str], places: dict[str, Member]) -> Member | None:
+    for _ in range(MAX_LINKS):
+        if target in places:
+            return places[target]
+        if target not in targets:
+            return None
+        target = targets[target]
+    return None

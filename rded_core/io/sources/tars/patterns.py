@@ -1,0 +1,66 @@
+"""The tars that a pattern of braces and globs names."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from fsspec.implementations.local import make_path_posix
+from fsspec.utils import glob_translate
+from webdataset.shardlists import expand_urls
+
+from rded_core.errors import InputError
+from rded_core.io.sources.splits import files_of_split, holds_splits
+from rded_core.io.storage.tree import list_tree
+from rded_core.io.storage.urls import is_url, join_path, path_kind
+
+GLOB_MARK = re.compile(r"[*?[]")
+
+
+def expand_tars(pattern: str, *, split: str = "train") -> list[str]:
+    """Returns the tar paths that a pattern of braces and globs expands to, sorted.
+
+    If a glob matches files of both splits, those of `split` are taken, as from a folder; braces name files explicitly.
+
+    Raises:
+        InputError: nothing matches.
+    """
+    tars = set(_expand_part(pattern, split))
+    missing = [tar for tar in sorted(tars) if path_kind(tar) is None]
+    if missing or not tars:
+        raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
+    return sorted(tars)
+
+
+def _expand_part(pattern: str, split: str) -> Iterator[str]:
+    """Yields the paths of a pattern; of a glob that matches files of both splits, those of `split`."""
+    folder, rest = ("", pattern) if is_url(pattern) else _split_existing(make_path_posix(pattern))
+    first, *others = rest.split("::")
+    for other in [first, *others] if others and not folder else others:
+        yield from _expand_part(other, split)
+    if others and not folder:
+        return
+    for name in expand_urls(first) if first else [""]:
+        if not GLOB_MARK.search(name):
+            yield "/".join(filter(None, (folder, name)))
+            continue
+        root, names = (folder, _match_local(folder, name)) if folder else _match_remote(name)
+        yield from (join_path(root, each) for each in (files_of_split(names, split) if holds_splits(names) else names))
+
+
+def _split_existing(path: str) -> tuple[str, str]:
+    """Splits a path after the longest part that exists: braces and brackets in there are names, not a pattern."""
+    parts = path.split("/")
+    depth = next(depth for depth in range(len(parts), -1, -1) if Path("/".join(parts[:depth]) or "/").exists())
+    return "/".join(parts[:depth]) or "/", "/".join(parts[depth:])
+
+
+def _match_remote(path: str) -> tuple[str, list[str]]:
+    """Returns the folder of a glob and its matches, from our own listing: fsspec's skips folders that fail."""
+    root = GLOB_MARK.split(path)[0].rpartition("/")[0]
+    fits = re.compile(glob_translate(path.removeprefix(f"{root}/"))).match
+    return root, [name for name in list_tree(root).paths(lambda name: name.endswith(".tar")) if fits(name)]
+
+
+def _match_local(folder: str, pattern: str) -> list[str]:
+    root = Path(folder)
+    return sorted(match.relative_to(root).as_posix() for match in root.glob(pattern))

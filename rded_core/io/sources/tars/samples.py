@@ -1,0 +1,145 @@
+"""The samples of a tar: which member is the image, which one the label."""
+
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from rded_core.errors import InputError
+from rded_core.io.sources.labels import Label, read_label_at
+from rded_core.io.sources.names import IMAGE_SUFFIXES
+from rded_core.io.sources.tars.members import Member, list_members
+
+CLASS_NAME_FIELDS = ("class_name", "label_name")
+"""Fields of a sample's .json that may name its class if its label is a number."""
+
+LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
+"""Fields of a sample's .json that may hold its label if it has no .cls; the first one present is taken."""
+
+CLS, JSON = "cls", "json"
+LABEL_ENDINGS = {"cls": CLS, "cls.txt": CLS, "json": JSON}
+CAPTIONS = frozenset({"txt", *LABEL_ENDINGS})
+
+Parts = dict[str, Member]
+"""The members of a key by their extension (all after the first dot, in lower case)."""
+
+
+class Sample(NamedTuple):
+    """A sample of a tar; `image` is None if it is left out, for the reason in `problem`."""
+
+    name: str
+    image: Member | None
+    label: Label | None
+    class_name: str | None
+    problem: str = ""
+
+
+class _Labels:
+    """The contents of the label files of a tar, read while it is listed, and thus in order."""
+
+    def __init__(self, stream: io.RawIOBase | io.BufferedReader, tar: str) -> None:
+        self._stream, self._tar = stream, tar
+        self._texts: dict[str, bytes] = {}
+
+    def note(self, member: Member) -> None:
+        """Reads a member if it is a label file."""
+        if not member.name.lower().endswith((".cls", ".cls.txt", ".json")) or member.offset < 0:
+            return
+        self._stream.seek(member.offset)
+        self._texts[member.name] = self._stream.read(member.num_bytes) or b""
+
+    def of(self, parts: Parts) -> tuple[Label | None, str | None]:
+        """Returns the label and the class name of a sample; .cls goes before .json."""
+        by_kind = {LABEL_ENDINGS[ending]: member.name for ending, member in parts.items() if ending in LABEL_ENDINGS}
+        described = self._fields(by_kind.get(JSON, ""))
+        value: Any = next((described[field] for field in LABEL_FIELDS if field in described), None)
+        if CLS in by_kind:
+            value = self._texts.get(by_kind[CLS])
+        label = read_label_at(value, f"{self._tar}: {by_kind.get(CLS) or by_kind.get(JSON)}")
+        name = next((described[field] for field in CLASS_NAME_FIELDS if field in described), None)
+        return label, None if name is None else str(name)
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        try:
+            fields: Any = json.loads(self._texts.get(name, b""))
+        except (ValueError, RecursionError):
+            return {}
+        return fields if isinstance(fields, dict) else {}
+
+
+def list_samples(stream: io.RawIOBase | io.BufferedReader, tar: str) -> list[Sample]:
+    """Returns the samples of a tar, those without an image or a label too.
+
+    A key is a member's name to the first dot of its last part. Its image is the member whose extension is an image
+    ending and nothing else (``a.jpg`` beside ``a.mask.png``), or else its only image. Names that begin with a dot are
+    left out.
+
+    Raises:
+        InputError: a key holds several images, or a label is unusable.
+        tarfile.TarError: the tar is damaged.
+    """
+    keys: defaultdict[str, Parts] = defaultdict(dict)
+    labels = _Labels(stream, tar)
+    for member in list_members(stream):
+        folder, _, base = member.name.rpartition("/")
+        stem, _, extension = base.partition(".")
+        if not stem:
+            continue
+        parts, extension = keys[f"{folder}/{stem}" if folder else stem], extension.lower()
+        if extension in parts and _is_image(extension):
+            raise InputError(f"{tar}: key {member.name!r} appears twice; keys must be unique")
+        parts[extension] = member
+        labels.note(member)
+    return [sample for parts in keys.values() for sample in _samples_of(parts, labels, tar)]
+
+
+def _samples_of(parts: Parts, labels: _Labels, tar: str) -> list[Sample]:
+    """Returns the sample of a key; several, if the key was cut at a dot inside the names of samples with labels."""
+    images = [ending for ending in parts if _is_image(ending)]
+    plain = [ending for ending in images if "." not in ending]
+    if not plain and any("." in ending for ending in images):
+        longer = _by_longer_key(parts)
+        labelled = [inner for inner in longer.values() if LABEL_ENDINGS.keys() & inner.keys()]
+        if labelled and not LABEL_ENDINGS.keys() & parts.keys():
+            return [_sample_of(inner, list(filter(_is_image, inner)), labels, tar) for inner in longer.values()]
+    return [_sample_of(parts, plain or images, labels, tar)]
+
+
+def _by_longer_key(parts: Parts) -> dict[str, Parts]:
+    """Returns the members of a key by their names to the last dot: ``1.jpg`` and ``1.cls`` belong together."""
+    longer: defaultdict[str, Parts] = defaultdict(dict)
+    for extension, member in parts.items():
+        ending = next((each for each in LABEL_ENDINGS if extension.endswith(f".{each}")), extension.rpartition(".")[2])
+        longer[extension.removesuffix(ending)][ending] = member
+    return longer
+
+
+def _sample_of(parts: Parts, images: list[str], labels: _Labels, tar: str) -> Sample:
+    if len(images) > 1:
+        names = " and ".join(parts[ending].name for ending in images[:2])
+        raise InputError(
+            f"{tar}: {names} are two images of one key (names up to the first dot), so it is unclear which is meant; "
+            "keep one, or name others like KEY.mask.png beside KEY.jpg"
+        )
+    label, class_name = labels.of(parts)
+    first = next(iter(parts.values()))
+    if not images:
+        return Sample(first.name, None, label, class_name, _why_without_image(parts))
+    image = parts[images[0]]
+    if image.offset < 0:
+        return Sample(image.name, None, label, class_name, "samples whose image is a link to a file outside the tar")
+    if label is None:
+        return Sample(image.name, None, None, class_name, "samples without a label")
+    return Sample(image.name, image, label, class_name)
+
+
+def _why_without_image(parts: Mapping[str, Member]) -> str:
+    endings = sorted({PurePosixPath(member.name).suffix for name, member in parts.items() if name not in CAPTIONS})
+    known = [ending for ending in endings if ending]
+    return f"samples without an image of a known ending (with {known[0]})" if known else "samples without an image"
+
+
+def _is_image(extension: str) -> bool:
+    return f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES
