@@ -33,7 +33,7 @@ def expand_tars(pattern: str, *, split: str = "train") -> list[str]:
 
 def _expand_part(pattern: str, split: str) -> Iterator[str]:
     """Yields the paths of a pattern; of a glob that matches files of both splits, those of `split`."""
-    folder, rest = ("", pattern) if is_url(pattern) else _split_existing(make_path_posix(pattern))
+    folder, rest = ("", pattern) if is_url(pattern) else _split_existing(str(make_path_posix(pattern)))
     first, *others = rest.split("::")
     for other in [first, *others] if others and not folder else others:
         yield from _expand_part(other, split)
