@@ -28,6 +28,20 @@ READ_FORMATS = tuple(
 # Pillow warns of odd metadata and of large images: the first does not matter here, the second are rejected by size.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+DAMAGE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+)
+"""What Pillow raises for damaged headers and pixels."""
+
 IMAGE_FORMATS = ("jpeg", "png", "webp")
 """Formats a distilled image may be stored in."""
 
@@ -84,7 +98,7 @@ def decode_image(data: bytes) -> UInt8[Tensor, "3 h w"]:
             rgb = to_rgb(image, data)
         except UnknownRange as error:
             raise RejectedImage("unknown_range", str(error)) from error
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, MemoryError) as error:
+        except DAMAGE_ERRORS as error:
             raise RejectedImage("truncated", str(error)) from error
     # HWC to CHW; a copy, since Pillow's buffer is read-only.
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
@@ -137,7 +151,7 @@ def _open_image(data: bytes) -> ImageFile.ImageFile:
         raise RejectedImage("unsupported_pixels" if form else "not_an_image", form) from error
     except Image.DecompressionBombError as error:
         raise RejectedImage("too_many_pixels", str(error)) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, OverflowError) as error:
+    except DAMAGE_ERRORS as error:
         raise RejectedImage("truncated", str(error)) from error
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise RejectedImage("too_many_pixels", f"{image.width} x {image.height}")

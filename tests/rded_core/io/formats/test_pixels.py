@@ -1,6 +1,7 @@
 """Numbers wider or narrower than a byte: decoded by their range, or rejected with a reason; values by hand."""
 
 import io
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -284,3 +285,12 @@ def test_only_forms_with_new_pixels_are_read_anew() -> None:
     ]
     assert [anew(data) for data in new] == [True] * len(new)
     assert [anew(data) for data in old] == [False] * len(old)
+
+
+@pytest.mark.parametrize("width", [0xF0000000, 0x7FFFFFFF])
+def test_a_header_with_an_absurd_tile_is_rejected(width: int) -> None:
+    data = tiff_of(np.zeros((4, 4), dtype="u1"))
+    for tag, tile_tag in ((273, 324), (278, 323), (279, 322)):  # strip offsets, rows and bytes become those of tiles
+        data = data.replace(struct.pack("<HHL", tag, 4, 1), struct.pack("<HHL", tile_tag, 4, 1))
+    data = data.replace(struct.pack("<HHLL", 322, 4, 1, 16), struct.pack("<HHLL", 322, 4, 1, width))
+    assert rejection_of(data)[0] == "truncated"
