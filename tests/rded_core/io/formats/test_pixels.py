@@ -1,6 +1,5 @@
 """Numbers wider or narrower than a byte: decoded by their range, or rejected with a reason; values by hand."""
 
-import io
 import struct
 from collections.abc import Sequence
 
@@ -9,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rded_core.io.formats.images import RejectedImage, decode_image, read_header
-from rded_core.io.formats.pixel_forms import is_read_anew
+from rded_core.io.formats.images import RejectedImage, decode_image, is_form_read_anew, read_header
 from rded_core.io.formats.pixels import UnknownRange, find_top
 from tests.rded_core.io.formats.raw_files import jpeg2000_of, pfm_of, pgm_of, tiff_of
 
@@ -258,9 +256,6 @@ def test_white_is_the_smallest_top_that_no_number_exceeds() -> None:
 
 
 def test_only_forms_with_new_pixels_are_read_anew() -> None:
-    def anew(data: bytes) -> bool:
-        return is_read_anew(Image.open(io.BytesIO(data)), data)
-
     new = [
         tiff_of(row([0, 1], "f4")),
         tiff_of(row([0, 1], "u4")),
@@ -282,9 +277,10 @@ def test_only_forms_with_new_pixels_are_read_anew() -> None:
         pgm_of(row([0, 1], "i4"), 255),
         jpeg2000_of(Image.new("RGB", (4, 4)), 8),
         jpeg2000_of(Image.new("L", (4, 4)), 16),
+        b"no image",
     ]
-    assert [anew(data) for data in new] == [True] * len(new)
-    assert [anew(data) for data in old] == [False] * len(old)
+    assert [is_form_read_anew(data) for data in new] == [True] * len(new)
+    assert [is_form_read_anew(data) for data in old] == [False] * len(old)
 
 
 @pytest.mark.parametrize("width", [0xF0000000, 0x7FFFFFFF])
