@@ -126,3 +126,11 @@ def test_lossless_and_12_bit_jpeg() -> None:
 def test_png(bits: int) -> None:
     for share in (SHARE, COLOUR):
         assert is_close(decode_image(imagecodecs.png_encode(numbers_of(share, bits))), share)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_avif(bits: int) -> None:
+    share = np.kron(COLOUR, np.ones((4, 4, 1)))
+    assert is_close(
+        decode_image(imagecodecs.avif_encode(numbers_of(share, bits), level=100, bitspersample=bits)), share
+    )
