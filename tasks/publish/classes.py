@@ -55,6 +55,7 @@ def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str
     names = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
     notes = [f"source images rejected: {reasons}: {names}"] if total else []
+    notes += [f"left out of the source: {line}" for line in plan.left_out]
     short = [entry for entry in classes if entry["num_candidates"] < plan.config.num_candidates]
     if short:
         fewest = min(short, key=lambda entry: entry["num_candidates"])

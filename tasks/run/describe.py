@@ -8,7 +8,7 @@ from rded_core.config import DistillConfig
 from rded_core.io.device.devices import resolve_device, resolve_precision
 from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.places import as_shown
-from rded_core.io.sources.base import Source
+from rded_core.io.sources.base import Source, describe_passed_over
 from rded_core.io.sources.spec import absolute_spec
 from tasks.run.versions import current_versions
 
@@ -20,13 +20,19 @@ def describe_run(config: DistillConfig, source: Source, observer: Observer, teac
     return {
         "config": {**asdict(config), "out": as_shown(config.out)},
         "algorithm_version": ALGORITHM_VERSION,
-        "source": {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)},
+        "source": _describe_source(source),
         "observer": describe_network(observer),
         "teacher": describe_network(teacher),
         "device": str(resolve_device(config.device)),
         "precision": str(resolve_precision(config.precision, resolve_device(config.device))).removeprefix("torch."),
         "versions": current_versions(),
     }
+
+
+def _describe_source(source: Source) -> dict[str, Any]:
+    described = {"digest": source.digest(), "num_images": source.num_items, "num_classes": len(source.classes)}
+    left_out = describe_passed_over(source)
+    return {**described, "left_out": left_out} if left_out else described
 
 
 def absolute_paths(config: DistillConfig) -> dict[str, str]:

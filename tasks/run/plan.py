@@ -16,7 +16,7 @@ from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.lease import held_token
 from rded_core.io.remote.places import run_at
 from rded_core.io.run.forgotten import Forgotten
-from rded_core.io.sources.base import Source, find_class
+from rded_core.io.sources.base import Source, describe_passed_over, find_class, lost_files
 from rded_core.io.sources.spec import absolute_spec
 from rded_core.io.storage.urls import is_url
 from tasks.run.results import StageResult
@@ -41,6 +41,7 @@ class RunPlan:
         index: the result of listing each class.
         needs_tars: whether candidates are copied into tars (not if the source is tars).
         forgotten: images that must not be used.
+        left_out: lines about files of the source that may be images and are not read.
         observer: digest of the scoring network.
         outputs: the observer's output for each class.
         teacher: digest of the labelling network.
@@ -66,6 +67,7 @@ class RunPlan:
         self.num_source = tuple(len(items) for items in source.items)
         self.shards = tuple(class_shards(len(source.classes), config.classes_per_shard))
         self.needs_tars = not source.is_webdataset
+        self.left_out = tuple(describe_passed_over(replace(source, passed_over=lost_files(source))))
         self.observer, self.outputs = observer.digest, observer.outputs
         self.teacher, self._teacher_outputs = teacher.digest, teacher.outputs
         self._chosen = frozenset(chosen_classes(source, rerun))

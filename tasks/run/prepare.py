@@ -14,7 +14,7 @@ from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.forgotten import read_forgotten
 from rded_core.io.run.lock import only_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
-from rded_core.io.sources.base import Source, describe_passed_over
+from rded_core.io.sources.base import Source, describe_passed_over, lost_files
 from rded_core.io.sources.spec import open_source
 from rded_core.text.wording import counted
 from tasks.run.claim import check_control, claim_run
@@ -102,7 +102,7 @@ def log_classes(source: Source) -> None:
     run_logger().info(
         "%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), first_names
     )
-    lost = {entry.reason for entry in source.passed_over if entry.folder}
+    lost = {entry.reason for entry in lost_files(source)}
     for line in describe_passed_over(source):
         log = run_logger().warning if line.partition(":")[0] in lost else run_logger().info
         log("left out: %s", line)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -169,3 +170,25 @@ def test_source_folder_is_left_unchanged(
     run_undecorated(make_config(tmp_path / "run", source=str(image_folder), label_epochs=1))
     shutil.rmtree(tmp_path / "run")
     assert {path: path.stat().st_mtime_ns for path in image_folder.rglob("*")} == before
+
+
+def test_files_that_are_left_out_are_in_the_log_the_record_and_the_report(
+    image_folder: Path,
+    make_config: MakeConfig,
+    run_undecorated: RunUndecorated,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (image_folder / "10" / "more.heic").write_bytes(b"photograph")
+    (image_folder / "10" / "boxes.xml").write_bytes(b"<box/>")
+    caplog.set_level(logging.INFO)
+    dataset = run_undecorated(make_config(tmp_path / "run", source=str(image_folder), label_epochs=1))
+    lost = "files that end in .heic, which is not read: 1 (the first: 10/more.heic)"
+    other = "files that hold no image by their names: 1 (the first: 10/boxes.xml)"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["source"]["left_out"] == [other, lost]
+    report = (dataset / "report" / "index.html").read_text()
+    assert f"left out of the source: {lost}" in report
+    assert "boxes.xml" not in report
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert levels[f"left out: {lost}"] == "WARNING"
+    assert levels[f"left out: {other}"] == "INFO"

@@ -114,6 +114,11 @@ FEW_PASSED_OVER = 1
 """So many files may be left out of a class whatever its size."""
 
 
+def lost_files(source: Source) -> tuple[PassedOver, ...]:
+    """Returns what was left out of known classes: files that may be images."""
+    return tuple(entry for entry in source.passed_over if entry.folder)
+
+
 def describe_passed_over(source: Source) -> list[str]:
     """Returns a line per reason: ``samples without a label: 5 (the first: a.tar/000.json)``."""
     reasons = dict.fromkeys(entry.reason for entry in source.passed_over)

@@ -28,7 +28,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         InputError: the protocol is unknown, or its package (s3fs, gcsfs, huggingface_hub) is not installed.
     """
     if not is_url(url):  # fsspec would take "::" in a name for a chain of URLs
-        return fsspec.filesystem("file"), make_path_posix(url)
+        return fsspec.filesystem("file"), str(make_path_posix(url))
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
