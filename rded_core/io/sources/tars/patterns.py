@@ -1,5 +1,6 @@
 """The tars that a pattern of braces and globs names."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ def _expand_part(pattern: str, split: str) -> Iterator[str]:
 def _split_existing(path: str) -> tuple[str, str]:
     """Splits a path after the longest part that exists: braces and brackets in there are names, not a pattern."""
     parts = path.split("/")
-    depth = next(depth for depth in range(len(parts), -1, -1) if Path("/".join(parts[:depth]) or "/").exists())
+    folders = ("/".join(parts[:depth]) or "/" for depth in range(len(parts), -1, -1))
+    depth = next(len(parts) - skipped for skipped, folder in enumerate(folders) if os.path.exists(folder))  # noqa: PTH110  (a locked folder is not there)
     return "/".join(parts[:depth]) or "/", "/".join(parts[depth:])
 
 
