@@ -15,7 +15,7 @@ from rded_core.io.lineage.pictures import require_picture_place, write_picture
 from rded_core.labels.epoch_order import count_uses
 from rded_core.labels.summary import ClassSums
 from rded_core.text.summaries import describe_kept, format_size
-from rded_core.text.wording import counted
+from rded_core.text.wording import counted, percent
 
 MOST_CLASSES = 50
 """Classes listed at most, one per line."""
@@ -64,7 +64,7 @@ def _print_bytes(description: LabelDescription) -> None:
     total = sum(description.columns.values())
     for heading, (name, count) in zip(["bytes", *[""] * 30], description.columns.items(), strict=False):
         each = count / description.num_views
-        typer.echo(f"{heading:<12}{name:<22}{format_size(count):>10}{count / total:>8.1%}{each:>9.1f} per view")
+        typer.echo(f"{heading:<12}{name:<22}{format_size(count):>10}{percent(count / total):>9}{each:>9.1f} per view")
 
 
 def _print_classes(labels: StoredLabels, description: LabelDescription) -> None:
@@ -73,7 +73,7 @@ def _print_classes(labels: StoredLabels, description: LabelDescription) -> None:
     typer.echo(
         f"sample      {seen} of {description.num_views} views; a view counts for the class that fills most of it"
     )
-    typer.echo(f"{'':<12}{'class':<22}{'views':>8}{'entropy at 1':>14}{f'at {temperature:g}':>10}{'agreement':>11}")
+    typer.echo(f"{'':<12}{'class':<22}{'views':>8}{'entropy at 1':>14}{f'at {temperature:g}':>10}{'agreement':>12}")
     for index, label in enumerate(labels.classes[:MOST_CLASSES]):
         typer.echo(f"{'':<12}{label.name[:20]:<22}{_cells(sums, slice(index, index + 1))}")
     if len(labels.classes) > MOST_CLASSES:
@@ -94,7 +94,7 @@ def _cells(sums: ClassSums, part: slice) -> str:
     views, sharp, soft, agree = (float(getattr(sums, name)[part].sum()) for name in ClassSums.__slots__)
     if not views:
         return f"{0:>8}"
-    return f"{views:>8.0f}{sharp / views:>14.3f}{soft / views:>10.4f}{agree / views:>11.1%}"
+    return f"{views:>8.0f}{sharp / views:>14.3f}{soft / views:>10.4f}{percent(agree / views):>12}"
 
 
 def _describe_loss(record: dict[str, Any], what: str, name: str) -> str:

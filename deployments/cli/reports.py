@@ -9,7 +9,7 @@ from rded_core.io.remote.places import run_at
 from rded_core.io.run.forgotten import is_forgetting
 from rded_core.io.run.records import NEW
 from rded_core.text.summaries import describe_kept, describe_rejected, describe_stage, format_size, mean_std
-from rded_core.text.wording import counted
+from rded_core.text.wording import TOP5_CLASSES, counted, percent
 
 SMALL_IMAGE_PX = 64
 """Images up to this size are too small for a mosaic; the paper uses factor 1 for them."""
@@ -17,9 +17,9 @@ SMALL_IMAGE_PX = 64
 
 def print_observer(record: dict[str, Any]) -> None:
     """Prints where an observer was written, how good it is, and how to use it."""
-    accuracy = (
-        f"top-1 {record['top1']:.2%}, top-5 {record['top5']:.2%}" if record["top1"] is not None else "not measured"
-    )
+    accuracy = "not measured" if record["top1"] is None else f"top-1 {percent(record['top1'], 2)}"
+    if record["top1"] is not None and record["num_classes"] >= TOP5_CLASSES:
+        accuracy += f", top-5 {percent(record['top5'], 2)}"
     typer.echo(f"observer    {record['path']}")
     typer.echo(f"trained on  {record['num_images']} images of {record['num_classes']} classes in {record['seconds']} s")
     typer.echo(f"accuracy    {accuracy}")
@@ -36,12 +36,12 @@ def print_distilled(record: dict[str, Any]) -> None:
         return
     typer.echo(f"dataset     {record['dataset']}")
     typer.echo(
-        f"images      {record['num_images']} in {record['num_classes']} classes, from {record['num_source']}, "
-        f"{format_size(record['image_bytes'])}"
+        f"images      {record['num_images']} in {record['num_classes']} classes, from "
+        f"{counted(record['num_source'], 'source image')}, {format_size(record['image_bytes'])}"
     )
     kept = describe_kept(record["label_epochs"], record["training_epochs"])
     typer.echo(f"labels      {kept}, {record['label_codec']}, {format_size(record['label_bytes'])}")
-    typer.echo(f"observer    top-1 {record['observer_top1']:.1%} on the candidates")
+    typer.echo(f"observer    top-1 {percent(record['observer_top1'])} on the candidates")
     for warning in record["warnings"]:
         typer.echo(f"warning     {warning}")
     if record["rejected"]:
@@ -82,9 +82,12 @@ def print_evaluation(table: dict[str, Any]) -> None:
         f"{table['student']}, protocol {table['protocol']}, ipc {table['ipc']}, {table['num_classes']} classes, "
         f"{counted(table['epochs'], 'epoch')}, {counted(table['num_seeds'], 'seed')}"
     )
-    typer.echo(f"{'trained on':<12}{'top-1 last':>16}{'top-1 best':>16}{'top-5 last':>16}")
+    measures = {"top-1 last": "last_top1", "top-1 best": "best_top1", "top-5 last": "last_top5"}
+    if table["num_classes"] < TOP5_CLASSES:
+        del measures["top-5 last"]
+    typer.echo(f"{'trained on':<12}" + "".join(f"{name:>16}" for name in measures))
     for name, summary in table["sets"].items():
-        cells = "".join(f"{mean_std(summary[key]):>16}" for key in ("last_top1", "best_top1", "last_top5"))
+        cells = "".join(f"{mean_std(summary[key]):>16}" for key in measures.values())
         typer.echo(f"{name:<12}{cells}")
     if table["val_is_source"]:
         typer.echo("warning     measured on the images that the dataset was distilled from: not a fair measure")

@@ -6,6 +6,7 @@ to it, and it watches the process that started it, so that it ends even after ``
 
 import atexit
 import http.client
+import logging
 import os
 import socket
 import subprocess
@@ -47,6 +48,12 @@ def start() -> None:
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
+    logging.getLogger("prefect.flow_runs").addFilter(_is_no_link)
+
+
+def _is_no_link(record: logging.LogRecord) -> bool:
+    """Drops the line with a run's address in the UI, which this server does not have."""
+    return not record.getMessage().startswith("View at ")
 
 
 def _is_in_profile() -> bool:

@@ -3,17 +3,20 @@
 Functions import torchvision themselves: with it comes torch.compile, a second more at the start of every process.
 """
 
-import difflib
 import re
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rded_core.config.network_names import (
+    CONVNET_DEPTHS,
+    OWN_NETWORKS,
+    SMALL_RESNETS,
+    require_convnet_size,
+    unknown_network,
+)
 from rded_core.errors import InputError
-
-CONVNET_DEPTHS = (3, 4, 5, 6)
-SMALL_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
 class ConvNet(nn.Module):
@@ -25,9 +28,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, *, depth: int, num_classes: int, size: int, width: int = 128) -> None:
         super().__init__()
+        require_convnet_size(f"convnet{depth}", size)
         side = size >> depth
-        if side < 1:
-            raise InputError(f"convnet{depth} halves the image {depth} times: size must be >= {2**depth}, got {size}")
         layers: list[nn.Module] = []
         for block in range(depth):
             layers += [
@@ -47,8 +49,7 @@ def network_names() -> list[str]:
     """Returns the names that `build_network` accepts: ours first, then torchvision's classifiers."""
     import torchvision
 
-    ours = [f"convnet{depth}" for depth in CONVNET_DEPTHS] + [f"{name}_small" for name in SMALL_RESNETS]
-    return ours + torchvision.models.list_models(module=torchvision.models)
+    return [*OWN_NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def build_network(name: str, *, num_classes: int, size: int) -> nn.Module:
@@ -84,11 +85,7 @@ def _build_unchecked(name: str, *, num_classes: int, size: int) -> nn.Module:
     import torchvision
 
     if name not in torchvision.models.list_models(module=torchvision.models):
-        near = ", ".join(difflib.get_close_matches(name, network_names(), n=3))
-        raise InputError(
-            f"unknown network {name!r}{f' (did you mean {near}?)' if near else ''}; choose convnet3 to convnet6, "
-            "resnet18_small (34, 50, 101), or a torchvision classifier, such as resnet18"
-        )
+        raise unknown_network(name, network_names())
     options: dict[str, object] = {}
     if name in ("googlenet", "inception_v3"):  # they return extra heads in training mode, which no loss here supports
         options = {"aux_logits": False, "init_weights": True}

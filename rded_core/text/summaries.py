@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rded_core.text.wording import counted
+from rded_core.text.wording import TOP5_CLASSES, counted, percent
 
 MAX_REASONS = 3
 """Reasons listed one by one; the rest becomes ``...``."""
@@ -93,7 +93,7 @@ def accuracy_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
             "trained on": name,
             "top-1 last": mean_std(summary["last_top1"]),
             "top-1 best": mean_std(summary["best_top1"]),
-            "top-5 last": mean_std(summary["last_top5"]),
+            **({"top-5 last": mean_std(summary["last_top5"])} if table["num_classes"] >= TOP5_CLASSES else {}),
             "seeds": table["num_seeds"],
         }
         for name, summary in table["sets"].items()
@@ -120,11 +120,15 @@ def _outcome(record: dict[str, Any]) -> list[str]:
     if record["dataset"] is None:
         return [f"**Nothing published:** {escape(record['why_missing'])}. Run again without `only_classes`."]
     kept = describe_kept(record["label_epochs"], record["training_epochs"])
+    source = counted(record["num_source"], "source image")
     rows = [
-        ("images", f"{record['num_images']} in {record['num_classes']} classes, from {record['num_source']}"),
+        (
+            "images",
+            f"{record['num_images']} in {record['num_classes']} classes, from {source}",
+        ),
         ("bytes", f"images {format_size(record['image_bytes'])}, labels {format_size(record['label_bytes'])}"),
         ("labels", f"{kept}, {record['label_codec']}"),
-        ("observer", f"top-1 {record['observer_top1']:.1%} on the candidates"),
+        ("observer", f"top-1 {percent(record['observer_top1'])} on the candidates"),
         ("rejected", describe_rejected(record["rejected"])),
         ("dataset", in_code(record["dataset"])),
         ("report", in_code(f"{record['dataset']}/report/index.html")),

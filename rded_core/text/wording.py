@@ -14,6 +14,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
 
 
+TOP5_CLASSES = 6
+"""With fewer classes, top-5 accuracy says nothing."""
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Returns a share 0..1 as ``98.8 %``."""
+    return f"{100 * share:.{digits}f} %"
+
+
 SETTING_WORDS = {
     "algorithm_version": "algorithm version",
     "batch_size": "label-batch-size",

@@ -116,7 +116,7 @@ def label_passes(
     groups = pack_batches([len(rows) for _, _, rows in planned], pass_rows)[:most]
     labelled = map_ordered(label, map_ordered(draw, groups, workers=1), workers=num_workers(config) if on_cpu else 1)
     heading = f"{what} epochs {block.start}-{block.stop - 1}"
-    for drawn, encoded in track(labelled, total=len(groups), what=heading):
+    for drawn, encoded in track(labelled, total=len(groups), what=heading, unit="pass"):
         sizes = [len(rows) for _, _, rows, _ in drawn]
         parts = {name: column.split(sizes) for name, column in encoded.items()}
         for number, (epoch, _, rows, views) in enumerate(drawn):

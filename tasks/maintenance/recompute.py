@@ -129,7 +129,9 @@ def _compare_all(
     remedy = f"rded distill --config {run.run_json} --redo {redo}"
     skipped = [again.absent[network]] if network in again.absent else [] if comparisons else ["images are damaged"]
     done = 0
-    for files, compare in track([] if skipped else comparisons, total=len(comparisons), what=f"check {what}"):
+    for files, compare in track(
+        [] if skipped else comparisons, total=len(comparisons), what=f"check {what}", unit="group"
+    ):
         try:
             _require_whole(files, findings)
             wrong = compare()

@@ -68,6 +68,6 @@ def _check_files(target: RunFolder | DatasetFolder) -> Findings:
     else:
         checks, remedy = dataset_checks(target), DOWNLOAD_AGAIN
     findings = Findings(target.root, remedy=remedy)
-    for check in track(checks, total=len(checks), what="check files"):
+    for check in track(checks, total=len(checks), what="check files", unit="check"):
         check(findings)
     return findings

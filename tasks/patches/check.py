@@ -20,7 +20,7 @@ from rded_core.io.run.candidates import read_candidate
 from rded_core.io.training.real_batches import fit_view
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.realism import classify
-from rded_core.text.wording import counted
+from rded_core.text.wording import counted, percent
 from rded_core.training.confusions import ENOUGH_IMAGES, confusion_counts, missed_classes, taken_classes
 from rded_core.training.metrics import chance_bound, count_correct
 from tasks.patches.pixel_forms import form_settings
@@ -102,14 +102,14 @@ def _judge(plan: RunPlan, role: Role, per_class: int, facts: dict[str, Any]) -> 
     """Logs a network's accuracy on the source; raises InputError if it is no better than chance."""
     top1, bound, count = facts["top1"], facts["chance_bound"], facts["images"]
     worst = sorted(facts["by_class"].items(), key=lambda entry: entry[1])[:3]
-    listed = "; worst classes: " + ", ".join(f"{name} {share:.0%}" for name, share in worst)
+    listed = "; worst classes: " + ", ".join(f"{name} {percent(share, 0)}" for name, share in worst)
     suffix = listed if per_class >= MIN_IMAGES_TO_LOG_CLASS else ""
-    run_logger().info("%s's top-1 on %d candidates: %.1f %%%s", role, count, 100 * top1, suffix)
+    run_logger().info("%s's top-1 on %d candidates: %s%s", role, count, percent(top1), suffix)
     if top1 <= bound and not plan.config.force:
         raise InputError(
-            f"the {role}'s top-1 on {count} source images is {top1:.1%}, no better than chance (guessing among "
-            f"{len(plan.classes)} classes reaches up to {bound:.1%}); check class order, weights and preprocessing, "
-            "or continue with --force"
+            f"the {role}'s top-1 on {count} source images is {percent(top1)}, no better than chance (guessing among "
+            f"{len(plan.classes)} classes reaches up to {percent(bound)}); check class order, weights and "
+            "preprocessing, or continue with --force"
         )
     _judge_classes(plan, role, facts.get("taken", []))
 
@@ -150,8 +150,8 @@ def chance_notes(checks: list[StageResult]) -> list[str]:
     """Returns a note for each network that is no better than chance; only with ``force`` does a run get that far."""
     records = [record for result in checks for record in result.records.values()]
     return [
-        f"the {record.unit} is right on {record.facts['top1']:.1%} of {counted(record.facts['images'], 'candidate')}, "
-        "no better than chance: what it chose or labelled means little"
+        f"the {record.unit} is right on {percent(record.facts['top1'])} of "
+        f"{counted(record.facts['images'], 'candidate')}, no better than chance: what it chose or labelled means little"
         for record in records
         if record.facts["top1"] <= record.facts["chance_bound"]
     ]
@@ -185,7 +185,7 @@ def _measure(plan: RunPlan, role: Role, per_class: int, indices: list[int]) -> d
         groups = [entries[start : start + IMAGES_PER_FORWARD] for start in range(0, len(entries), IMAGES_PER_FORWARD)]
         with one_torch_thread():
             outcomes = map_ordered(measure, groups, workers=num_workers(plan.config) if device.type == "cpu" else 1)
-            measured = list(track(outcomes, total=len(groups), what=f"check {role}"))
+            measured = list(track(outcomes, total=len(groups), what=f"check {role}", unit="batch"))
         targets = torch.tensor([index for indices, _ in measured for index in indices], dtype=torch.long)
         return torch.cat([torch.empty(0, len(plan.classes)), *(part for _, part in measured)]), targets
 

@@ -61,7 +61,7 @@ def draw_candidates(plan: RunPlan, shard: ClassShard) -> StageResult:
     )
     first = chain.from_iterable(_first_listed(plan, index) for index in work.stale)
     with read_together(first, plan.run.stage(STAGE)) as read:
-        for index in track(list(work.stale), total=len(work.stale), what=f"draw {shard.name}"):
+        for index in track(list(work.stale), total=len(work.stale), what=f"draw {shard.name}", unit="class"):
             work.finish(index, _draw_class(plan, index, read))
     return work.result(STAGE, shard.name)
 

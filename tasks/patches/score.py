@@ -147,7 +147,7 @@ def _score_on_devices(plan: RunPlan, shard: ClassShard, listed: dict[int, list[C
         # One device works in this thread, so that progress shows class by class; several work in a thread each.
         parts = map_ordered(work, range(len(scorers)), workers=len(scorers))
         done = share(0) if len(scorers) == 1 else (scored for part in parts for scored in part)
-        for scored in track(done, total=len(classes), what=f"score {shard.name}"):
+        for scored in track(done, total=len(classes), what=f"score {shard.name}", unit="class"):
             rows = [
                 _scored(row, boxes, scores.tolist())
                 for row, boxes, scores in zip(scored.rows, scored.boxes, scored.scores, strict=True)
@@ -174,7 +174,7 @@ def _score_in_groups(plan: RunPlan, shard: ClassShard, listed: dict[int, list[Ca
 
     with one_torch_thread():
         outcomes = map_ordered(work, groups, workers=num_workers(plan.config))
-        followed = track(outcomes, total=len(groups), what=f"score {shard.name}")
+        followed = track(outcomes, total=len(groups), what=f"score {shard.name}", unit="group")
         for index, parts in groupby(followed, key=lambda outcome: outcome[0]):
             rows: list[ScoredCandidate] = []
             rejected: Rejected = []

@@ -114,7 +114,7 @@ def _tile_classes(plan: RunPlan, shard: ClassShard, indices: list[int]) -> Itera
     images = [(index, image) for index in indices for image in quadrants_of(plan, index)]
     with one_torch_thread():
         tiled = map_ordered(lambda image: make_sample(plan, *image), images, workers=num_workers(plan.config))
-        followed = zip(images, track(tiled, total=len(images), what=f"tile {shard.name}"), strict=True)
+        followed = zip(images, track(tiled, total=len(images), what=f"tile {shard.name}", unit="image"), strict=True)
         for index, samples in groupby(followed, key=lambda entry: entry[0][0]):
             tar = plan.run.tar(STAGE, plan.unit(index))
             digests: list[str] = []

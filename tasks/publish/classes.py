@@ -48,8 +48,8 @@ def class_entries(plan: RunPlan, read_by: list[StageResult], patches: dict[int, 
     ]
 
 
-def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
-    """Returns the notes that a reader should see first: rejected images, few candidates, missing images."""
+def describe_few(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
+    """Returns the notes that ask for nothing: rejected images, and classes whose images are all candidates."""
     total = sum((Counter(entry["rejected"]) for entry in classes), Counter[str]())
     files = [name for entry in classes for name in entry["rejected_files"]]
     names = ", ".join(files[:MAX_NAMES]) + (" ..." if len(files) > MAX_NAMES else "")
@@ -63,9 +63,12 @@ def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str
             f"classes with fewer than {plan.config.num_candidates} candidates: {len(short)} "
             f"(fewest: {fewest['folder']}, {fewest['num_candidates']})"
         )
-    missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
-    if missing:
-        notes.append(
-            f"classes with fewer than {plan.config.ipc} images: {len(missing)} (first: {missing[0]['folder']})"
-        )
     return notes
+
+
+def describe_shortages(plan: RunPlan, classes: list[dict[str, Any]]) -> list[str]:
+    """Returns a note on classes with too few images, if there are any."""
+    missing = [entry for entry in classes if entry["num_images"] < plan.config.ipc]
+    if not missing:
+        return []
+    return [f"classes with fewer than {plan.config.ipc} images: {len(missing)} (first: {missing[0]['folder']})"]

@@ -37,7 +37,7 @@ from tasks.labels.label import label_blocks, label_units
 from tasks.labels.labeller import images_digest, label_codec
 from tasks.labels.reuse import drop_old_labels, drop_old_notes, key_images, note_images
 from tasks.patches.check import check_notes
-from tasks.publish.classes import ClassPatches, class_entries, describe_shortages
+from tasks.publish.classes import ClassPatches, class_entries, describe_few, describe_shortages
 from tasks.publish.recipe import describe_recipe
 from tasks.publish.results import StageResults
 from tasks.publish.summary import describe_missing, describe_work
@@ -150,8 +150,10 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
     write_json(folder.recipe, recipe)
     write_readme(folder, recipe=recipe, classes=classes)
     write_croissant(folder, recipe=recipe, name="distilled")
+    harmless = describe_few(plan, classes)
     notes = [
         *check_notes(results.checks),
+        *harmless,
         *describe_shortages(plan, classes),
         *describe_excess(chosen.why, folder.label_bytes(), "--label-budget"),
     ]
@@ -162,6 +164,7 @@ def _publish(plan: RunPlan, results: StageResults, squeezed: dict[int, Record]) 
         recipe=recipe,
         scores=[score for each in patches.values() for score in each.scores],
         notes=notes,
+        harmless=harmless,
     )
     write_sums(folder)
     facts = {

@@ -12,6 +12,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rded_core.text.wording import counted
 from tasks.runtime.logs import run_logger
 
 Item = TypeVar("Item")
@@ -33,17 +34,19 @@ def part_of(report: Report) -> Generator[None]:
         _part_of.reset(token)
 
 
-def track(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
+def track(items: Iterable[Item], *, total: int, what: str, unit: str) -> Iterator[Item]:
     """Yields `items` while showing how many of `total` are done and how long the rest will take.
+
+    `unit` is what is counted, in the singular.
 
     Worker processes log lines: in the terminal that they share, bars would overwrite each other.
     """
     report = _part_of.get() or _new_bar()
-    followed = _reported(items, total=total, what=what, report=report) if report else items
+    followed = _reported(items, total=total, what=what, unit=unit, report=report) if report else items
     if sys.stderr.isatty() and parent_process() is None:
         yield from _track_with_bar(followed, total=total, what=what)
     else:
-        yield from _track_with_lines(followed, total=total, what=what)
+        yield from _track_with_lines(followed, total=total, what=what, unit=unit)
 
 
 def track_parts(numbers: range, *, total: int) -> Iterator[int]:
@@ -71,10 +74,10 @@ def _new_bar() -> Report | None:
     return ProgressArtifact().update if is_shown() else None
 
 
-def _reported(items: Iterable[Item], *, total: int, what: str, report: Report) -> Iterator[Item]:
+def _reported(items: Iterable[Item], *, total: int, what: str, unit: str, report: Report) -> Iterator[Item]:
     for done, item in enumerate(items, start=1):
         yield item
-        report(done / max(total, 1), f"{what}: {done} of {total}")
+        report(done / max(total, 1), f"{what}: {done} of {counted(total, unit)}")
 
 
 def _track_with_bar(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
@@ -83,7 +86,7 @@ def _track_with_bar(items: Iterable[Item], *, total: int, what: str) -> Iterator
         yield from progress.track(items, total=total, description=what)
 
 
-def _track_with_lines(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
+def _track_with_lines(items: Iterable[Item], *, total: int, what: str, unit: str) -> Iterator[Item]:
     logger = run_logger()
     started = last = time.monotonic()
     for done, item in enumerate(items, start=1):
@@ -91,4 +94,5 @@ def _track_with_lines(items: Iterable[Item], *, total: int, what: str) -> Iterat
         now = time.monotonic()
         if now - last >= LOG_EVERY_S and done < total:
             last = now
-            logger.info("%s: %d of %d, %.0f s left", what, done, total, (now - started) / done * (total - done))
+            left_s = (now - started) / done * (total - done)
+            logger.info("%s: %d of %s, %.0f s left", what, done, counted(total, unit), left_s)

@@ -17,7 +17,7 @@ from rded_core.io.layout.units import block_name, epoch_blocks
 from rded_core.io.remote.places import as_shown
 from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.records import Record
-from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published
+from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published, require_run_for_controls
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source
 from rded_core.io.sources.spec import open_source
@@ -54,11 +54,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     run_logger().info("%d validation images in %d classes", val.num_items, len(val.classes))
-    if config.controls and run is None:
-        raise InputError(
-            f"{config.dataset} is outside its run folder, from which controls are made; pass the --out folder "
-            "of rded distill, or --controls none"
-        )
+    require_run_for_controls(config.dataset, run, config.controls)
     require_writable(run.root if run else evaluation_folder(folder).root)
     place = run or evaluation_folder(folder)
     if is_source(val, place):

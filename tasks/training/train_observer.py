@@ -26,6 +26,7 @@ from rded_core.io.training.real_batches import EvaluationViews, labelled_items, 
 from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.seeds import counter_seed, seeded_init
+from rded_core.text.wording import percent
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.schedules import warmup_cosine
 from tasks.run.prepare import log_classes
@@ -104,7 +105,7 @@ def _train(
         if epoch + 1 < config.epochs:
             save_checkpoint(out, network, optimiser, run=run, num_epochs=epoch + 1)
         accuracy = measure_accuracy(network, views.batches(Preprocessing(), device)) if views else None
-        top1 = f", top-1 {accuracy.top1:.2%}" if accuracy else ""
+        top1 = f", top-1 {percent(accuracy.top1, 2)}" if accuracy else ""
         run_logger().info(
             "epoch %d of %d: loss %.3f%s, %.0f s", epoch + 1, config.epochs, loss, top1, time.monotonic() - started
         )
@@ -162,7 +163,7 @@ def _train_one_epoch(
     return train_epoch(
         network,
         optimiser,
-        track(moved, total=num_steps, what=f"epoch {epoch + 1}/{config.epochs}"),
+        track(moved, total=num_steps, what=f"epoch {epoch + 1}/{config.epochs}", unit="step"),
         loss=nn.functional.cross_entropy,
         learning_rate=partial(_learning_rate, config, epoch * num_steps, config.epochs * num_steps),
     )

@@ -114,7 +114,7 @@ class _Training:
         wanted = look_epochs(self.epochs, self.config.looks)
         loss = 0.0
         with seeded_init(counter_seed(self.seed, "dropout")):
-            for epoch, batches in enumerate(track(self._epochs(), total=self.epochs, what=what)):
+            for epoch, batches in enumerate(track(self._epochs(), total=self.epochs, what=what, unit="epoch")):
                 loss = self._train_epoch(epoch, batches)
                 after_epoch()
                 if epoch + 1 in wanted:

@@ -57,7 +57,7 @@ def test_classes_summary_and_progress_are_created(flow_run: _Run) -> None:
     assert all(row["candidates"] == 10 and row["made"] == "list, draw, score, select, tile" for row in rows)
     assert all(float(row["best (nats)"]) >= float(row["median (nats)"]) and row["seconds"] > 0 for row in rows)
     page = flow_run.artifacts[key_of(out, "summary")]
-    assert "| images | 6 in 3 classes, from 36 |" in page.data
+    assert "| images | 6 in 3 classes, from 36 source images |" in page.data
     assert "](data:image/jpeg;base64," in page.data
     assert len(page.data) < 300_000
     bar = flow_run.artifacts[key_of(out, "progress")]

@@ -92,15 +92,15 @@ def describe_choices(why: dict[str, Any], codec: str, epochs: int) -> list[str]:
     lines = [
         f"{why['num_views']} {why['measured_on']}: at temperature {why['temperature']:g} a label carries "
         f"{signal_nats:.4g} nats, and labels of one image differ by {why['spread_nats']:.4g}; loss in % of the former:",
-        f"{'codec':<10} {'epochs':>6} {'MB':>10} {'rounding':>9} {'reuse':>8} {'total':>8}",
+        f"{'codec':<10} {'epochs':>6} {'MB':>10} {'rounding':>10} {'reuse':>9} {'total':>9}",
     ]
     for choice in why["choices"]:
         shares = [100 * choice[name] / signal_nats for name in ("codec_loss", "reuse_loss", "loss")]
         chosen = (choice["codec"], choice["epochs"]) == (codec, epochs)
         note = "  <- chosen" if chosen else "" if choice["fits"] else "  too large"
         lines.append(
-            f"{choice['codec']:<10} {choice['epochs']:>6} {choice['num_bytes'] / 1e6:>10.3f} {shares[0]:>8.3f}% "
-            f"{shares[1]:>7.3f}% {shares[2]:>7.3f}%{note}"
+            f"{choice['codec']:<10} {choice['epochs']:>6} {choice['num_bytes'] / 1e6:>10.3f} {shares[0]:>8.3f} % "
+            f"{shares[1]:>7.3f} % {shares[2]:>7.3f} %{note}"
         )
     return lines
 

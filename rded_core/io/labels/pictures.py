@@ -6,6 +6,7 @@ from math import log
 from PIL import Image, ImageDraw, ImageFont
 
 from rded_core.io.labels.description import LabelDescription, ShownView
+from rded_core.text.wording import percent
 
 MAX_CLASSES = 20
 TOP = 3
@@ -74,7 +75,7 @@ def _draw_bars(
             if place == 0:
                 _write(pen, (GAP_PX, top + row * LINE_PX), name, NAME_PX - GAP_PX)
             value = float(values[row])
-            text = "none" if not sums.views[row] else f"{value:.0%}" if place == 2 else f"{value:.3g}"
+            text = "none" if not sums.views[row] else percent(value, 0) if place == 2 else f"{value:.3g}"
             _bar(pen, (left, top + row * LINE_PX), value / most, text, colour)
 
 
@@ -91,13 +92,13 @@ def _draw_view(
     picture = Image.fromarray(view.pixels.permute(1, 2, 0).contiguous().numpy())
     resample = Image.Resampling.NEAREST if picture.width < VIEW_PX else Image.Resampling.LANCZOS
     sheet.paste(picture.resize((VIEW_PX, VIEW_PX), resample), at)
-    mixed = "" if view.partner is None else f", {view.share:.0%} {names[view.partner]}"
+    mixed = "" if view.partner is None else f", {percent(view.share, 0)} {names[view.partner]}"
     _write(pen, (left, top + VIEW_PX + 4), f"epoch {view.epoch}{mixed}", VIEW_PX)
     shares, classes = view.logits.softmax(dim=0).topk(min(TOP, len(names)))
     for place, (share, index) in enumerate(zip(shares.tolist(), classes.tolist(), strict=True)):
         colour = COLOURS[2] if index == own else COLOURS[0] if index == view.partner else OTHER
         corner = (left, top + VIEW_PX + 4 + (place + 1) * LINE_PX)
-        _bar(pen, corner, share, f"{share:.0%} {names[index]}", colour, width_px=VIEW_PX)
+        _bar(pen, corner, share, f"{percent(share, 0)} {names[index]}", colour, width_px=VIEW_PX)
 
 
 def _bar(

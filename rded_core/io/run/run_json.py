@@ -122,6 +122,15 @@ def require_published(run: RunFolder, described: dict[str, Any]) -> None:
         )
 
 
+def require_run_for_controls(dataset: str, run: RunFolder | None, controls: tuple[str, ...]) -> None:
+    """Raises InputError if controls are to be made for a dataset that lies outside its run folder."""
+    if controls and run is None:
+        raise InputError(
+            f"{dataset} is outside its run folder, from which controls are made; pass the --out folder of rded "
+            "distill, or --controls none"
+        )
+
+
 def require_out(out: str, source: str) -> None:
     """Raises InputError if OUT cannot hold a run of `source`: by its form, its place, or its content.
 

@@ -40,11 +40,11 @@ def load_checkpoint(out: Path, network: nn.Module, optimiser: torch.optim.Optimi
         return 0
     changed = [name for name in run if before.get(name) != json.loads(json.dumps(run[name]))]
     if changed:
-        name = changed[0]
+        listed = ", ".join(f"{name} was {before.get(name)!r}, now {run[name]!r}" for name in changed)
         epochs = counted(state["num_epochs"], "epoch")
         raise InputError(
-            f"{_checkpoint_path(out)} holds {epochs} of a different training ({name} was {before.get(name)!r}, "
-            f"now {run[name]!r}); give its settings to resume it, choose another --out, or delete it"
+            f"{_checkpoint_path(out)} holds {epochs} of a different training ({listed}); "
+            "give its settings to resume it, choose another --out, or delete it"
         )
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])

@@ -53,7 +53,7 @@ def test_run_json_as_config_gives_the_same_bytes_elsewhere(run_cli: RunCli, fini
     sums = "dataset/SHA256SUMS"
     assert (tmp_path / "again" / sums).read_text() == (finished_run / sums).read_text()
     assert f"dataset     {tmp_path}/again/dataset" in out
-    assert "6 in 3 classes, from 36" in out
+    assert "6 in 3 classes, from 36 source images" in out
     assert f"rded evaluate {tmp_path}/again" in out
 
 

@@ -1,5 +1,6 @@
 """Mistakes that are found before anything slow starts."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
+from rded_core.config.network_names import OWN_NETWORKS
 from rded_core.errors import InputError
+from rded_core.io.networks.known import torchvision_names
 from rded_core.io.preflight import check_inputs
+from rded_core.networks import network_names
 
 
 def _distill(tmp_path: Path, source: object, **changes: object) -> DistillConfig:
     out = str(tmp_path / "run")
-    return DistillConfig(**{"source": str(source), "observer": "rded:convnet3", "ipc": 1, "out": out, **changes})  # pyright: ignore[reportArgumentType]
+    return DistillConfig(**{"source": str(source), "observer": "torchvision:resnet18", "ipc": 1, "out": out, **changes})  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,7 @@ def test_evaluation_that_cannot_start(image_folder: Path, tmp_path: Path) -> Non
 
 
 def test_evaluation_without_validation_images(published: Path) -> None:
-    config = EvaluateConfig(dataset=str(published), val="absent", student="convnet3")
+    config = EvaluateConfig(dataset=str(published), val="absent", student="convnet3", controls=())
     with pytest.raises(InputError, match="no such folder: absent"):
         check_inputs(config)
 
@@ -154,3 +158,103 @@ def test_classes_whose_names_are_not_utf8_are_listed(image_folder: Path, tmp_pat
     (image_folder / "2").rename(image_folder / os.fsdecode(b"caf\xe9"))
     with pytest.raises(InputError, match=r"classes are: 1, 10, caf\\xe9$"):
         check_inputs(_distill(tmp_path, image_folder), Rerun(only_classes=("dog",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observer": "rded:convnet3"}, "rded:convnet3 comes without weights; give --weights FILE"),
+        ({"observer": "rded:resnet81", "weights": __file__}, "unknown network 'resnet81' .did you mean resnet18, "),
+        ({"observer": "torchvision:resnet_50"}, "unknown network 'resnet_50' .did you mean resnet50, "),
+        ({"observer": "torchvision:resnet18", "teacher": "rded:nothing"}, "unknown network 'nothing'; choose convnet3"),
+        ({"observer": "torchvision:resnet18", "teacher": "rded:resnet18"}, "rded:resnet18 comes without weights"),
+        ({"observer": "nosuchpackage.module:make"}, "No module named 'nosuchpackage'; give torchvision:NAME"),
+        ({"observer": "rded:convnet6", "weights": __file__, "size": 32}, "convnet6 halves the image 6 times"),
+    ],
+)
+def test_networks_that_cannot_be_opened(
+    image_folder: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    """A minute of imports and a failed run, otherwise."""
+    with pytest.raises(InputError, match=message):
+        check_inputs(_distill(tmp_path, image_folder, **changes))
+
+
+@pytest.mark.parametrize("spec", ["torchvision:resnet18", "torchvision:vit_b_16", "json:loads", "tests.support.a:b"])
+def test_networks_that_may_be_right_pass(image_folder: Path, tmp_path: Path, spec: str) -> None:
+    check_inputs(_distill(tmp_path, image_folder, observer=spec))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A ConvNet-3's weights as `rded train-observer` writes them, of another layer."""
+    facts = json.dumps({"arch": "convnet3", "size": 32, "classes": ["a", "b"]})
+    header = {"__metadata__": {"rded": facts}, "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    return _write_safetensors(tmp_path / "weights.safetensors", header, 4)
+
+
+def _write_safetensors(path: Path, header: object, num_bytes: int) -> Path:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(num_bytes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"observer": "rded:convnet4"},
+            "does not fit rded:convnet4: it holds a convnet3; give --observer rded:convnet3",
+        ),
+        ({"observer": "torchvision:resnet18"}, "does not fit torchvision:resnet18: it holds a convnet3"),
+        ({"size": 64}, "does not fit rded:convnet3 at 64 px: it was trained at 32 px; give --size 32"),
+    ],
+)
+def test_weights_of_another_network(
+    image_folder: Path, tmp_path: Path, weights: Path, changes: dict[str, object], message: str
+) -> None:
+    fitting = {"observer": "rded:convnet3", "weights": str(weights), "size": 32}
+    check_inputs(_distill(tmp_path, image_folder, **fitting))
+    check_inputs(_distill(tmp_path, image_folder, **{**fitting, "observer": "json:loads"}))
+    with pytest.raises(InputError, match=message):
+        check_inputs(_distill(tmp_path, image_folder, **{**fitting, **changes}))
+
+
+@pytest.mark.parametrize("fault", ["cut off", "empty", "text", "no mapping"])
+def test_damaged_weights(image_folder: Path, tmp_path: Path, weights: Path, fault: str) -> None:
+    whole = weights.read_bytes()
+    weights.write_bytes({"cut off": whole[:-1], "empty": b"", "text": b"weights of mine", "no mapping": whole}[fault])
+    if fault == "no mapping":
+        _write_safetensors(weights, ["x"], 4)
+    with pytest.raises(InputError, match=r"^[^\n]*weights.safetensors (is cut off|holds no weights)[^\n]*$"):
+        check_inputs(_distill(tmp_path, image_folder, weights=str(weights)))
+
+
+def test_weights_that_others_saved_pass(image_folder: Path, tmp_path: Path) -> None:
+    header = {"__metadata__": {"format": "pt"}, "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    path = _write_safetensors(tmp_path / "other.safetensors", header, 4)
+    check_inputs(_distill(tmp_path, image_folder, weights=str(path)))
+
+
+def test_controls_need_the_run_folder(published: Path, image_folder: Path) -> None:
+    fields = {"dataset": str(published), "val": str(image_folder), "student": "convnet3"}
+    with pytest.raises(InputError, match=r"is outside its run folder, from which controls are made; .*--controls none"):
+        check_inputs(EvaluateConfig(**fields))
+    check_inputs(EvaluateConfig(**fields, controls=()))
+    with pytest.raises(InputError, match=r"unknown network 'convnet33' .did you mean convnet3, "):
+        check_inputs(EvaluateConfig(**{**fields, "student": "convnet33"}, controls=()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"arch": "resnet_18"}, "unknown network"), ({"arch": "convnet6", "size": 32}, "halves")]
+)
+def test_observers_that_cannot_be_trained(
+    image_folder: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    fields = {"source": str(image_folder), "out": str(tmp_path / "new.safetensors"), **changes}
+    with pytest.raises(InputError, match=message):
+        check_inputs(TrainObserverConfig(**fields))  # pyright: ignore[reportArgumentType]
+
+
+def test_names_in_torchvisions_files_are_those_it_lists() -> None:
+    assert sorted((*OWN_NETWORKS, *torchvision_names())) == sorted(network_names())

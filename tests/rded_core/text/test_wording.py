@@ -1,8 +1,11 @@
 """Counts, settings and names in sentences."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from rded_core.text.wording import counted, setting_words, short_name
+from rded_core.text.wording import counted, percent, setting_words, short_name
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,18 @@ from rded_core.text.wording import counted, setting_words, short_name
 )
 def test_nouns_are_plural_unless_the_count_is_one(count: int, noun: str, expected: str) -> None:
     assert counted(count, noun) == expected
+
+
+def test_percents_are_written_with_a_space() -> None:
+    assert [percent(0.9876), percent(1, 0), percent(0.1235, 2)] == ["98.8 %", "100 %", "12.35 %"]
+
+
+@pytest.mark.parametrize("folder", ["rded_core", "tasks", "flows", "deployments"])
+def test_no_message_formats_a_percent_otherwise(folder: str) -> None:
+    """A share for a flag, such as --max-rejected 10%, is written as it is typed."""
+    for path in Path(folder).rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"\.\d%\}", line) or "--max-rejected" in line, f"{path}: {line}"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_class_rows_show_counts_scores_and_work() -> None:
 
 def test_the_page_says_what_was_made_and_why() -> None:
     page = distilled_markdown("photos, realism, ipc 2", RECORD)
-    assert "| images | 4 in 2 classes, from 24 |" in page
+    assert "| images | 4 in 2 classes, from 24 source images |" in page
     assert "| labels | 10 of 300 epochs, int8 |" in page
     assert "| rejected | 2 empty, 1 truncated |" in page
     assert "`/data/run/dataset/report/index.html`" in page
@@ -94,7 +94,15 @@ def test_reasons_are_counted_and_limited() -> None:
 def test_accuracy_table_includes_controls() -> None:
     measure = {"mean": 0.588, "std": 0.004}
     sets = {name: dict.fromkeys(("last_top1", "best_top1", "last_top5"), measure) for name in ("distilled", "random")}
-    table = {"sets": sets, "num_seeds": 3, "student": "convnet3", "dataset": "run", "epochs": 10, "protocol": "paper"}
+    table = {
+        "sets": sets,
+        "num_classes": 10,
+        "num_seeds": 3,
+        "student": "convnet3",
+        "dataset": "run",
+        "epochs": 10,
+        "protocol": "paper",
+    }
     rows = accuracy_rows(table)
     assert [row["trained on"] for row in rows] == ["distilled", "random"]
     assert rows[0]["top-1 last"] == "58.8 ± 0.4 %"
@@ -139,7 +147,7 @@ def test_server_is_not_called_outside_a_run(monkeypatch: pytest.MonkeyPatch) -> 
     show_table("a-table", [{"class": "cat"}], "classes")
     show_markdown("a-page", "text", "page")
     ProgressArtifact("a-bar").update(0.5, "half", at_once=True)
-    assert list(track(range(3), total=3, what="look")) == [0, 1, 2]
+    assert list(track(range(3), total=3, what="look", unit="file")) == [0, 1, 2]
 
 
 @flow
@@ -184,14 +192,14 @@ def test_bar_follows_tracked_progress(read_shown: Any, monkeypatch: pytest.Monke
     @flow
     def training() -> None:
         for epoch in track_parts(range(1, 3), total=4):
-            list(track("ab", total=2, what=f"epoch {epoch}"))
+            list(track("ab", total=2, what=f"epoch {epoch}", unit="step"))
 
     training()
     assert shares == [
-        (0.375, "epoch 1: 1 of 2"),
-        (0.5, "epoch 1: 2 of 2"),
-        (0.625, "epoch 2: 1 of 2"),
-        (0.75, "epoch 2: 2 of 2"),
+        (0.375, "epoch 1: 1 of 2 steps"),
+        (0.5, "epoch 1: 2 of 2 steps"),
+        (0.625, "epoch 2: 1 of 2 steps"),
+        (0.75, "epoch 2: 2 of 2 steps"),
     ]
     assert not read_shown("none")
 
