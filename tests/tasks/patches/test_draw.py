@@ -5,21 +5,26 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from rded_core.config import DistillConfig
+from rded_core.errors import InputError
 from rded_core.io.formats.schemas import CANDIDATES, INDEX
 from rded_core.io.formats.tables import read_rows
 from rded_core.io.layout.units import class_unit
 from rded_core.io.run.records import Record
 from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.parquet import rows
-from tasks.patches.draw import draw_candidates
+from tasks.patches.draw import check_rejected, draw_candidates
 from tasks.run.index import draw_order
 from tasks.run.plan import RunPlan
 from tasks.run.prepare import prepare
+from tasks.run.results import Done, StageResult
+from tests.rded_core.io.formats.raw_files import jpeg2000_of, tiff_of
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -47,6 +52,25 @@ def test_unreadable_image_is_replaced_by_the_next(image_folder: Path, make_confi
     assert sorted(keys[1]) == [f"10/{number:03d}.jpg" for number in range(12)]
     rejected = {index: record.facts["rejected"] for index, record in records.items()}
     assert rejected == {0: [], 1: [("empty", "10/empty.jpg"), ("not_an_image", "10/text.png")], 2: []}
+
+
+def test_forms_that_cannot_be_read_are_replaced_and_counted(
+    image_folder: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    (image_folder / "10" / "0deep.jp2").write_bytes(jpeg2000_of(Image.new("RGB", (8, 8), "white"), 16))
+    (image_folder / "10" / "1colour.tif").write_bytes(tiff_of(np.ones((8, 8, 3), dtype="f4")))
+    config = make_config(tmp_path / "run", source=str(image_folder), num_candidates=100, max_rejected=0.0)
+    plan, records = _draw(config)
+    assert sorted(records[1].facts["rejected"]) == [
+        ("unsupported_pixels", "10/0deep.jp2"),
+        ("unsupported_pixels", "10/1colour.tif"),
+    ]
+    stage = StageResult("candidates", {1: Done(records[1])})
+    with (
+        mock.patch("tasks.patches.draw.FEW_REJECTED", 0),
+        pytest.raises(InputError, match=r"\(2 unsupported_pixels; the"),
+    ):
+        check_rejected(plan, [stage])
 
 
 def test_more_candidates_keep_the_first_ones(make_config: MakeConfig, tmp_path: Path) -> None:
