@@ -119,7 +119,12 @@ def _hidden_in(tree: FileTree, prefix: str) -> Iterator[_Other]:
         if place.startswith(prefix):
             for name in names:
                 is_loss = is_image_name(name) and not name.startswith("._")  # macOS keeps attributes in such files
-                yield _Other(place.removeprefix(prefix), name, "names that are hidden or of the system", is_loss)
+                yield _Other(
+                    place.removeprefix(prefix),
+                    name,
+                    "names that are hidden, of the system, or links to a folder above",
+                    is_loss,
+                )
 
 
 def _count(others: list[_Other], by_class: Mapping[str, list[SourceItem]], *, spec: str) -> tuple[PassedOver, ...]:

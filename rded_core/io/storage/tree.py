@@ -40,7 +40,7 @@ class FileTree:
 
     Attributes:
         folders: maps each folder's POSIX path relative to the root (empty for the root) to its files, sorted by name;
-            names that begin with a dot, and `SYSTEM_FOLDERS`, are left out.
+            names that begin with a dot, `SYSTEM_FOLDERS` and links to a folder above are left out.
         bare: folders without any file or hidden name directly in them; empty for URLs, as it is unknown there.
         hidden: names left out, by the folder that holds them.
     """
@@ -116,7 +116,8 @@ def _scan(root: str, folder: str) -> tuple[list[ListedFile], list[str], list[str
                 if name.startswith("."):
                     hidden.append(name)
                 elif _is_folder(entry):
-                    (hidden if name.lower() in SYSTEM_FOLDERS else subfolders).append(name)
+                    is_left_out = name.lower() in SYSTEM_FOLDERS or _is_loop(entry)
+                    (hidden if is_left_out else subfolders).append(name)
                 else:
                     files.append((name, *_size_and_stamp(entry)))
     except OSError as error:
@@ -130,6 +131,14 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:  # a circular link
         return False
+
+
+def _is_loop(entry: "os.DirEntry[str]") -> bool:
+    """Whether a link leads to a folder that it lies in: following it would list every file again and again."""
+    if not entry.is_symlink():
+        return False
+    here, target = os.path.realpath(os.path.dirname(entry.path)), os.path.realpath(entry.path)  # noqa: PTH120
+    return f"{here}/".startswith(f"{target.rstrip('/')}/")
 
 
 def _size_and_stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:

@@ -95,7 +95,7 @@ def test_files_that_hold_no_image_are_counted_and_stop_nothing(photos: Path) -> 
         ("files that hold no image by their names", ""): 11,
         ("files named like the image beside them", ""): 16,
         ("empty files", ""): 1,
-        ("names that are hidden or of the system", ""): 1,
+        ("names that are hidden, of the system, or links to a folder above", ""): 1,
     }
     assert any(
         line.startswith("images outside class folders: 1 (the first: stray") for line in describe_passed_over(source)
@@ -113,7 +113,7 @@ def test_folders_that_systems_leave_behind_are_no_classes(photos: Path, folder: 
     (photos / where / folder / "001.png").write_bytes(b"thumbnail")
     source = open_source(str(photos), max_rejected=0.0)
     assert source.digest() == before
-    assert reasons(source) == {("names that are hidden or of the system", ""): 1}
+    assert reasons(source) == {("names that are hidden, of the system, or links to a folder above", ""): 1}
 
 
 @pytest.mark.parametrize("left", [".gitkeep", ".DS_Store", "@eaDir/000.png"])
@@ -167,3 +167,12 @@ def test_a_class_whose_name_is_not_utf8_is_one_line(photos: Path) -> None:
 def test_a_file_without_meaning_is_shown_whatever_its_name(photos: Path) -> None:
     (photos / "cat" / os.fsdecode(b"not\xe9.txt")).write_text("x")
     assert [entry.first for entry in open_source(str(photos)).passed_over] == [r"cat/not\xe9.txt"]
+
+
+@pytest.mark.parametrize("target", ["..", ".", "../.."])
+def test_a_link_to_a_folder_above_does_not_multiply_images(photos: Path, target: str) -> None:
+    before = open_source(str(photos)).digest()
+    (photos / "cat" / "loop").symlink_to(target)
+    source = open_source(str(photos), max_rejected=0.0)
+    assert source.digest() == before
+    assert [entry.first for entry in source.passed_over] == ["cat/loop"]
