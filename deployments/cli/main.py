@@ -18,6 +18,7 @@ from deployments.environment import drop_unusable_proxies, prepare_environment, 
 from deployments.server import temporary
 from rded_core.config import DistillConfig, EvaluateConfig, Rerun, TrainObserverConfig
 from rded_core.errors import InputError, RunStopped
+from rded_core.io.networks.known import own_size
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -191,6 +192,8 @@ def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str
     path = given.pop("config", None)
     fields = {**(_read_config(path) if path else {}), **given}
     names = set(config_class.__dataclass_fields__)
+    if "size" in names and fields.get("size") is None:
+        fields |= own_size(fields.get("observer"))
     if unknown := sorted(set(fields) - names):
         raise InputError(f"{path}: unknown field {unknown[0]!r}; known: {', '.join(sorted(names))}")
     if missing := [name for name in needed if fields.get(name) is None]:

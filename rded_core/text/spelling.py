@@ -47,7 +47,7 @@ def spellings(name: str) -> tuple[tuple[str, ...], ...]:
 class NameIndex:
     """Places of names in a list, by every form of their spelling."""
 
-    def __init__(self, names: Iterable[Sequence[str]]) -> None:
+    def __init__(self, names: Iterable[Iterable[str]]) -> None:
         """Indexes a list whose entries each have one or more names."""
         self.places: tuple[dict[str, set[int]], ...] = tuple({} for _ in range(NUM_FORMS))
         for place, aliases in enumerate(names):

@@ -1,7 +1,7 @@
 """Classes that a network takes for another, from its confusion counts."""
 
+from dataclasses import dataclass
 from math import exp, lgamma, log
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +26,8 @@ ENOUGH_IMAGES = 20
 """Images of a class from which more would hardly change the decision."""
 
 
-class TakenFor(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TakenFor:
     """A class and the one that it is taken for; how many of its images are right, are taken so, and were measured."""
 
     index: int

@@ -26,7 +26,8 @@ def describe_recipe(plan: RunPlan, chosen: LabelPlan, *, num_images: int, observ
     config = plan.config
     teacher = load_planned(plan, "teacher")
     protocol = find_protocol(config.protocol)
-    student = config.observer.partition(":")[2] if config.observer.startswith(("rded:", "torchvision:")) else "resnet18"
+    spec = load_planned(plan, "observer").spec
+    student = spec.partition(":")[2] if spec.startswith(("rded:", "torchvision:")) else "resnet18"
     batch = label_batch_size(config, num_classes=len(plan.classes), num_images=num_images)
     return {
         "size": config.size,

@@ -14,6 +14,7 @@ from rded_core.io.device.devices import num_available_cores, resolve_device, res
 from rded_core.io.device.memory import input_error_if_full
 from rded_core.io.device.scoring import DeviceScorer
 from rded_core.io.networks.observers import Observer, open_observer
+from rded_core.io.networks.specs import is_weights_file
 from rded_core.io.sources.base import SourceClass
 from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.files import file_stamp
@@ -48,6 +49,9 @@ def load_teacher(config: DistillConfig, classes: tuple[SourceClass, ...]) -> Obs
 def _open(
     config: DistillConfig, classes: tuple[SourceClass, ...], spec: str, weights: str | None, class_list: str | None
 ) -> Observer:
+    if is_weights_file(spec):
+        own = local_copy(spec)
+        spec, weights = own, own if weights in (None, spec) else weights
     weights, class_list = (path and local_copy(path) for path in (weights, class_list))
     return _load(spec, weights, class_list, classes, config.size, config.device, _stamps(weights, class_list))
 

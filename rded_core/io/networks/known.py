@@ -9,7 +9,8 @@ from typing import Any
 
 from rded_core.config.network_names import OWN_NETWORKS, require_convnet_size, unknown_network
 from rded_core.errors import InputError
-from rded_core.io.networks.specs import names_module, require_observer_spec
+from rded_core.io.networks.specs import is_weights_file, names_module, require_observer_spec, split_weights_spec
+from rded_core.io.storage.files import require_file
 from rded_core.io.storage.urls import is_url
 
 REGISTERED = re.compile(r"^@register_model\(.*\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -32,6 +33,11 @@ def require_observer(spec: str, weights: str | None, *, size: int) -> None:
     What cannot be judged without importing the network passes.
     """
     require_observer_spec(spec)
+    if is_weights_file(spec):
+        if is_url(spec):
+            return
+        require_file(spec, "weights file")
+        spec, weights = split_weights_spec(spec, weights, read_facts(Path(spec))), spec
     kind, _, name = spec.partition(":")
     if names_module(spec):
         _require_module(spec, kind)
@@ -60,6 +66,17 @@ def _require_same_network(spec: str, weights: str, facts: dict[str, Any], size: 
         raise InputError(
             f"{weights} does not fit {spec} at {size} px: it was trained at {made_for} px; give --size {made_for}"
         )
+
+
+def own_size(spec: object) -> dict[str, int]:
+    """Returns ``size`` as a file of our own weights names it; empty for any other spec, and for a damaged file."""
+    if not isinstance(spec, str) or not is_weights_file(spec) or not Path(spec).is_file():
+        return {}
+    try:
+        size = read_facts(Path(spec)).get("size")
+    except InputError:  # `require_observer` reports it
+        return {}
+    return {"size": size} if isinstance(size, int) else {}
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -10,11 +10,18 @@ from torch import nn
 
 from rded_core.errors import InputError
 from rded_core.io.networks.heads import match_head, read_class_list, slice_head
-from rded_core.io.networks.specs import require_observer_spec
-from rded_core.io.networks.weights import head_width, load_state, read_weights, state_digest
+from rded_core.io.networks.specs import is_weights_file, require_observer_spec, split_weights_spec
+from rded_core.io.networks.state_names import has_auxiliary_heads
+from rded_core.io.networks.weights import head_width, head_width_by_shape, load_state, read_weights, state_digest
 from rded_core.io.sources.base import SourceClass
+from rded_core.io.sources.wordnet import imagenet_wnids
 from rded_core.networks import build_network
 from rded_core.networks.preprocessing import Preprocessing
+
+UNUSUAL_WIDTH = 1003
+"""A number of classes that no network has as the width of another layer."""
+
+IMAGENET_WIDTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,10 @@ def open_observer(
     """Returns the network that `spec` names, with the source's classes matched to its outputs.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME``, ``rded:NAME`` or ``package.module:factory``. A factory takes no
-            argument and returns an ``nn.Module``, which may carry ``preprocessing`` (a dict with ``mean`` and
-            ``std``) and ``classes`` (names or WordNet ids in head order).
+        spec: ``torchvision:NAME``, ``timm:NAME``, ``rded:NAME`` or ``package.module:factory``; or a .safetensors file
+            of our own, which names its network and is its own weights. A factory takes no argument and returns an
+            ``nn.Module``, which may carry ``preprocessing`` (a dict with ``mean`` and ``std``) and ``classes`` (names
+            or WordNet ids in head order).
         weights: .safetensors file, or a state dict that ``torch.load(weights_only=True)`` reads.
         classes: the source's classes in index order.
         size: side of its input images in pixels.
@@ -68,14 +76,17 @@ def open_observer(
     Raises:
         InputError: the spec, a file or the head is not usable; the message gives the reason.
     """
-    kind, _, name = spec.partition(":")
     require_observer_spec(spec)
+    weights = spec if weights is None and is_weights_file(spec) else weights
     state, facts = read_weights(weights) if weights else (None, {})
-    width = len(facts.get("classes", ())) or head_width(state) or len(classes)
+    spec = split_weights_spec(spec, weights, facts) if is_weights_file(spec) else spec
+    kind, _, name = spec.partition(":")
+    width = len(facts.get("classes", ())) or head_width(state) or _width_by_shape(spec, state) or len(classes)
     loader = {"torchvision": _from_torchvision, "timm": _from_timm, "rded": _from_rded}.get(kind, _from_factory)
     network, preprocessing, names = loader(spec, name, state is not None, num_classes=width, size=size)
     if state is not None:
         load_state(network, state, weights=str(weights), spec=f"{spec} at {size} px", made_for=facts.get("size"))
+        _transform_as_published(network, state)
     if "mean" in facts:
         preprocessing = Preprocessing(
             tuple(facts["mean"]), tuple(facts["std"]), facts.get("size"), facts["interpolation"]
@@ -93,6 +104,26 @@ def open_observer(
         spec=spec,
         facts=facts,
     )
+
+
+def _width_by_shape(spec: str, state: dict[str, torch.Tensor] | None) -> int | None:
+    """Returns the width of the head in weights of a timm network whose head has another name than most."""
+    kind, _, name = spec.partition(":")
+    if state is None or kind != "timm":
+        return None
+    with torch.device("meta"):
+        network, _, _ = _from_timm(spec, name, True, num_classes=UNUSUAL_WIDTH, size=0)
+    return head_width_by_shape(network, UNUSUAL_WIDTH, state)
+
+
+def _transform_as_published(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Lets GoogLeNet and Inception v3 transform their input if the weights are torchvision's published ones.
+
+    Those were ported from TensorFlow, and are the files of 1000 outputs that hold auxiliary heads.
+    """
+    layer = getattr(network, "fc", None)
+    if hasattr(network, "transform_input") and has_auxiliary_heads(state):
+        network.transform_input = getattr(layer, "out_features", None) == IMAGENET_WIDTH
 
 
 def _digest_settings(preprocessing: Preprocessing) -> tuple[Any, ...]:
@@ -154,6 +185,8 @@ def _from_timm(spec: str, name: str, has_weights: bool, *, num_classes: int, siz
         raise InputError(f"{spec}: {str(error).splitlines()[0]}; see timm.list_models(), or give --weights") from error
     data = network.pretrained_cfg
     names = data.get("label_names")
+    if not (names or has_weights) and data["num_classes"] == IMAGENET_WIDTH:
+        names = imagenet_wnids()
     preprocessing = Preprocessing(tuple(data["mean"]), tuple(data["std"]), data["input_size"][1], data["interpolation"])
     return network, preprocessing, tuple(names) if names else None
 

@@ -4,10 +4,11 @@ import hashlib
 import json
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,12 +16,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
+from rded_core.io.networks.state_names import find_state, fit_names
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import require_file
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.text.wording import counted
 
 HEAD_NAME = re.compile(r"(^|\.)(fc|head|last_linear|classifier(\.\d+)?)\.weight$")
+
+UNSAFE_TYPE = re.compile(r"GLOBAL ([\w.]+)")
+"""The type in torch's message that a file is not of weights alone."""
+
+MAX_SHOWN = 5
+"""Keys of a file that an error names."""
 
 
 def save_network(network: nn.Module, path: Path, *, preprocessing: Preprocessing, facts: dict[str, Any]) -> None:
@@ -44,20 +52,35 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with safe_open(path, framework="pt") as opened:
                 facts = json.loads((opened.metadata() or {}).get("rded", "{}"))
             return load_file(path), facts
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        # torch's own message advises unpickling after all, so it is not shown.
-        reason = "it needs unpickling" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
         raise InputError(
-            f"{path} holds no weights that can be read safely ({reason}); expected .safetensors, or a plain state dict "
-            "saved by torch.save(network.state_dict(), FILE)"
+            f"{path} holds no weights that can be read safely ({_why_unreadable(error)}); expected .safetensors, or a "
+            "plain state dict saved by torch.save(network.state_dict(), FILE)"
         ) from error
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no state dict (a mapping from names to tensors)")
+    state = find_state(loaded)
+    if state is None:
+        raise InputError(
+            f"{path} holds no state dict (a mapping from names to tensors){_describe_keys(loaded)}; save one by "
+            "torch.save(network.state_dict(), FILE)"
+        )
     return {name.removeprefix("module."): value for name, value in state.items()}, {}
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Returns the reason in words; torch's own message advises unpickling after all, so only the type is kept of it."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return _first_line(error)
+    found = UNSAFE_TYPE.search(str(error))
+    return f"it needs unpickling, of {found[1]}" if found else "it needs unpickling"
+
+
+def _describe_keys(loaded: object) -> str:
+    if not isinstance(loaded, dict):
+        return ""
+    keys: list[str] = [str(key) for key in cast("dict[Any, Any]", loaded)]
+    return f", only {', '.join(keys[:MAX_SHOWN])}{' ...' if len(keys) > MAX_SHOWN else ''}"
 
 
 def _first_line(error: Exception) -> str:
@@ -70,23 +93,52 @@ def head_width(state: dict[str, Tensor] | None) -> int | None:
     return heads[-1].shape[0] if heads else None
 
 
+def head_width_by_shape(unsure: nn.Module, unsure_width: int, state: dict[str, Tensor]) -> int | None:
+    """Returns the number of classes in a state dict, from a network of the same kind with a head of its own width.
+
+    `unsure_width` must be a number that no other layer has; the head is what has it.
+    """
+    own = {name: value.shape for name, value in unsure.state_dict().items()}
+    fitting = fit_names(own, state)
+    heads = [name for name, shape in own.items() if shape[:1] == (unsure_width,) and name in fitting]
+    return next((fitting[name].shape[0] for name in heads), None)
+
+
 def load_state(
     network: nn.Module, state: dict[str, Tensor], *, weights: str, spec: str, made_for: int | None = None
 ) -> None:
-    """Loads every weight into the network; raises InputError with the first mismatch.
+    """Loads every weight into the network, by the names below all wrappers; raises InputError if they do not fit.
 
     `made_for` is the image size the weights were trained at, if their file records it.
     """
+    state = fit_names(network.state_dict(), state)
     try:
-        network.load_state_dict(state)
+        mismatch = network.load_state_dict(state, strict=False)
+        problem = _name_both(mismatch.missing_keys, mismatch.unexpected_keys)
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        more = f" (and {counted(len(lines) - 1, 'more mismatch')})" if len(lines) > 1 else ""
+        problem = _first_mismatch(str(error))
+    if problem:
         trained = f" (trained at --size {made_for})" if made_for else ""
         raise InputError(
-            f"{weights} does not fit {spec}: {lines[0][:200]}{more}; give the network and size that it was "
-            f"saved from{trained}"
-        ) from error
+            f"{weights} does not fit {spec}: {problem}; give the network and size that it was saved from{trained}"
+        )
+
+
+def _name_both(missing: list[str], unexpected: list[str]) -> str:
+    """Returns a missing and an unexpected name side by side, with how many more there are; empty if all fit."""
+    sides = (("the network needs", missing), ("the file has", unexpected))
+    return ", ".join(
+        f"{side} {names[0]}" + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+        for side, names in sides
+        if names
+    )
+
+
+def _first_mismatch(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines()[1:]] or [message]
+    sizes = [line for line in lines if line.startswith("size mismatch")] or lines
+    more = f" (and {counted(len(lines) - 1, 'more mismatch')})" if len(lines) > 1 else ""
+    return f"{sizes[0][:200]}{more}"
 
 
 def load_matching(network: nn.Module, path: str) -> list[str]:
@@ -100,6 +152,7 @@ def load_matching(network: nn.Module, path: str) -> list[str]:
     """
     state, _ = read_weights(path)
     own = network.state_dict()
+    state = fit_names(own, state)
     heads = {name.rpartition(".")[0] for name in own if HEAD_NAME.search(name)}
     initial = [
         name

@@ -20,7 +20,7 @@ def align_classes(source: Source, wanted: Sequence[SourceClass]) -> Source:
     """
     own = settled_wnids([other.wnid or other.folder for other in source.classes])
     known = settled_wnids([label.wnid or label.folder for label in wanted])
-    index = NameIndex({other.folder, other.name} for other in source.classes)
+    index = NameIndex((other.folder, other.name) for other in source.classes)
     chosen: list[int] = []
     for label, wnid in zip(wanted, known, strict=True):
         matches = _matches(label, wnid, source, own) or index.find([label.folder, label.name])[0]

@@ -53,7 +53,7 @@ def _read_targets(spec: str, dataset: Any) -> list[int]:
         found = getattr(dataset, place, None)
         if found is None:
             continue
-        labels = [sample[-1] for sample in found] if place == "_samples" else found
+        labels: Any = [sample[-1] for sample in found] if place == "_samples" else found
         if getattr(labels, "ndim", 1) == 2:  # QMNIST: the digit comes first
             labels = labels[:, 0]
         try:

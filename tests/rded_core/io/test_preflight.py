@@ -33,6 +33,8 @@ def _distill(tmp_path: Path, source: object, **changes: object) -> DistillConfig
         ({"observer_classes": "absent.txt"}, "no such class list: absent.txt"),
         ({"observer": "convnet3"}, "'convnet3' is not a valid spec; .*did you mean rded:convnet3"),
         ({"teacher": "rded:"}, "'rded:' is not a valid spec"),
+        ({"observer": "absent.safetensors"}, "no such weights file: absent.safetensors"),
+        ({"teacher": "absent.safetensors"}, "no such weights file: absent.safetensors"),
         ({"out": str(Path(__file__).parent)}, "is not empty and holds no rded run"),
         ({"out": __file__}, "is a file; choose another folder"),
     ],
@@ -50,6 +52,13 @@ def test_distillation_that_cannot_start(
 )
 def test_sources_that_only_their_reader_can_check_pass(tmp_path: Path, source: str) -> None:
     check_inputs(_distill(tmp_path, source))
+
+
+def test_weights_that_do_not_name_their_network_cannot_start(image_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "o.safetensors"
+    path.write_bytes(b"\2" + bytes(7) + b"{}")
+    with pytest.raises(InputError, match="does not name its network"):
+        check_inputs(_distill(tmp_path, image_folder, observer=str(path)))
 
 
 def test_evaluation_that_cannot_start(image_folder: Path, tmp_path: Path) -> None:

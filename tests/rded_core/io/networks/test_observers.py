@@ -216,3 +216,22 @@ def test_timm_without_weights_or_network_is_an_error(monkeypatch: pytest.MonkeyP
         open_observer("timm:test_resnet", None, classes=CLASSES, size=32)
     with pytest.raises(InputError, match=r"timm:resnet18and: .*timm\.list_models"):
         open_observer("timm:resnet18and", None, classes=CLASSES, size=32)
+
+
+def test_a_file_of_our_own_is_an_observer_by_itself(tmp_path: Path) -> None:
+    network = trained()
+    weights = save(network, tmp_path / "o.safetensors", ["2", "1", "10"])
+    by_itself = open_observer(weights, None, classes=CLASSES, size=16)
+    named = open_convnet(weights)
+    assert (by_itself.spec, by_itself.digest, by_itself.outputs) == (named.spec, named.digest, (1, 2, 0))
+    torch.testing.assert_close(by_itself.classifier(images()), network(images())[:, [1, 2, 0]])
+
+
+def test_a_file_that_does_not_name_its_network_is_no_observer(tmp_path: Path) -> None:
+    path = tmp_path / "o.safetensors"
+    save_network(trained(), path, preprocessing=PREPROCESSING, facts={})
+    with pytest.raises(InputError, match="does not name its network; give --observer torchvision:NAME"):
+        open_observer(str(path), None, classes=CLASSES, size=16)
+    weights = save(trained(), tmp_path / "w.safetensors", ["1", "10", "2"])
+    with pytest.raises(InputError, match=r"w\.safetensors is its own weights, but .*o\.safetensors is given too"):
+        open_observer(weights, str(path), classes=CLASSES, size=16)

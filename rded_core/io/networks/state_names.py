@@ -1,0 +1,108 @@
+"""Weights files as people have them: the state dict inside a checkpoint, and its names without the wrappers'."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from rded_core.errors import InputError
+from rded_core.text.wording import counted
+
+STATE_KEYS = (
+    "state_dict", "model", "model_state_dict", "net", "network", "state_dict_ema", "model_ema", "ema_state_dict",
+    "params", "weights", "module",
+)  # fmt: skip
+"""Keys under which checkpoints hold a state dict; the first that is there is used. (timm and torchvision: with the
+averaged weights beside it.)"""
+
+MAX_DEPTH = 4
+"""State dicts and names are looked for inside so many wrappers."""
+
+ANYWHERE = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Wrappers that torch.compile, FSDP and checkpointing put around any submodule."""
+
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
+"""torchvision's published DenseNets still have dots that its networks have no longer."""
+
+COUNTERS = ("n_averaged", "num_updates", "decay", "initted", "step", "total_ops", "total_params")
+"""Last parts of names that averages of weights (EMA, SWA) and operation counters keep beside them."""
+
+AUXILIARY = ("aux1", "aux2", "AuxLogits")
+"""First parts of names of auxiliary heads, which GoogLeNet and Inception v3 use in training only."""
+
+
+def find_state(loaded: object) -> dict[str, Tensor] | None:
+    """Returns the state dict in a loaded file, or None if there is none."""
+    for _ in range(MAX_DEPTH):
+        if not isinstance(loaded, dict) or not loaded:
+            return None
+        entries: dict[Any, Any] = loaded
+        inner = next((key for key in STATE_KEYS if isinstance(entries.get(key), dict)), None)
+        if inner is None:
+            break
+        if others := [key for key in STATE_KEYS if isinstance(entries.get(key), dict) and key != inner]:
+            logging.getLogger(__name__).info("the weights are those under %r; there are also %s", inner, others)
+        loaded = entries[inner]
+    entries = loaded if isinstance(loaded, dict) else {}
+    return entries if entries and all(isinstance(value, Tensor) for value in entries.values()) else None
+
+
+def fit_names(own: Iterable[str], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict with the names of a network, as far as it has them.
+
+    Names lose the wrappers around the network (``module.``, ``_orig_mod.``, ``model.``, ``net.`` or any other that most
+    of the network's names lie below), counters, and auxiliary heads that the network lacks. What lies beside such a
+    wrapper belongs to something else (a loss, a second network) and is left out. Nothing changes if the names fit.
+
+    Raises:
+        InputError: several networks in the file fit equally well.
+    """
+    names = set(own)
+    if names == state.keys():
+        return state
+    if not any(ANYWHERE.search(name) for name in names):
+        state = {ANYWHERE.sub("", name): value for name, value in state.items()}
+    if any("denselayer" in name for name in names):
+        state = {OLD_DENSENET.sub(r"\1", name): value for name, value in state.items()}
+    prefix = _find_prefix(names, state)
+    inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    kept = {name: value for name, value in inside.items() if name in names or not _is_extra(name)}
+    if len(kept) < len(state):
+        _log_left_out(len(state) - len(kept), prefix)
+    return kept
+
+
+def has_auxiliary_heads(state: dict[str, Tensor]) -> bool:
+    """Whether a state dict holds the auxiliary heads of GoogLeNet or Inception v3."""
+    return any(part in name.split(".") for name in state for part in AUXILIARY)
+
+
+def _find_prefix(names: set[str], state: dict[str, Tensor]) -> str:
+    """Returns the prefix below which most of a network's names lie; "" if its names lie at the top, or nowhere."""
+    hits: Counter[str] = Counter()
+    for name in state:
+        parts = name.split(".")
+        for depth in range(min(MAX_DEPTH, len(parts))):
+            if ".".join(parts[depth:]) in names:
+                hits["".join(f"{part}." for part in parts[:depth])] += 1
+    most = max(hits.values(), default=0)
+    if 2 * most < len(names):
+        return ""
+    best = sorted((prefix for prefix, number in hits.items() if number == most), key=lambda prefix: prefix.count("."))
+    if len(best) > 1 and best[0].count(".") == best[1].count("."):
+        raise InputError(
+            f"the weights file holds several networks that fit: {', '.join(best)}; save the state dict of one"
+        )
+    return best[0]
+
+
+def _is_extra(name: str) -> bool:
+    return name.rpartition(".")[2] in COUNTERS or name.partition(".")[0] in AUXILIARY
+
+
+def _log_left_out(number: int, prefix: str) -> None:
+    where = f"beside {prefix}" if prefix else "of counters and auxiliary heads"
+    logging.getLogger(__name__).info("%s %s in the weights file are not used", counted(number, "value"), where)
