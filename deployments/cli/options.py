@@ -40,10 +40,15 @@ def with_options(
     parameters += [_parameter(name, annotation) for name, annotation in (extra or {}).items()]
 
     def command(**given: Any) -> None:
-        run({name: value for name, value in given.items() if value is not None})
+        run({name: _one_or_all(value) for name, value in given.items() if value not in (None, [])})
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _one_or_all(value: Any) -> Any:
+    """Returns the only value of a repeatable flag, as text that may be a comma-separated list, or all its values."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def coerce_fields(config_class: type, given: dict[str, Any], *, origin: str) -> dict[str, Any]:
@@ -71,7 +76,8 @@ def _coerce(name: str, value: Any, hint: Any, *, origin: str) -> Any:
             return ()
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
-        return tuple(value)
+        is_closed = bool(typing.get_args(_element(hint)))
+        return tuple(part.strip() for text in value for part in text.split(",")) if is_closed else tuple(value)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -98,7 +104,8 @@ def _option(field: "dataclasses.Field[Any]", hint: Any, text: str) -> inspect.Pa
     option = typer.Option(
         *names, help=_sentence(text) + _default_note(field), show_default=False, metavar=metavar, parser=parser
     )
-    return _parameter(field.name, Annotated[_flag_type(hint) | None, option])
+    kind = list[str] if _is_tuple(hint) else _flag_type(hint)
+    return _parameter(field.name, Annotated[kind | None, option])
 
 
 def _parse_share(text: str) -> float:

@@ -62,7 +62,7 @@ class DistillConfig(ShortNamed):
         temperature: softmax temperature of the students' loss; by default 20, or 4 with mixup
         flip: mirror half of the views; turn off for digits, text and the like
         seed: root seed of all random draws
-        classes: keep only these classes (names, WordNet ids or folders, comma-separated)
+        classes: keep only these classes (names, WordNet ids or folders; comma-separated or repeated)
         classes_per_shard: classes per unit of work; by default 10, or more if that would make over 32 units; does not
             change the result
         image_format: file format of distilled images: jpeg, png or webp
@@ -165,8 +165,8 @@ class Rerun:
     An empty `only_classes` skips all classes and makes only what depends on all of them together.
 
     Attributes:
-        only_classes: work only on these classes (names, WordNet ids or folders, comma-separated) and leave the others
-            as the last run left them
+        only_classes: work only on these classes (names, WordNet ids or folders; comma-separated or repeated) and leave
+            the others as the last run left them
         redo: redo these stages even if nothing changed: draw, check, score, select, tile, label (or
             relabel), publish (comma-separated)
     """

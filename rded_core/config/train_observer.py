@@ -29,7 +29,7 @@ class TrainObserverConfig(ShortNamed):
         weight_decay: L2 penalty on matrices and kernels
         crop_scale_min: smallest share of an image's area that a training crop may cover; used only above 64 px
         flip: mirror half of the images; turn off for digits, text and the like
-        classes: keep only these classes (names, WordNet ids or folders, comma-separated)
+        classes: keep only these classes (names, WordNet ids or folders; comma-separated or repeated)
         seed: root seed of all random draws
         compile: train with torch.compile: faster after a minute of warm-up; on the CPU it needs a C++ compiler
         workers: decoding threads; by default one per core

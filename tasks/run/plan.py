@@ -16,7 +16,7 @@ from rded_core.io.networks.observers import Observer
 from rded_core.io.remote.lease import held_token
 from rded_core.io.remote.places import run_at
 from rded_core.io.run.forgotten import Forgotten
-from rded_core.io.sources.base import Source, describe_passed_over, find_class, lost_files
+from rded_core.io.sources.base import Source, describe_passed_over, find_classes, lost_files
 from rded_core.io.sources.spec import absolute_spec
 from rded_core.io.storage.urls import is_url
 from tasks.run.results import StageResult
@@ -121,7 +121,7 @@ def chosen_classes(source: Source, rerun: Rerun) -> Collection[int]:
     """Returns the indices of the classes that a run may work on: all, unless ``only_classes`` names some or none."""
     if rerun.only_classes is None:
         return range(len(source.classes))
-    return {find_class(source, name) for name in rerun.only_classes}
+    return find_classes(source, rerun.only_classes)
 
 
 def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig) -> InputError:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rded_core.errors import InputError
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 from rded_core.io.storage.files import is_utf8, shown_name
+from rded_core.text.comma_names import join_names
 
 
 class SourceItem(NamedTuple):
@@ -141,7 +142,7 @@ def require_classes_kept(
     """
     kept = {label.folder: len(items) for label, items in zip(source.classes, source.items, strict=True)}
     labels = name_classes(sorted({entry.folder for entry in source.passed_over if entry.folder}))
-    for folder in [label.folder for label in labels if not wanted or _is_called(label, wanted)]:
+    for folder in [label.folder for label in labels if not wanted or _is_among(label, wanted)]:
         entries = [entry for entry in source.passed_over if entry.folder == folder]
         lost, remaining = sum(entry.num_files for entry in entries), kept.get(folder, 0)
         reasons = ", ".join(f"{entry.reason}: {entry.num_files}" for entry in entries)
@@ -156,8 +157,12 @@ def require_classes_kept(
             )
 
 
-def _is_called(label: SourceClass, names: Sequence[str]) -> bool:
-    return any(name in (label.folder, label.name, label.wnid) for name in names)
+def _is_among(label: SourceClass, names: Sequence[str]) -> bool:
+    return not _names_of(label).isdisjoint(join_names(names, _names_of(label)))
+
+
+def _names_of(label: SourceClass) -> set[str]:
+    return {name for name in (label.folder, label.name, label.wnid) if name}
 
 
 def leave_out_undecodable(source: Source) -> Source:
@@ -197,8 +202,7 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     Raises:
         InputError: a name is unknown or matches several classes.
     """
-    kept = {find_class(source, name, flag="--classes") for name in wanted}
-    order = sorted(kept)
+    order = sorted(find_classes(source, wanted, flag="--classes"))
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
     folders = {"", *(label.folder for label in classes)}
     passed_over = tuple(entry for entry in source.passed_over if entry.folder in folders)
@@ -212,13 +216,20 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     )
 
 
-def find_class(source: Source, name: str, *, flag: str = "--only-classes") -> int:
-    """Returns the index of the class with this name, WordNet id or folder.
+def find_classes(source: Source, names: Sequence[str], *, flag: str = "--only-classes") -> set[int]:
+    """Returns the indices of the classes with these names, WordNet ids or folders.
+
+    Names that hold commas may be cut at them, as in a comma-separated list.
 
     Raises:
-        InputError: no class matches, or several do.
+        InputError: no class matches a name, or several do.
     """
-    matches = [label.index for label in source.classes if _is_called(label, (name,))]
+    known = {name for label in source.classes for name in _names_of(label)}
+    return {_find_class(source, name, flag=flag) for name in join_names(names, known)}
+
+
+def _find_class(source: Source, name: str, *, flag: str) -> int:
+    matches = [label.index for label in source.classes if name in _names_of(label)]
     if len(matches) == 1:
         return matches[0]
     listing = ", ".join(label.folder for label in source.classes[:20])

@@ -1,7 +1,7 @@
 """Checks class names against the folders of a local ImageFolder, without torch; unclear layouts are not checked."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -10,22 +10,22 @@ from rded_core.io.sources.names import IMAGE_SUFFIXES
 from rded_core.io.sources.splits import split_folder
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 from rded_core.io.storage.files import shown_name
+from rded_core.text.comma_names import join_names
 
 MAX_SHOWN = 20
 MAX_CHECKED = 10
 """Entries of a folder, at least one of which must be an image."""
 
 
-def require_classes(spec: str, names: Collection[str], flag: str) -> None:
+def require_classes(spec: str, names: Sequence[str], flag: str) -> None:
     """Raises InputError if a name is not a class of the ImageFolder at `spec`.
 
     All other cases are left to the source's own reader: tars, tables, images in deeper folders.
     """
     folders = _class_folders(Path(spec)) if names else []
-    unknown = [name for name in names if name not in folders]
-    if unknown and any(map(wnid_of, folders)):
-        readable = set(imagenet_names().values())
-        unknown = [name for name in unknown if name not in readable]
+    readable = set(imagenet_names().values()) if any(map(wnid_of, folders)) else set[str]()
+    known = {*folders, *readable}
+    unknown = [name for name in join_names(names, known) if name not in known]
     if folders and unknown:
         listing = ", ".join(map(shown_name, folders[:MAX_SHOWN])) + (" ..." if len(folders) > MAX_SHOWN else "")
         raise InputError(f"{flag}: {unknown[0]!r} is not a class of {spec}; classes are: {listing}")

@@ -21,6 +21,7 @@ from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision
 from rded_core.io.sources.webdataset_tars import open_webdataset_tars
 from rded_core.io.storage.tree import FileTree, list_tree
 from rded_core.io.storage.urls import is_url, join_path
+from rded_core.text.comma_names import join_names
 
 NAMED_KINDS = (".tar", ".safetensors")
 """Endings that decide how a file is read."""
@@ -43,7 +44,7 @@ def open_source(
         InputError: the source is not usable; the message says what was expected.
     """
     source = leave_out_undecodable(_open_any(spec, split=split))
-    if empty := [folder for folder in source.empty_folders if not classes or folder in classes]:
+    if empty := [folder for folder in source.empty_folders if not classes or folder in join_names(classes, [folder])]:
         raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill or remove them")
     require_classes_kept(source, wanted=classes, max_rejected=max_rejected)
     if classes:

@@ -1,10 +1,13 @@
 """Flags made from config fields."""
 
 import dataclasses
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from deployments.cli.options import coerce_fields
+from deployments.cli.options import coerce_fields, with_options
 from rded_core.config import DistillConfig, EvaluateConfig, TrainObserverConfig
 from rded_core.config.fields import field_help
 
@@ -53,3 +56,26 @@ def test_none_may_be_a_class_name() -> None:
 def test_text_fields_keep_their_commas() -> None:
     assert coerce_fields(DistillConfig, {"source": "a,b", "ipc": 1}, origin="config") == {"source": "a,b", "ipc": 1}
     assert coerce_fields(DistillConfig, {"classes": None}, origin="config") == {"classes": None}
+
+
+@pytest.mark.parametrize(
+    ("flags", "fields"),
+    [
+        (["--classes", "a,b"], {"classes": ("a", "b")}),
+        (["--classes", "Pepper,_bell", "--classes", "b"], {"classes": ("Pepper,_bell", "b")}),
+        (["--classes", ""], {"classes": ()}),
+        ([], {}),
+    ],
+)
+def test_a_list_is_one_comma_separated_value_or_a_repeated_flag(flags: list[str], fields: dict[str, Any]) -> None:
+    app, given = typer.Typer(), dict[str, Any]()
+    app.command()(with_options(TrainObserverConfig, positional="source", run=given.update))
+    result = CliRunner().invoke(app, ["photos", *flags])
+    assert result.exit_code == 0, result.output
+    assert coerce_fields(TrainObserverConfig, given, origin="flags") == {"source": "photos", **fields}
+
+
+def test_a_repeated_flag_of_fixed_words_is_joined() -> None:
+    assert coerce_fields(EvaluateConfig, {"controls": ["random,mosaic", "none"]}, origin="flags")["controls"] == (
+        "random", "mosaic", "none",
+    )  # fmt: skip

@@ -91,3 +91,15 @@ def test_alignment_refuses_a_name_that_may_be_two_classes() -> None:
 def test_alignment_gives_no_class_twice() -> None:
     with pytest.raises(InputError, match="two classes match the same class of made-up"):
         align_classes(made_up("t rex", "ant"), made_up("T_rex", "t-rex").classes)
+
+
+@pytest.mark.parametrize("wanted", [["Pepper", "_bell", "b"], ["Pepper,_bell", "b"], ["b,Pepper,_bell"]])
+def test_classes_whose_names_hold_commas_are_kept(wanted: list[str]) -> None:
+    assert [label.folder for label in keep_classes(made_up("Pepper,_bell", "a", "b"), wanted).classes] == [
+        "Pepper,_bell", "b",
+    ]  # fmt: skip
+
+
+def test_a_part_of_a_name_with_commas_is_unknown() -> None:
+    with pytest.raises(InputError, match="'Pepper' is not a class"):
+        keep_classes(made_up("Pepper,_bell", "a"), ["Pepper", "a"])
