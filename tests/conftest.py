@@ -232,6 +232,7 @@ def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     from deployments.cli.main import main
 
     monkeypatch.setattr("deployments.cli.main.prepare_environment", lambda: None)
+    monkeypatch.setattr("deployments.server.temporary.start", lambda: None)
     monkeypatch.setenv("COLUMNS", "80")
     loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")]
     handlers: list[logging.Handler] = []

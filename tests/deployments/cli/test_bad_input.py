@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 RunCli = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.usefixtures("plain_flows")
@@ -106,8 +108,17 @@ def test_weights_that_cannot_be_read(
 
 def test_weights_of_another_network(distil_with: Expect, save_untrained: Callable[..., Path]) -> None:
     weights = save_untrained(arch="convnet4")
+    distil_with("does not fit rded:convnet3: it holds a convnet4; give --observer rded:convnet4", weights=weights)
+
+
+def test_plain_weights_of_another_network(
+    distil_with: Expect, save_untrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Only PyTorch can read them; the run that is refused leaves no OUT."""
+    torch.save(load_file(save_untrained(arch="convnet4")), tmp_path / "plain.pth")
     message = "does not fit rded:convnet3 at 32 px.*; give the network and size that it was saved from"
-    distil_with(message, weights=weights)
+    distil_with(message, weights=tmp_path / "plain.pth")
+    assert not (tmp_path / "run").exists()
 
 
 def test_observer_without_weights(expect_error: Expect, shared_source: Path, tmp_path: Path) -> None:
