@@ -36,7 +36,7 @@ class DistillConfig(ShortNamed):
         source: dataset to distil: a folder of class folders, WebDataset tars, Parquet files, a URL of any of these, or
             torchvision:NAME
         observer: scoring network: torchvision:NAME, timm:NAME, rded:NAME (convnet3, resnet18_small, ...), or
-            package.module:factory
+            package.module:factory; or a .safetensors file of rded train-observer, which needs no --weights
         weights: the observer's weights, a .safetensors file or a state dict; by default the network's pretrained ones
         observer_classes: text file with the observer's classes in head order, one name or WordNet id per line
         teacher: labelling network, written like --observer; by default the observer
