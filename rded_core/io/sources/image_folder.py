@@ -48,6 +48,8 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
     passed_over = _count([*others, *_hidden_in(tree, prefix)], by_class, spec=spec)
     if not by_class:
         found = "".join(f"; found {entry.num_files} {entry.reason}" for entry in passed_over if entry.folder)
+        if any(is_image_name(name) for name, _, _ in tree.folders.get(prefix.rstrip("/"), [])):
+            found += "; images lie in it directly, so give the folder above it if it is a class"
         raise InputError(
             f"no images in class folders below {spec}{found}; expected {spec}/CLASS/image.jpg "
             f"(endings: {' '.join(sorted(IMAGE_SUFFIXES))})"

@@ -1,7 +1,7 @@
 """WebDataset tars, read in place: an index of member offsets, then ranged reads."""
 
 import tarfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -52,7 +52,9 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
         for sample in _index_tar(tar):
             found.add(sample, tar=tar, stamp=stamp)
     if not found.items:
-        raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json)")
+        counts = Counter(problem for (problem, _), names in found.left_out.items() for _ in names)
+        reasons = "".join(f"; {problem}: {count}" for problem, count in counts.items())
+        raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json){reasons}")
     _check_unique([item for group in found.items.values() for item in group], spec)
     items: defaultdict[str, list[SourceItem]] = defaultdict(list)
     names: defaultdict[str, set[str | None]] = defaultdict(set)
