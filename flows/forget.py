@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.distill import run_stages
 from rded_core.errors import InputError
-from tasks.maintenance.forget import (
+from tasks.forget.forget import (
     already_forgotten,
     config_to_forget_in,
     note_forgotten,

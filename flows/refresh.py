@@ -8,7 +8,7 @@ from flows.distill import distill
 from flows.fan_out import once
 from flows.forms import DistillForm
 from rded_core.errors import OutInUse
-from tasks.maintenance.refresh import end_skipped, end_unchanged, find_unchanged
+from tasks.refresh.refresh import end_skipped, end_unchanged, find_unchanged
 from tasks.run.prepare import claim_out
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flows.distill import distill
-from tasks.maintenance.redo import describe_mended, other_device, runs_to_redo, work_to_redo
-from tasks.maintenance.repair import drop_useless, mend_files, run_to_repair
-from tasks.maintenance.verify import check_files
+from tasks.repair.mend import drop_useless, mend_files, run_to_repair
+from tasks.repair.redo import describe_mended, other_device, runs_to_redo, work_to_redo
+from tasks.verify.files import check_files
 
 if TYPE_CHECKING:
     from rded_core.io.layout.run import RunFolder

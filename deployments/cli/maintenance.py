@@ -30,14 +30,14 @@ def verify(
     """Check every file of a run or a dataset; report each fault and its remedy."""
     from rded_core.io.remote.working_copy import folder_to_read
     from rded_core.io.verify.run import find_checked
-    from tasks.maintenance.verify import check_files
+    from tasks.verify.files import check_files
 
     started = time.monotonic()
     with folder_to_read(folder) as folder:
         target = find_checked(folder)
         findings = check_files(target)
         if deep:
-            from tasks.maintenance.recompute import check_deep
+            from tasks.verify.recompute import check_deep
 
             check_deep(target, findings)
     print_findings(findings)
@@ -62,7 +62,7 @@ def repair(folder: Folder) -> None:
 def _repair(folder: str) -> "Findings":
     from rded_core.io.run.run_json import find_run
     from rded_core.io.verify.run import find_checked
-    from tasks.maintenance.verify import check_files
+    from tasks.verify.files import check_files
 
     if not isinstance(find_checked(folder), RunFolder) and not _is_in_run(folder):
         return check_files(find_checked(folder))

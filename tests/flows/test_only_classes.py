@@ -14,9 +14,9 @@ from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.layout.units import class_unit
 from rded_core.io.verify.findings import Findings
-from tasks.maintenance.recompute import check_deep
-from tasks.maintenance.verify import check_files
 from tasks.run.prepare import prepare
+from tasks.verify.files import check_files
+from tasks.verify.recompute import check_deep
 
 MakeConfig = Callable[..., DistillConfig]
 Files = dict[str, bytes]

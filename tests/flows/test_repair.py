@@ -12,7 +12,7 @@ from rded_core.config import DistillConfig, EvaluateConfig
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import Forgotten, write_forgotten
 from rded_core.io.verify.findings import Findings
-from tasks.maintenance.verify import check_files
+from tasks.verify.files import check_files
 
 MakeConfig = Callable[..., DistillConfig]
 Files = dict[str, bytes]

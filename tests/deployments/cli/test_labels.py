@@ -12,7 +12,7 @@ from PIL import Image
 
 from rded_core.config import DistillConfig
 from rded_core.io.layout.dataset import DatasetFolder
-from tasks.maintenance.verify import check_files
+from tasks.verify.files import check_files
 
 RunCli = Callable[..., tuple[int, str, str]]
 

@@ -13,7 +13,7 @@ from rded_core.config import DistillConfig
 from rded_core.errors import InputError
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting
-from tasks.maintenance.verify import check_files
+from tasks.verify.files import check_files
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -42,7 +42,7 @@ def test_sound_run_is_one_line(run: Path, run_cli: RunCli) -> None:
 def test_verify_starts_without_torch_and_prefect(short_run: Path) -> None:
     code = (
         "import sys; from rded_core.io.verify.run import find_checked;"
-        "from tasks.maintenance.verify import check_files;"
+        "from tasks.verify.files import check_files;"
         f"import deployments.cli.main; assert not check_files(find_checked({str(short_run)!r})).faults;"
         "assert not {'torch', 'prefect'} & set(sys.modules), 'slow to start'"
     )
@@ -200,8 +200,8 @@ def test_file_that_vanishes_during_the_check_is_attributed_to_the_writer(
 ) -> None:
     """The writer starts after the first look at the lock."""
     writers = iter(["", "process 1"])
-    monkeypatch.setattr("tasks.maintenance.verify.find_writer", lambda _: next(writers))
-    monkeypatch.setattr("tasks.maintenance.verify.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
+    monkeypatch.setattr("tasks.verify.files.find_writer", lambda _: next(writers))
+    monkeypatch.setattr("tasks.verify.files.run_checks", lambda _: [lambda _: (run / "gone").read_text()])
     with pytest.raises(InputError, match="is being written by process 1; wait until it is done"):
         check_files(RunFolder(run))
 
@@ -258,7 +258,7 @@ def test_write_during_the_check_is_detected(
         path.with_name("temporary").rename(path)
 
     for name in ("run_checks", "dataset_checks"):
-        monkeypatch.setattr(f"tasks.maintenance.verify.{name}", lambda _: [write])
+        monkeypatch.setattr(f"tasks.verify.files.{name}", lambda _: [write])
     code, out, err = run_cli("verify", run / folder)
     assert (code, out) == (2, "")
     assert re.search(rf"{run} changed during verification of .*; run rded verify again", err.splitlines()[-1])

@@ -15,8 +15,8 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import read_record
 from rded_core.io.verify.run import find_checked
 from tasks.labels.labeller import LabelPlan
-from tasks.maintenance.verify import check_files
 from tasks.run.worklist import Worklist
+from tasks.verify.files import check_files
 
 MakeConfig = Callable[..., DistillConfig]
 Distill = Callable[..., dict[str, Any]]

@@ -20,7 +20,7 @@ from rded_core.io.labels.description import OVERHEAD, count_bytes, describe, sho
 from rded_core.io.labels.reencode import reencode
 from rded_core.io.labels.stored import StoredLabels
 from rded_core.io.layout.dataset import DatasetFolder
-from tasks.maintenance.verify import check_files
+from tasks.verify.files import check_files
 
 Published = dict[str, Path]
 

@@ -18,7 +18,7 @@ from rded_core.io.formats.shards import Sample, read_shard, write_shard
 from rded_core.io.formats.sums import write_sums
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.verify.findings import Fault
-from tasks.maintenance.verify import check_files
+from tasks.verify.files import check_files
 
 LABELS = "soft_labels/epochs-000000-000001.parquet"
 LINEAGE = "lineage/train-000000.parquet"

@@ -14,8 +14,8 @@ from rded_core.labels.codecs import Codec
 from rded_core.labels.views import Views
 from tasks.labels.labeller import load_labeller
 from tasks.labels.passes import ImagesToLabel, label_passes
-from tasks.maintenance.reopen import Reopened
 from tasks.run.versions import is_made_as_here
+from tasks.verify.reopen import Reopened
 
 MOST_PASSES = 2
 """Forward passes of a block that are computed again."""

@@ -14,7 +14,7 @@ from rded_core.io.formats.shards import write_shard
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.lineage.known_images import find_images_named
 from rded_core.io.run.forgotten import read_forgotten
-from tests.tasks.maintenance.forget.runs import (
+from tests.tasks.forget.runs import (
     Forget,
     MakeConfig,
     RunUndecorated,

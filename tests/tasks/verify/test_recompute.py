@@ -18,9 +18,9 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import read_record, write_record
 from rded_core.io.storage.files import file_digest
 from rded_core.io.verify.findings import Findings
-from tasks.maintenance.recompute import check_deep
-from tasks.maintenance.verify import check_files
 from tasks.run.versions import is_made_as_here
+from tasks.verify.files import check_files
+from tasks.verify.recompute import check_deep
 
 
 @pytest.fixture

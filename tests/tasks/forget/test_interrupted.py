@@ -12,7 +12,7 @@ from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.forgotten import begin_forgetting, end_forgetting, is_forgetting, read_begun
 from rded_core.io.run.lock import only_writer
 from tasks.run.plan import RunPlan
-from tests.tasks.maintenance.forget.runs import (
+from tests.tasks.forget.runs import (
     Forget,
     MakeConfig,
     RunUndecorated,
@@ -30,7 +30,7 @@ def test_next_run_finishes_a_forgetting_killed_after_the_note(
 ) -> None:  # fmt: skip
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
     uri = lineage_row(run)["source_uri"]
-    with killed_at("tasks.maintenance.forget.scrub"):
+    with killed_at("tasks.forget.forget.scrub"):
         forget(run, uri)
     again = Path(shutil.copytree(run, tmp_path / "again"))
     forget(whole, uri)
@@ -48,7 +48,7 @@ def test_next_run_finishes_a_forgetting_killed_while_scrubbing(
 ) -> None:  # fmt: skip
     whole = Path(shutil.copytree(finished, tmp_path / "whole"))
     uri = lineage_row(run)["source_uri"]
-    with killed_at(f"tasks.maintenance.scrub.{killed}"):
+    with killed_at(f"tasks.forget.scrub.{killed}"):
         forget(run, uri)
     forget(whole, uri)
     run_undecorated(make_config(run))
@@ -56,7 +56,7 @@ def test_next_run_finishes_a_forgetting_killed_while_scrubbing(
 
 
 @pytest.mark.parametrize(
-    "killed", ["tasks.maintenance.forget.write_forgotten", "tasks.maintenance.forget.scrub", "flows.forget.run_stages"]
+    "killed", ["tasks.forget.forget.write_forgotten", "tasks.forget.forget.scrub", "flows.forget.run_stages"]
 )
 def test_killed_forgetting_is_finished_by_the_same_name_after_the_source_lost_the_image(
     image_folder: Path, make_config: MakeConfig, run_undecorated: RunUndecorated, forget: Forget,
@@ -87,7 +87,7 @@ def test_killed_forgetting_is_finished_with_the_next_one(
     forget: Forget,
 ) -> None:
     rows = [lineage_row(run, class_index=index) for index in (0, 1)]
-    with killed_at("tasks.maintenance.forget.scrub"):
+    with killed_at("tasks.forget.forget.scrub"):
         forget(run, rows[0]["source_uri"])
     done = forget(run, rows[1]["source_uri"])
     assert {image["sha256"] for image in done["images"]} == {row["source_sha256"] for row in rows}
@@ -146,7 +146,7 @@ def test_only_the_given_images_are_finished(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], ["SHA-256"]])
 def test_damaged_note_finishes_nothing(run: Path, forget: Forget, names: list[str]) -> None:
     digest = lineage_row(run)["source_sha256"]
-    with killed_at("tasks.maintenance.forget.write_forgotten"):
+    with killed_at("tasks.forget.forget.write_forgotten"):
         forget(run, digest)
     note = run / "work" / "forgetting.json"
     note.write_bytes(note.read_bytes()[:-9])

@@ -21,7 +21,9 @@ from rded_core.io.run.records import Record
 from rded_core.io.verify.findings import Findings
 from tasks.labels.labeller import images_digest
 from tasks.labels.passes import images_to_label
-from tasks.maintenance.comparisons import (
+from tasks.patches.tile import LostCandidate
+from tasks.runtime.progress import track
+from tasks.verify.comparisons import (
     compare_pixels,
     compare_scores,
     compare_selection,
@@ -29,11 +31,9 @@ from tasks.maintenance.comparisons import (
     find_unit_record,
     stage_files,
 )
-from tasks.maintenance.recompute_labels import compare_labels
-from tasks.maintenance.reopen import Reopened, reopen
-from tasks.maintenance.verify import unwritten
-from tasks.patches.tile import LostCandidate
-from tasks.runtime.progress import track
+from tasks.verify.files import unwritten
+from tasks.verify.recompute_labels import compare_labels
+from tasks.verify.reopen import Reopened, reopen
 
 MOST_CLASSES = 64
 """Classes that each comparison samples, spread over all; of each, one group of candidates and one image."""

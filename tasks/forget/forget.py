@@ -18,7 +18,7 @@ from rded_core.io.run.forgotten import Forgotten, begin_forgetting, end_forgetti
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.run.removal import units_of
 from rded_core.io.run.run_json import clear_traces, config_of, find_run
-from tasks.maintenance.scrub import scrub
+from tasks.forget.scrub import scrub
 from tasks.run.plan import RunPlan
 from tasks.runtime.stage_task import stage_task
 

@@ -11,7 +11,7 @@ from rded_core.io.run.lock import only_writer
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.swap import restore_swapped
 from rded_core.io.verify.findings import Fault, Findings
-from tasks.maintenance.redo import run_of, runs_of
+from tasks.repair.redo import run_of, runs_of
 from tasks.training.results import STAGE as STUDENTS
 from tasks.training.results import mend_student
 

@@ -11,7 +11,7 @@ from rded_core.io.formats.images import RejectedImage
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.forgotten import read_forgotten
-from tests.tasks.maintenance.forget.runs import (
+from tests.tasks.forget.runs import (
     Forget,
     MakeConfig,
     RunUndecorated,
@@ -72,7 +72,7 @@ def test_name_is_removed_if_the_image_was_lost_while_tiling(
     assert {"dataset/report/index.html", "work/publish/dataset.json"} < named
     assert any(name.startswith("work/squeeze/") for name in named)
     if killed:  # after candidates and scores are scrubbed, before anything else is
-        with killed_at("tasks.maintenance.scrub._images_are_free"):
+        with killed_at("tasks.forget.scrub._images_are_free"):
             forget(run, uri)
     forget(run, uri)
     assert {name.partition(":")[0] for name in traces(run, uri.encode())} <= listings(run)

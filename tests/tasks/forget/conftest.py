@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.tasks.maintenance.forget.runs import Forget, MakeConfig, RunUndecorated
+from tests.tasks.forget.runs import Forget, MakeConfig, RunUndecorated
 
 
 @pytest.fixture

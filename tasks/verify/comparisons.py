@@ -18,12 +18,12 @@ from rded_core.io.run.candidates import item_of
 from rded_core.io.run.records import Record, find_record
 from rded_core.io.sources.reading import read_item
 from rded_core.patches.near_ties import largest_error
-from tasks.maintenance.reopen import Reopened
 from tasks.patches.score import CANDIDATES_PER_FORWARD, cut_group, network_form, score_group
 from tasks.patches.select import choose_patches
 from tasks.patches.tile import make_sample, quadrants_of
 from tasks.run.networks import load_scorer
 from tasks.run.versions import is_made_as_here
+from tasks.verify.reopen import Reopened
 
 SOURCE_IMAGES = 4
 """Candidates of each class that are compared with the source."""

@@ -1,0 +1,1 @@
+"""`rded forget`: note source images, and take them out of every file of the run."""

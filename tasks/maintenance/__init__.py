@@ -1,1 +1,0 @@
-"""Work on finished runs: verify, recompute, repair, redo, forget, refresh."""

@@ -1,0 +1,1 @@
+"""The scheduled refresh: whether anything has changed, and how a refresh that changed nothing ends."""

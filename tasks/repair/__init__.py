@@ -1,0 +1,1 @@
+"""`rded repair`: mend what other files can mend, and find the work to do again."""

@@ -1,0 +1,1 @@
+"""`rded verify`: a run's files checked by digest, and with --deep recomputed."""
