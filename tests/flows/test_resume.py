@@ -117,7 +117,7 @@ def test_source_that_vanishes_while_drawing_stops_the_run(
         raise RejectedImage("missing", "unmounted")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.patches.draw.read_item", vanish)
+        patch.setattr("rded_core.io.sources.reading.read_item", vanish)
         with pytest.raises(InputError, match=r"12 of 12 images of class '1' can no longer be read .*run again"):
             run_undecorated(config)
     run_undecorated(config)
@@ -132,7 +132,7 @@ def _break_reading(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> None:
             raise RejectedImage("missing", "a flaky mount")
         return read_item(item)
 
-    monkeypatch.setattr("tasks.patches.draw.read_item", read)
+    monkeypatch.setattr("rded_core.io.sources.reading.read_item", read)
 
 
 def test_temporarily_unreadable_images_are_counted_and_retried(

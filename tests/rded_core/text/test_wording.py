@@ -23,7 +23,7 @@ def test_nouns_are_plural_unless_the_count_is_one(count: int, noun: str, expecte
 
 
 def test_percents_are_written_with_a_space() -> None:
-    assert [percent(0.9876), percent(1, 0), percent(0.1235, 2)] == ["98.8 %", "100 %", "12.35 %"]
+    assert [percent(0.9876), percent(1.0, 0), percent(0.1235, 2)] == ["98.8 %", "100 %", "12.35 %"]
 
 
 @pytest.mark.parametrize("folder", ["rded_core", "tasks", "flows", "deployments"])
