@@ -28,7 +28,8 @@ class _Found:
     def add(self, sample: Sample, *, tar: str, stamp: int) -> None:
         """Adds a sample to its class, or to those that are left out."""
         if sample.image is None or sample.label is None:
-            self.left_out[sample.problem, sample.label].append(f"{tar}: {sample.name}")
+            place = f"{tar.rsplit('/', 1)[-1]}: {sample.name}"  # reports show it, so no folder of this machine
+            self.left_out[sample.problem, sample.label].append(place)
             return
         _, offset, num_bytes = sample.image
         self.items[sample.label].append(SourceItem(sample.name, tar, offset, num_bytes, True, stamp))

@@ -20,6 +20,7 @@ LABEL_FIELDS = ("class_index", "label", "cls", "class", "class_id")
 
 CLS, JSON = "cls", "json"
 LABEL_ENDINGS = {"cls": CLS, "cls.txt": CLS, "json": JSON}
+LABEL_SUFFIXES = tuple(f".{ending}" for ending in LABEL_ENDINGS)
 CAPTIONS = frozenset({"txt", *LABEL_ENDINGS})
 
 Parts = dict[str, Member]
@@ -45,14 +46,17 @@ class _Labels:
 
     def note(self, member: Member) -> None:
         """Reads a member if it is a label file."""
-        if not member.name.lower().endswith((".cls", ".cls.txt", ".json")) or member.offset < 0:
+        if not member.name.lower().endswith(LABEL_SUFFIXES) or member.offset < 0:
             return
         self._stream.seek(member.offset)
-        self._texts[member.name] = self._stream.read(member.num_bytes) or b""
+        text = self._stream.read(member.num_bytes) or b""
+        if self._texts.setdefault(member.name, text) != text:
+            raise InputError(f"{self._tar}: {member.name} appears twice, with different contents; keep one of them")
 
     def of(self, parts: Parts) -> tuple[Label | None, str | None]:
         """Returns the label and the class name of a sample; .cls goes before .json."""
         by_kind = {LABEL_ENDINGS[ending]: member.name for ending, member in parts.items() if ending in LABEL_ENDINGS}
+        self._require_one_cls(parts)
         described = self._fields(by_kind.get(JSON, ""))
         value: Any = next((described[field] for field in LABEL_FIELDS if field in described), None)
         if CLS in by_kind:
@@ -60,6 +64,19 @@ class _Labels:
         label = read_label_at(value, f"{self._tar}: {by_kind.get(CLS) or by_kind.get(JSON)}")
         name = next((described[field] for field in CLASS_NAME_FIELDS if field in described), None)
         return label, None if name is None else str(name)
+
+    def require_same(self, first: Member, second: Member) -> None:
+        """Raises InputError if two label files that count as one, as ``a.cls`` and ``a.CLS``, hold different labels."""
+        found = [read_label_at(self._texts.get(each.name), f"{self._tar}: {each.name}") for each in (first, second)]
+        if found[0] != found[1]:
+            raise InputError(
+                f"{self._tar}: {first.name} holds the label {found[0]!r}, {second.name} holds {found[1]!r}; keep one "
+                "of them"
+            )
+
+    def _require_one_cls(self, parts: Parts) -> None:
+        if "cls" in parts and "cls.txt" in parts:
+            self.require_same(parts["cls"], parts["cls.txt"])
 
     def _fields(self, name: str) -> dict[str, Any]:
         try:
@@ -90,21 +107,29 @@ def list_samples(stream: io.RawIOBase | io.BufferedReader, tar: str) -> list[Sam
         parts, extension = keys[f"{folder}/{stem}" if folder else stem], extension.lower()
         if extension in parts and _is_image(extension):
             raise InputError(f"{tar}: key {member.name!r} appears twice; keys must be unique")
-        parts[extension] = member
         labels.note(member)
+        if extension in parts and extension in LABEL_ENDINGS:
+            labels.require_same(parts[extension], member)
+        parts[extension] = member
     return [sample for parts in keys.values() for sample in _samples_of(parts, labels, tar)]
 
 
 def _samples_of(parts: Parts, labels: _Labels, tar: str) -> list[Sample]:
     """Returns the sample of a key; several, if the key was cut at a dot inside the names of samples with labels."""
-    images = [ending for ending in parts if _is_image(ending)]
-    plain = [ending for ending in images if "." not in ending]
-    if not plain and any("." in ending for ending in images):
-        longer = _by_longer_key(parts)
-        labelled = [inner for inner in longer.values() if LABEL_ENDINGS.keys() & inner.keys()]
-        if labelled and not LABEL_ENDINGS.keys() & parts.keys():
-            return [_sample_of(inner, list(filter(_is_image, inner)), labels, tar) for inner in longer.values()]
-    return [_sample_of(parts, plain or images, labels, tar)]
+    if not any(_is_image(ending) and "." in ending for ending in parts):
+        return [_sample_of(parts, labels, tar)]
+    longer = _by_longer_key(parts)
+    has_shorter = LABEL_ENDINGS.keys() & parts.keys() or any(map(_is_image, longer.get("", ())))
+    if not has_shorter and any(LABEL_ENDINGS.keys() & inner.keys() for inner in longer.values()):
+        return [_sample_of(inner, labels, tar) for inner in longer.values()]
+    labelled = {key: inner for key, inner in longer.items() if key and _is_labelled_image(inner, labels)}
+    taken = {member for inner in labelled.values() for member in inner.values()}
+    rest = {ending: member for ending, member in parts.items() if member not in taken}
+    return [_sample_of(group, labels, tar) for group in (rest, *labelled.values()) if group]
+
+
+def _is_labelled_image(parts: Parts, labels: _Labels) -> bool:
+    return any(map(_is_image, parts)) and labels.of(parts)[0] is not None
 
 
 def _by_longer_key(parts: Parts) -> dict[str, Parts]:
@@ -116,7 +141,8 @@ def _by_longer_key(parts: Parts) -> dict[str, Parts]:
     return longer
 
 
-def _sample_of(parts: Parts, images: list[str], labels: _Labels, tar: str) -> Sample:
+def _sample_of(parts: Parts, labels: _Labels, tar: str) -> Sample:
+    images = _images_of(parts)
     if len(images) > 1:
         names = " and ".join(parts[ending].name for ending in images[:2])
         raise InputError(
@@ -139,6 +165,12 @@ def _why_without_image(parts: Mapping[str, Member]) -> str:
     endings = sorted({PurePosixPath(member.name).suffix for name, member in parts.items() if name not in CAPTIONS})
     known = [ending for ending in endings if ending]
     return f"samples without an image of a known ending (with {known[0]})" if known else "samples without an image"
+
+
+def _images_of(parts: Parts) -> list[str]:
+    """Returns the endings that are an image ending and nothing else, or if there is none, all that end in one."""
+    images = [ending for ending in parts if _is_image(ending)]
+    return [ending for ending in images if "." not in ending] or images
 
 
 def _is_image(extension: str) -> bool:

@@ -55,7 +55,7 @@ def test_numbers_keep_their_order_whatever_their_form(tmp_path: Path, values: li
     source = open_source(str(write_tar(tmp_path / "a.tar", *samples(*values, *missing))))
     assert folders(source) == ["0", "2", "10"]
     assert source.num_ignored_files == len(missing)
-    lines = [f"samples without a label: {len(missing)} (the first: {tmp_path}/a.tar: s3.jpg)"] if missing else []
+    lines = [f"samples without a label: {len(missing)} (the first: a.tar: s3.jpg)"] if missing else []
     assert describe_passed_over(source) == lines
 
 
@@ -145,6 +145,46 @@ def test_keys_with_dots_are_samples_if_they_have_labels(tmp_path: Path, label: s
     assert keys(open_source(str(tmp_path))) == [["v1.0.jpg", "v1.2.jpg"], ["v1.1.jpg", "v1.3.jpg"]]
 
 
+@pytest.mark.parametrize(("label", "form"), [("cls", b"%d"), ("cls.txt", b"%d"), ("json", b'{"label": %d}')])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_keys_with_dots_are_samples_beside_shorter_keys(tmp_path: Path, label: str, form: bytes, reverse: bool) -> None:
+    entries: list[Entry] = []
+    for number, name in enumerate(("v1", "v1.5", "v1.5.2", "v2")):
+        entries += [(f"{name}.jpg", b"x"), (f"{name}.{label}", form % (number % 2)), (f"{name}.mask.png", b"mask")]
+    entries = [("v2.jpg", b"x"), *(entry for entry in entries if entry[0] != "v2.jpg")][:: -1 if reverse else 1]
+    source = open_source(str(write_tar(tmp_path / "a.tar", *entries)))
+    assert keys(source) == [["v1.5.2.jpg", "v1.jpg"], ["v1.5.jpg", "v2.jpg"]]
+
+
+def test_a_label_of_a_shorter_key_does_not_go_to_a_longer_one(tmp_path: Path) -> None:
+    entries = [("v1.cls", b"0"), ("v1.5.jpg", b"x"), ("v1.5.cls", b"1"), *samples(b"0")]
+    source = open_source(str(write_tar(tmp_path / "a.tar", *entries)))
+    assert keys(source) == [["s0.jpg"], ["v1.5.jpg"]]
+    assert describe_passed_over(source) == ["samples without an image: 1 (the first: a.tar: v1.cls)"]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        [("a.cls", b"0"), ("a.cls.txt", b"cat")], [("a.cls", b"0"), ("a.cls", b"1")],
+        [("a.cls", b"0"), ("a.CLS", b"1")], [("a.json", b'{"label": 0}'), ("a.json", b'{"label": 1}')],
+        [("v.1.jpg", b"x"), ("v.1.cls", b"0"), ("v.1.cls.txt", b"1")], [("a.cls", b""), ("a.cls.txt", b"1")],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("reverse", [False, True])
+def test_two_labels_of_one_key_are_an_error_in_any_order(tmp_path: Path, pair: list[Entry], reverse: bool) -> None:
+    write_tar(tmp_path / "a.tar", *samples(b"0", b"1"), ("a.jpg", b"x"), *pair[:: -1 if reverse else 1])
+    with pytest.raises(
+        InputError, match=r"a\.tar: .*(holds the label .* holds .*|appears twice, .*); keep one of them"
+    ):
+        open_source(str(tmp_path))
+
+
+def test_one_label_in_two_files_is_fine(tmp_path: Path) -> None:
+    entries = [("a.jpg", b"x"), ("a.cls", b"1"), ("a.cls.txt", b"1\n"), ("a.cls", b"1"), *samples(b"0")]
+    assert keys(open_source(str(write_tar(tmp_path / "a.tar", *entries)))) == [["s0.jpg"], ["a.jpg"]]
+
+
 @pytest.mark.parametrize("link", [tarfile.LNKTYPE, tarfile.SYMTYPE])
 def test_links_inside_a_tar_are_resolved(tmp_path: Path, link: bytes) -> None:
     here = "" if link == tarfile.SYMTYPE else "x/"
@@ -173,7 +213,7 @@ def test_links_to_nowhere_are_counted(tmp_path: Path, target: str) -> None:
     entries = [*samples(b"0", b"1"), ("c.cls", b"1"), ("c.jpg", target)]
     source = open_source(str(write_tar(tmp_path / "a.tar", *entries, link=tarfile.SYMTYPE)))
     assert describe_passed_over(source) == [
-        f"samples whose image is a link to a file outside the tar: 1 (the first: {tmp_path}/a.tar: c.jpg)"
+        "samples whose image is a link to a file outside the tar: 1 (the first: a.tar: c.jpg)"
     ]
 
 
