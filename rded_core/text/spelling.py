@@ -44,27 +44,39 @@ def spellings(name: str) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def may_be_one(one: str, other: str) -> bool:
+    """Whether two names that share a synonym may be one class: of two lists, one must contain the other.
+
+    Lists that only overlap are different classes: ``Pepper, healthy`` and ``Pepper, bacterial spot``.
+    """
+    if folded(one) == folded(other):
+        return True
+    parts, others = ({folded(part) for part in synonyms(name)} for name in (one, other))
+    return min(len(parts), len(others)) == 1 or parts <= others or others <= parts
+
+
 class NameIndex:
     """Places of names in a list, by every form of their spelling."""
 
     def __init__(self, names: Iterable[Iterable[str]]) -> None:
         """Indexes a list whose entries each have one or more names."""
-        self.places: tuple[dict[str, set[int]], ...] = tuple({} for _ in range(NUM_FORMS))
+        self.entries: tuple[dict[str, set[tuple[int, str]]], ...] = tuple({} for _ in range(NUM_FORMS))
         for place, aliases in enumerate(names):
             for alias in aliases:
-                for places, keys in zip(self.places, spellings(alias), strict=True):
+                for entries, keys in zip(self.entries, spellings(alias), strict=True):
                     for key in keys:
-                        places.setdefault(key, set()).add(place)
+                        entries.setdefault(key, set()).add((place, alias))
 
     def find(self, names: Sequence[str]) -> tuple[set[int], str]:
         """Returns the places of the first of `names` that is in the list, and the spelling that they share.
 
-        A stricter form goes before a looser one, and within a form an earlier name before a later one.
+        A stricter form goes before a looser one, and within a form an earlier name before a later one. Two lists of
+        synonyms are equal only if one contains the other.
         """
-        spelled = [spellings(name) for name in names]
-        for form, places in enumerate(self.places):
-            for forms in spelled:
+        spelled = [(name, spellings(name)) for name in names]
+        for form, entries in enumerate(self.entries):
+            for name, forms in spelled:
                 for key in forms[form]:
-                    if places.get(key):
-                        return places[key], key
+                    if places := {place for place, alias in entries.get(key, ()) if may_be_one(name, alias)}:
+                        return places, key
         return set(), ""

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, SourceClass
-from rded_core.io.sources.wordnet import list_meanings, meanings, settled_wnids
-from rded_core.text.spelling import NameIndex
+from rded_core.io.sources.wordnet import leading_wnid, list_meanings, meanings, settled_wnids
+from rded_core.text.spelling import NameIndex, may_be_one
 from rded_core.text.wording import counted
 
 
@@ -45,7 +45,13 @@ def _matches(label: SourceClass, wnid: str | None, source: Source, wnids: Sequen
         for other in source.classes
         if (label.wnid and label.wnid == other.wnid) or label.folder == other.folder or label.name == other.name
     }
-    return exact or {place for place, other in enumerate(wnids) if wnid and wnid == other}
+    same_id = {place for place, other in enumerate(wnids) if wnid and wnid == other}
+    return exact or {place for place in same_id if _is_same_name(label.folder, source.classes[place].folder)}
+
+
+def _is_same_name(one: str, other: str) -> bool:
+    """Whether names with the same WordNet id may be one class: the id is written out, or no synonyms contradict."""
+    return bool(leading_wnid(one) or leading_wnid(other)) or may_be_one(one, other)
 
 
 def _require_certain(label: SourceClass, other: SourceClass, *, spec: str, same: bool) -> None:

@@ -47,3 +47,20 @@ def test_a_stricter_spelling_goes_before_a_looser_one() -> None:
     assert index.find(["maillot, tank suit"])[0] == {3}
     assert index.find(["cardigan welsh corgi"])[0] == {0}
     assert index.find(["corgi"]) == (set(), "")
+
+
+@pytest.mark.parametrize(
+    ("listed", "wanted"),
+    [
+        (["Pepper, healthy", "Tomato, blight"], "Potato, healthy"),
+        (["Pepper,_bell___healthy", "Tomato___healthy"], "Pepper,_bell___Bacterial_spot"),
+        (["crane, bird", "heron"], "Crane, machine"),
+    ],
+)
+def test_two_lists_that_share_only_a_part_are_different_classes(listed: list[str], wanted: str) -> None:
+    assert NameIndex([name] for name in listed).find([wanted]) == (set(), "")
+
+
+@pytest.mark.parametrize("wanted", ["tench", "Tinca tinca", "Tench, tinca_tinca", "tinca tinca, tench, doctor fish"])
+def test_a_single_name_and_a_list_that_contains_the_other_are_equal(wanted: str) -> None:
+    assert NameIndex([["tench, Tinca tinca"], ["goldfish, Carassius auratus"]]).find([wanted])[0] == {0}

@@ -57,6 +57,13 @@ def test_a_class_without_a_match_is_an_error_that_names_it() -> None:
         columns_of(("ant", "bee"), "ant", "zebra")
 
 
+def test_a_class_that_shares_one_comma_part_with_an_output_has_no_match() -> None:
+    head = ("Pepper,_bell___healthy", "Tomato___healthy", "x")
+    with pytest.raises(InputError, match=r"Pepper,_bell___Bacterial_spot \(no match\)"):
+        columns_of(head, "Pepper,_bell___Bacterial_spot", "Tomato___healthy")
+    assert columns_of(head, "Tomato___healthy", "Pepper,_bell___healthy") == [1, 0]
+
+
 def test_a_class_with_two_matches_is_an_error_that_names_it() -> None:
     with pytest.raises(InputError, match=r"t rex \(2 matches\)"):
         columns_of(("T_rex", "t-rex", "ant"), "ant", "t rex")

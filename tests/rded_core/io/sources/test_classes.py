@@ -71,6 +71,19 @@ def test_alignment_error_names_the_missing_class() -> None:
 
 
 @pytest.mark.parametrize(
+    ("missing", "other"),
+    [
+        ("Pepper,_bell___Bacterial_spot", "Pepper,_bell___healthy"),
+        ("Potato, healthy", "Pepper, healthy"),
+        ("orange, sick", "orange, healthy"),
+    ],
+)
+def test_a_missing_class_is_not_measured_on_one_that_shares_a_comma_part(missing: str, other: str) -> None:
+    with pytest.raises(InputError, match="made-up has no class for"):
+        align_classes(made_up(other, "x"), made_up(missing, "x").classes)
+
+
+@pytest.mark.parametrize(
     ("one", "other"), [("fo\u0308hn", "f\u00f6hn"), ("golden_retriever", "Golden Retriever"), ("tench", "tench, Tinca")]
 )
 def test_alignment_compares_names_as_people_read_them(one: str, other: str) -> None:
