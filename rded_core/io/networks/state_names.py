@@ -47,7 +47,8 @@ def find_state(loaded: object) -> dict[str, Tensor] | None:
             logging.getLogger(__name__).info("the weights are those under %r; there are also %s", inner, others)
         loaded = entries[inner]
     entries = loaded if isinstance(loaded, dict) else {}
-    return entries if entries and all(isinstance(value, Tensor) for value in entries.values()) else None
+    are_weights = all(isinstance(name, str) and isinstance(value, Tensor) for name, value in entries.items())
+    return entries if entries and are_weights else None
 
 
 def fit_names(own: Iterable[str], state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -58,21 +59,34 @@ def fit_names(own: Iterable[str], state: dict[str, Tensor]) -> dict[str, Tensor]
     wrapper belongs to something else (a loss, a second network) and is left out. Nothing changes if the names fit.
 
     Raises:
-        InputError: several networks in the file fit equally well.
+        InputError: several networks in the file fit equally well, or two of its names become one.
     """
     names = set(own)
     if names == state.keys():
         return state
     if not any(ANYWHERE.search(name) for name in names):
-        state = {ANYWHERE.sub("", name): value for name, value in state.items()}
+        state = _renamed(state, ANYWHERE, "")
     if any("denselayer" in name for name in names):
-        state = {OLD_DENSENET.sub(r"\1", name): value for name, value in state.items()}
+        state = _renamed(state, OLD_DENSENET, r"\1")
     prefix = _find_prefix(names, state)
     inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     kept = {name: value for name, value in inside.items() if name in names or not _is_extra(name)}
     if len(kept) < len(state):
         _log_left_out(len(state) - len(kept), prefix)
     return kept
+
+
+def _renamed(state: dict[str, Tensor], pattern: re.Pattern[str], by: str) -> dict[str, Tensor]:
+    """Returns a state dict with a pattern in its names replaced; raises InputError if two names become one."""
+    old_names: dict[str, str] = {}
+    for name in state:
+        new = pattern.sub(by, name)
+        if new in old_names:
+            raise InputError(
+                f"the weights file holds two weights for {new}: {old_names[new]} and {name}; save the state dict of one"
+            )
+        old_names[new] = name
+    return {new: state[old] for new, old in old_names.items()}
 
 
 def has_auxiliary_heads(state: dict[str, Tensor]) -> bool:

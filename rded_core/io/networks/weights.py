@@ -27,6 +27,12 @@ HEAD_NAME = re.compile(r"(^|\.)(fc|head|last_linear|classifier(\.\d+)?)\.weight$
 UNSAFE_TYPE = re.compile(r"GLOBAL ([\w.]+)")
 """The type in torch's message that a file is not of weights alone."""
 
+UNREADABLE = (
+    SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    pickle.UnpicklingError,
+)  # fmt: skip
+"""Errors of files that are damaged, or hold something else than weights."""
+
 MAX_SHOWN = 5
 """Keys of a file that an error names."""
 
@@ -54,7 +60,7 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return load_file(path), facts
         with torch.serialization.safe_globals([Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path} holds no weights that can be read safely ({_why_unreadable(error)}); expected .safetensors, or a "
             "plain state dict saved by torch.save(network.state_dict(), FILE)"
@@ -65,7 +71,7 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} holds no state dict (a mapping from names to tensors){_describe_keys(loaded)}; save one by "
             "torch.save(network.state_dict(), FILE)"
         )
-    return {name.removeprefix("module."): value for name, value in state.items()}, {}
+    return state, {}
 
 
 def _why_unreadable(error: Exception) -> str:

@@ -85,6 +85,28 @@ def test_two_networks_that_fit_are_an_error() -> None:
         fit_names(own, {**below("student.", own), **below("teacher.", own)})
 
 
+def test_names_below_module_and_at_the_top_are_not_merged(tmp_path: Path) -> None:
+    own = network().state_dict()
+    state = {**below("module.", own), **{name: torch.zeros_like(value) for name, value in own.items()}}
+    torch.save(state, tmp_path / "w.pth")
+    loaded, _ = read_weights(str(tmp_path / "w.pth"))
+    assert loaded.keys() == state.keys()
+
+
+def test_a_network_with_a_part_named_module_keeps_its_names(tmp_path: Path) -> None:
+    own = nn.ModuleDict({"module": network(), "fc": nn.Linear(2, 2)}).state_dict()
+    torch.save(own, tmp_path / "w.pth")
+    read, _ = read_weights(str(tmp_path / "w.pth"))
+    assert fit_names(own, read).keys() == own.keys() == read.keys()
+
+
+@pytest.mark.parametrize(("first", "second"), [("_orig_mod.a", "a"), ("b._orig_mod.c", "_orig_mod.b.c")])
+def test_two_names_that_become_one_are_an_error(first: str, second: str) -> None:
+    state = {first: torch.zeros(1), second: torch.ones(1)}
+    with pytest.raises(InputError, match=rf"two weights for .*: {first} and {second}; save the state dict of one"):
+        fit_names({"a", "b.c"}, state)
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -122,6 +144,30 @@ def test_a_file_without_a_state_dict_shows_its_keys(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no state dict .*, only epoch, best; save one by torch\.save"):
         read_weights(str(tmp_path / "w.pth"))
     assert find_state({}) is None
+
+
+def test_keys_that_are_numbers_are_no_names(tmp_path: Path) -> None:
+    torch.save({0: torch.ones(1), 1: torch.ones(1)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"holds no state dict .*, only 0, 1; save one by torch\.save"):
+        read_weights(str(tmp_path / "w.pth"))
+
+
+class Called:
+    """Unpickles as a call of a Namespace that fails."""
+
+    def __init__(self, *given: int) -> None:
+        self.given = given
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Namespace, self.given
+
+
+@pytest.mark.parametrize("given", [(1,), (1, 2)])
+def test_a_namespace_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path, given: tuple[int, ...]) -> None:
+    torch.save({"state_dict": {}, "args": Called(*given)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"holds no weights that can be read safely \(") as error:
+        read_weights(str(tmp_path / "w.pth"))
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_missing_and_an_unexpected_name_stand_side_by_side() -> None:
