@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from rded_core.errors import InputError
 from rded_core.io.sources.base import PassedOver, Source, SourceItem, name_classes
-from rded_core.io.sources.labels import Label, read_label_at, unify_labels
+from rded_core.io.sources.labels import Label, is_digits, read_label_at, unify_labels
 from rded_core.io.sources.parquet.columns import (
     LABEL_COLUMNS,
     errors_of,
@@ -28,12 +28,17 @@ from rded_core.io.storage.urls import join_path, stamp_of
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A file of the source, the names that it gives to its label numbers, and the row of each label first seen."""
+    """A file of the source, the names that it gives to its label numbers, and its rows by label.
+
+    `fractions` are the texts such as ``2.0`` that are class numbers, each with a row that holds it.
+    """
 
     path: str
     names: list[str] | None
     by_label: Mapping[Label, list[SourceItem]]
     unlabelled: list[int]
+    fractions: Mapping[str, int]
+    stores_numbers: bool
 
     @property
     def has_numbers(self) -> bool:
@@ -114,16 +119,20 @@ def _read_table(
     by_label: defaultdict[Label, list[SourceItem]] = defaultdict(list)
     unlabelled: list[int] = []
     known: dict[Any, Label | None] = {}
+    fractions: dict[str, int] = {}
     for row, value in enumerate(values):
         if value not in known:
             stored = int(value) if isinstance(value, bool) and names else value
             known[value] = read_label_at(stored, f"{path}: row {row}")
+            if isinstance(value, str | bytes) and isinstance(known[value], int):
+                fractions[value if isinstance(value, str) else value.decode()] = row
         label = known[value]
         if label is None:
             unlabelled.append(row)
         else:
             by_label[label].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
-    return _Table(path, names, by_label, unlabelled)
+    is_stored = any(isinstance(label, int) and not isinstance(value, str | bytes) for value, label in known.items())
+    return _Table(path, names, by_label, unlabelled, fractions, is_stored)
 
 
 def _merge(root: str, tables: list[_Table]) -> tuple[list[Label], Mapping[Label, list[SourceItem]]]:
@@ -140,11 +149,27 @@ def _merge(root: str, tables: list[_Table]) -> tuple[list[Label], Mapping[Label,
         if strays := [label for label in by_label if label not in order]:
             raise InputError(f"{places[strays[0]]}: label {strays[0]!r} is not one of the named classes; fix the label")
         return sorted(by_label, key=order.__getitem__), by_label
+    _require_one_spelling(tables, places)
     final = unify_labels(places)
     unified: defaultdict[Label, list[SourceItem]] = defaultdict(list)
     for label, items in by_label.items():
         unified[final[label]] += items
     return sorted(unified, key=lambda label: (str(label) if isinstance(label, str) else "", label)), unified
+
+
+def _require_one_spelling(tables: list[_Table], places: Mapping[Label, str]) -> None:
+    """Raises InputError if texts are ``1`` and ``2.0``: one of the latter would make numbers, in another order, of all.
+
+    Numbers that are stored as such decide the order of texts too, so nothing depends on the texts then.
+    """
+    digits = next((label for label in places if isinstance(label, str) and is_digits(label)), None)
+    found = ((table.path, row, text) for table in tables for text, row in table.fractions.items())
+    fraction = next((f"{path}: row {row} holds {text!r}" for path, row, text in found), "")
+    if digits is not None and fraction and not any(table.stores_numbers for table in tables):
+        raise InputError(
+            f"numbers in text are written in two ways: {fraction}, {places[digits]} holds {digits!r}, and the order of "
+            "the classes depends on it; write all as whole numbers"
+        )
 
 
 def _common_names(tables: list[_Table]) -> dict[Label, int]:

@@ -154,6 +154,36 @@ def test_labels_follow_the_one_rule(tmp_path: Path, labels: pa.Array, folders: l
     assert source.num_ignored_files == ignored
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (["0", "1", "2.0", "10"], ["1"]),
+        (["0", "1", "2", "10"], ["2.0"]),
+        (["0.0", "1.0", "10.0"], ["2"]),
+        ([b"0", b"1", b"10"], [b"2."]),
+    ],
+)
+def test_numbers_in_text_are_written_in_one_way(tmp_path: Path, first: list[str], second: list[str]) -> None:
+    write(tmp_path / "a.parquet", first)
+    write(tmp_path / "b.parquet", second)
+    message = (
+        r"in two ways: .*[ab]\.parquet: row \d holds '\d+\.0?', .*[ab]\.parquet: row 0 holds '\d+', .*; write all as"
+    )
+    with pytest.raises(InputError, match=message):
+        open_source(str(tmp_path))
+
+
+def test_numbers_in_text_of_one_form_keep_their_order(tmp_path: Path) -> None:
+    for labels, order in (
+        (["0", "1", "2", "10"], ["0", "1", "10", "2"]), (["0.0", "1.0", "2.0", "10.0"], ["0", "1", "2", "10"]),
+    ):  # fmt: skip
+        write(tmp_path / "a.parquet", labels)
+        assert list(listing(open_source(str(tmp_path)))) == order
+    write(tmp_path / "b.parquet", ["2"])
+    write(tmp_path / "c.parquet", [1, 2, 10])
+    assert list(listing(open_source(str(tmp_path)))) == ["0", "1", "2", "10"], "numbers that are stored decide"
+
+
 def test_whole_floats_are_named_like_integers(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [1.0, 0.0, float("nan")], names=["dog", "cat"])
     assert list(listing(open_source(str(tmp_path)))) == ["dog", "cat"]
