@@ -38,21 +38,49 @@ class TakenFor:
 
 
 def confusion_counts(logits: Float[Tensor, "b k"], targets: Int[Tensor, "b"]) -> Int[Tensor, "k k"]:
-    """Counts images by their class (rows) and by the class with the largest logit (columns)."""
+    """Counts images by their class (rows) and by the class with the largest logit (columns), in a sparse tensor.
+
+    A dense one of 10 000 classes would take 800 MB.
+    """
     num_classes = logits.shape[1]
-    cells = targets * num_classes + logits.argmax(dim=1)
-    return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
+    cells = torch.stack([targets, logits.argmax(dim=1)])
+    shape = (num_classes, num_classes)
+    return torch.sparse_coo_tensor(cells, torch.ones_like(targets), shape, check_invariants=True).coalesce()
 
 
 def missed_classes(counts: Int[Tensor, "k k"]) -> dict[int, TakenFor]:
     """Returns the classes at or near 0 %, at least half of whose images go to one other class (ties: the first)."""
-    totals, right = counts.sum(dim=1), counts.diagonal()
-    most, other = (counts - torch.diag(right)).max(dim=1)
+    totals, right = _totals_and_right(counts)
+    most, other = _most_frequent_errors(counts)
     missed = (totals > 0) & (right <= NEAR_ZERO * totals) & (most >= EXCHANGED * totals)
     return {
         index: TakenFor(index, int(other[index]), int(right[index]), int(most[index]), int(totals[index]))
         for index in missed.nonzero().flatten().tolist()
     }
+
+
+def _cells(counts: Int[Tensor, "k k"]) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"], Int[Tensor, "n"]]:
+    """Returns the rows, columns and values of all counts but zeros."""
+    cells = (counts if counts.is_sparse else counts.to_sparse()).coalesce()
+    rows, columns = cells.indices()
+    return rows, columns, cells.values()
+
+
+def _totals_and_right(counts: Int[Tensor, "k k"]) -> tuple[Int[Tensor, "k"], Int[Tensor, "k"]]:
+    """Returns how many images each class has, and how many of them are right."""
+    rows, columns, values = _cells(counts)
+    none = values.new_zeros(len(counts))
+    return none.index_add(0, rows, values), none.index_add(0, rows, values * (rows == columns))
+
+
+def _most_frequent_errors(counts: Int[Tensor, "k k"]) -> tuple[Int[Tensor, "k"], Int[Tensor, "k"]]:
+    """Returns how many images of each class go to the other class that gets most, and that class (ties: the first)."""
+    cells = torch.stack(_cells(counts))
+    rows, columns, values = cells[:, cells[0] != cells[1]]
+    most = values.new_zeros(len(counts)).scatter_reduce(0, rows, values, "amax")
+    top = values == most[rows]
+    first = columns.new_full((len(counts),), len(counts)).scatter_reduce(0, rows[top], columns[top], "amin")
+    return most, first
 
 
 def taken_classes(counts: Int[Tensor, "k k"]) -> list[TakenFor]:
@@ -70,8 +98,8 @@ def taken_classes(counts: Int[Tensor, "k k"]) -> list[TakenFor]:
     images of both right, or misses one of them while its median is low; neither is reported.
     """
     missed = missed_classes(counts)
-    totals = counts.sum(dim=1)
-    shares = (counts.diagonal() / totals.clamp(min=1)).tolist()
+    totals, right = _totals_and_right(counts)
+    shares = (right / totals.clamp(min=1)).tolist()
     measured: list[int] = totals.nonzero().flatten().tolist()
     is_good = _median([shares[index] for index in measured]) >= WELL_KNOWN
     median = _median([shares[index] for index in measured if index not in missed])

@@ -204,7 +204,7 @@ def _find_taken(plan: RunPlan, counts: Tensor, tried: dict[int, int], measure_al
     `tried` holds how many candidates of each class are in `counts`.
     """
     while more := _more_of_missed(plan, counts, tried):
-        counts += confusion_counts(*measure_all(more))
+        counts = counts + confusion_counts(*measure_all(more))
     folders = [label.folder for label in plan.classes]
     return [
         (folders[each.index], folders[each.other], each.num_taken, each.num_images) for each in taken_classes(counts)

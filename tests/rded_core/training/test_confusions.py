@@ -1,8 +1,12 @@
 """Classes taken for another: exchanged outputs are found, weak observers and small samples are not accused."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rded_core.training.confusions import TakenFor, confusion_counts, missed_classes, taken_classes
 
@@ -25,8 +29,51 @@ def pairs(counts: Tensor) -> list[tuple[int, int]]:
 
 def test_counts_have_classes_in_rows_and_predictions_in_columns() -> None:
     logits = torch.tensor([[0.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
-    assert confusion_counts(logits, torch.tensor([0, 0, 1])).tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    assert confusion_counts(torch.empty(0, 2), torch.empty(0, dtype=torch.long)).tolist() == [[0, 0], [0, 0]]
+    counts = confusion_counts(logits, torch.tensor([0, 0, 1]))
+    assert counts.to_dense().tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    assert (counts + counts).to_dense().tolist() == [[2, 2, 0], [0, 0, 2], [0, 0, 0]]
+    none = confusion_counts(torch.empty(0, 2), torch.empty(0, dtype=torch.long))
+    assert none.to_dense().tolist() == [[0, 0], [0, 0]]
+    assert taken_classes(none) == []
+
+
+class LargestTensor(TorchDispatchMode):
+    """Keeps the number of elements of the largest dense tensor made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        dense = [each for each in tree_leaves(made) if isinstance(each, Tensor) and each.layout == torch.strided]
+        self.numel = max([self.numel, *(each.numel() for each in dense)])
+        return made
+
+
+def test_many_classes_need_no_table_of_all_pairs() -> None:
+    targets = torch.arange(2000).repeat_interleave(3)
+    answers = targets.clone()
+    answers[targets == 7] = 1999
+    logits = torch.nn.functional.one_hot(answers, 2000).float()
+    with LargestTensor() as largest:
+        assert pairs(counts := confusion_counts(logits, targets)) == []
+        assert pairs(counts + counts + counts) == [(7, 1999)]
+    assert largest.numel < 100_000
+
+
+def test_sparse_and_dense_counts_give_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for num_classes in (2, 5, 12):
+        counts = torch.randint(0, 4, (num_classes, num_classes), generator=generator)
+        counts.fill_diagonal_(0)
+        most, other = counts.max(dim=1)
+        totals = counts.sum(dim=1)
+        expected = {
+            index: TakenFor(index, int(other[index]), 0, int(most[index]), int(totals[index]))
+            for index in range(num_classes)
+            if totals[index] and 2 * most[index] >= totals[index]
+        }
+        assert missed_classes(counts) == expected
+        assert missed_classes(counts.to_sparse()) == expected
 
 
 @pytest.mark.parametrize(
