@@ -4,14 +4,17 @@ import re
 
 from rded_core.text.secrets import mask_secrets
 
+ES_ENDINGS = ("s", "x", "tch")
+"""Endings of nouns that take ``es``; not ``ch``, because of ``epochs``."""
+
 
 def counted(count: int, noun: str) -> str:
-    """Returns a count with its noun: ``1 image``, ``2 images``, ``2 classes``, ``2 copies``."""
+    """Returns a count with its noun: ``1 image``, ``2 images``, ``2 classes``, ``2 batches``, ``2 copies``."""
     if count == 1:
         return f"1 {noun}"
     if noun.endswith("y"):
         return f"{count} {noun[:-1]}ies"
-    return f"{count} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
+    return f"{count} {noun}{'es' if noun.endswith(ES_ENDINGS) else 's'}"
 
 
 TOP5_CLASSES = 6

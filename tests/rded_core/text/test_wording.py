@@ -16,6 +16,9 @@ from rded_core.text.wording import counted, percent, setting_words, short_name
         (2, "class", "2 classes"),
         (3, "copy", "3 copies"),
         (2, "epoch", "2 epochs"),
+        (3, "batch", "3 batches"),
+        (2, "more mismatch", "2 more mismatches"),
+        (2, "box", "2 boxes"),
     ],
 )
 def test_nouns_are_plural_unless_the_count_is_one(count: int, noun: str, expected: str) -> None:
