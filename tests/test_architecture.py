@@ -1,6 +1,7 @@
 """Rules for the folders: what each may import and how large it may be; and the public names."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -113,6 +114,22 @@ def test_every_package_is_covered_by_a_contract() -> None:
     assert {f"rded_core.{part}" for part in kernels} == set(by_number["2"]["source_modules"])
     rooms = {path.name for path in (ROOT / "tasks").iterdir() if (path / "__init__.py").is_file()}
     assert {f"tasks.{room}" for room in rooms - {"runtime"}} < set(by_number["7"]["source_modules"])
+
+
+def test_extras_do_not_repeat_a_requirement_of_the_core() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {re.split(r"[^\w.-]", each)[0] for each in project["dependencies"]}
+    extras = project["optional-dependencies"].items()
+    repeated = {f"{extra}: {each}" for extra, listed in extras for each in listed if each.split(">")[0] in core}
+    assert not repeated
+
+
+def test_every_constant_is_used() -> None:
+    rooms = ("rded_core", "tasks", "flows", "deployments", "tests", "benchmarks")
+    texts = [path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py")]
+    words = Counter(word for text in texts for word in re.findall(r"\b[A-Z][A-Z0-9_]+\b", text))
+    constants = {name for text in texts for name in re.findall(r"^([A-Z][A-Z0-9_]+)(?::[^=]+)? = ", text, re.MULTILINE)}
+    assert sorted(name for name in constants if words[name] == 1) == []
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=_module)

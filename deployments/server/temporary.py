@@ -71,14 +71,7 @@ def _launch(listening: socket.socket) -> subprocess.Popen[bytes]:
     paths = filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH")))
     with log.open("wb" if is_long else "ab") as stream:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "deployments.server.temporary_process",
-                str(listening.fileno()),
-                str(os.getpid()),
-            ],
+            [sys.executable, "-P", "-m", PROCESS, str(listening.fileno()), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
