@@ -94,8 +94,11 @@ def _open_any(spec: str, *, split: str) -> Source:
             "the source; give a folder that holds only one kind"
         )
     if tars:
+        below = [tar for tar in tree.paths(lambda name: name.endswith(".tar")) if tar not in set(tars)]
+        _require_no_splits_below(tars, below, spec)
         source = open_webdataset_tars([join_path(spec, tar) for tar in files_of_split(tars, split)], spec=spec)
-        return _with_unsplit(source, tars, split)
+        source = _with_note(source, "tars in folders, beside tars at the top", below)
+        return _with_unsplit(_with_note(source, "Parquet files, beside tars", tables), tars, split)
     if tables:
         plain = [without_partitions(table) for table in tables]
         return _with_unsplit(open_parquet_files(spec, tables, split=split), plain, split)
@@ -109,11 +112,28 @@ def _find_tars(tree: FileTree) -> list[str]:
     return at_top or ([] if any("/" in path for path in tree.paths(is_image_name)) else tars)
 
 
+def _require_no_splits_below(tars: list[str], below: list[str], spec: str) -> None:
+    """Raises InputError if tars in folders are the splits of a data set and those at the top name no split."""
+    unnamed = set(files_without_split([*tars, *below]))
+    named = [tar for tar in below if tar not in unnamed]
+    if named and unnamed.issuperset(tars):
+        raise InputError(
+            f"{spec} holds {tars[0]} at its top and splits in folders ({named[0]}), so it is unclear which are the "
+            f"source; give {spec.rstrip('/')}/{named[0].rpartition('/')[0]}, or {spec.rstrip('/')}/*.tar for those at "
+            "the top"
+        )
+
+
 def _with_unsplit(source: Source, paths: list[str], split: str) -> Source:
     """Returns the source with a count of the files that it leaves out because others are named after the split."""
     left_out = sorted(set(files_without_split(paths)) - set(files_of_split(paths, split)))
+    return _with_note(source, "files that name no split, as others do", left_out)
+
+
+def _with_note(source: Source, reason: str, left_out: list[str]) -> Source:
+    """Returns the source with a count of files that it leaves out."""
     if not left_out:
         return source
-    note = PassedOver("files that name no split, as others do", "", len(left_out), left_out[0])
+    note = PassedOver(reason, "", len(left_out), left_out[0])
     num_ignored = source.num_ignored_files + len(left_out)
     return replace(source, passed_over=(*source.passed_over, note), num_ignored_files=num_ignored)

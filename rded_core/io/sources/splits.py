@@ -10,6 +10,9 @@ PURPOSES = {word: purpose for purpose, words in SPLIT_NAMES.items() for word in 
 """Purpose (train or val) of each split word."""
 
 SEPARATORS = re.compile(r"[-_. ]+")
+DIGITS = "0123456789"
+
+GIVE = "give the ones you mean: a folder that holds only them, or a pattern that ends in .tar"
 
 
 def files_of_split(paths: list[str], split: str) -> list[str]:
@@ -19,19 +22,37 @@ def files_of_split(paths: list[str], split: str) -> list[str]:
     word that begins the file's name or is a whole folder's name goes before others.
 
     Raises:
-        InputError: every file belongs to a different split, or one to several.
+        InputError: every file belongs to a different split, or one to several; or only some names hold words of one
+            split, and all of them inside (``toy-train.tar`` beside ``car.tar``).
     """
     words = _words_by_path(paths)
+    _require_clear_names(words, split)
     for name in SPLIT_NAMES[split]:
         if chosen := [path for path in paths if name in words[path]]:
             return chosen
     unnamed = [path for path in paths if not words[path]]
     if not unnamed:
         raise InputError(
-            f"no file of the split {split!r} among {', '.join(paths[:5])}; name files or folders after it, or give the "
-            "ones you mean: a folder that holds only them, or a pattern that ends in .tar"
+            f"no file of the split {split!r} among {', '.join(paths[:5])}; name files or folders after it, or {GIVE}"
         )
     return unnamed
+
+
+def _require_clear_names(words: Mapping[str, set[str]], split: str) -> None:
+    named = [path for path, found in words.items() if found]
+    others = [path for path, found in words.items() if not found]
+    if not named or not others or any(map(_begins_with_split, named)):
+        return
+    if not _is_unclear(word for path in named for word in words[path]):
+        raise InputError(
+            f"{named[0]} may be of the split {min(words[named[0]])!r}, but {others[0]} names none, so it is unclear "
+            f"which files are the split {split!r}; name all after their split, or {GIVE}"
+        )
+
+
+def _begins_with_split(path: str) -> bool:
+    *folders, base = path.lower().split("/")
+    return any(name.rstrip(DIGITS) in PURPOSES for name in (*folders, SEPARATORS.split(base)[0]))
 
 
 def files_without_split(paths: list[str]) -> list[str]:
@@ -48,7 +69,7 @@ def holds_splits(paths: list[str]) -> bool:
 
 def split_words(name: str) -> set[str]:
     """Returns the split words among the parts of a name: ``train`` of ``seg_train`` and of ``train2017``."""
-    parts = (part.rstrip("0123456789") for part in SEPARATORS.split(name.lower()))
+    parts = (part.rstrip(DIGITS) for part in SEPARATORS.split(name.lower()))
     return {part for part in parts if part in PURPOSES}
 
 
@@ -108,9 +129,31 @@ def split_folder(tops: Mapping[str, Collection[str]], *, spec: str, split: str) 
     if others:
         raise InputError(
             f"{spec} holds splits ({', '.join(sorted(words))}) and other folders ({', '.join(others[:5])}), so its "
-            f"classes are unclear; give the folder whose subfolders are the classes, e.g. {spec}/{min(parted or words)}"
+            f"classes are unclear; give the folder whose subfolders are the classes, e.g. {spec}/"
+            f"{min(parted or words)}, or rename {min(words)} if it is a class"
         )
+    if parted and not whole:
+        _require_one_set(words, spec)
     return _choose(words, tops, spec=spec, split=split) if tops else ""
+
+
+def _require_one_set(words: Mapping[str, set[str]], spec: str) -> None:
+    """Raises InputError if names differ by more than the split: ``bullet_train`` and ``test_tube`` may be classes."""
+    rests = {
+        purpose: {_without_split(top): top for top in sorted(words) if words[top].intersection(of_purpose)}
+        for purpose, of_purpose in SPLIT_NAMES.items()
+    }
+    train, val = rests["train"], rests["val"]
+    if train and val and not train.keys() & val.keys():
+        first, second = next(iter(train.values())), next(iter(val.values()))
+        raise InputError(
+            f"{spec}: {first} and {second} may be splits or classes; if they are splits, give the one you mean, e.g. "
+            f"{spec}/{first}, and if they are classes, rename them"
+        )
+
+
+def _without_split(name: str) -> tuple[str, ...]:
+    return tuple(part for part in SEPARATORS.split(name.lower()) if part.rstrip(DIGITS) not in PURPOSES)
 
 
 def _share_classes(parted: list[str], tops: Mapping[str, Collection[str]]) -> bool:

@@ -129,7 +129,51 @@ def test_files_that_name_no_split_are_counted_if_others_do(tmp_path: Path) -> No
 def test_tars_at_the_top_go_before_those_in_folders(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", "a")
     write_tar(tmp_path / "old" / "1.tar", "a")
-    assert files(open_source(str(tmp_path))) == {"0.tar"}
+    source = open_source(str(tmp_path))
+    assert files(source) == {"0.tar"}
+    assert describe_passed_over(source) == ["tars in folders, beside tars at the top: 1 (the first: old/1.tar)"]
+
+
+def test_tars_at_the_top_do_not_hide_splits_in_folders(tmp_path: Path) -> None:
+    write_tar(tmp_path / "sample.tar", "s")
+    for number in range(3):
+        write_tar(tmp_path / "train" / f"{number}.tar", str(number))
+    with pytest.raises(
+        InputError, match=r"sample\.tar at its top and splits in folders \(train/0\.tar\).*; give .*/train"
+    ):
+        open_source(str(tmp_path))
+    assert open_source(f"{tmp_path}/train").num_items == 6
+    assert files(open_source(f"{tmp_path}/*.tar")) == {"sample.tar"}
+
+
+def test_tables_beside_tars_are_counted(tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", "t")
+    for name in ("00000", "more/1"):
+        write_table(tmp_path / f"{name}.parquet", "x")
+    source = open_source(str(tmp_path))
+    assert files(source) == {"00000.tar"}
+    assert describe_passed_over(source) == ["Parquet files, beside tars: 2 (the first: 00000.parquet)"]
+    assert source.num_ignored_files == 2
+
+
+@pytest.mark.parametrize("ending", ["tar", "parquet"])
+@pytest.mark.parametrize("names", [("steam-train", "toy-train", "car", "bus"), ("crash-test", "car"), ("a/b_val", "c")])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_files_called_like_one_split_beside_others_are_an_error(
+    tmp_path: Path, names: tuple[str, ...], ending: str, split: str
+) -> None:
+    for name in names:
+        (write_tar if ending == "tar" else write_table)(tmp_path / f"{name.replace('a/', '')}.{ending}", name)
+    with pytest.raises(InputError, match=r"may be of the split .*, but .* names none, .*; name all after .*, or give"):
+        open_source(str(tmp_path), split=split)
+    if ending == "tar":
+        assert len(files(open_source(f"{tmp_path}/*.tar", split=split))) == len(names)
+
+
+def test_names_that_begin_with_one_split_are_that_split(tmp_path: Path) -> None:
+    for name in ("train2017-0.tar", "more.tar"):
+        write_tar(tmp_path / name, Path(name).stem)
+    assert files(open_source(str(tmp_path))) == {"train2017-0.tar"}
 
 
 @pytest.mark.parametrize(
@@ -164,9 +208,23 @@ def test_classes_named_like_splits_alone_are_classes(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("train", "val"), [("bullet_train", "test_tube"), ("steam-train", "crash-test")])
+@pytest.mark.parametrize("years", [("2019", "2020"), ("2020",)])
+def test_folders_that_differ_by_more_than_the_split_are_an_error(
+    tmp_path: Path, train: str, val: str, years: tuple[str, ...]
+) -> None:
+    write_folders(tmp_path, *(f"{name}/{year}" for name in (train, val) for year in years))
+    for split in ("train", "val"):
+        with pytest.raises(
+            InputError, match=rf"{train} and {val} may be splits or classes; .*/{train}, .* rename them"
+        ):
+            open_source(str(tmp_path), split=split)
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
+        (("train/2020", "car/2020", "bus/2021"), r"e\.g\. .*/train, or rename train if it is a class$"),
         (("train/a", "train/b", "val/a", "val/b", "extra"), r"holds splits \(train, val\) and other folders \(extra\)"),
         (("x_train/a", "x_test/a", "x_pred"), r"other folders \(x_pred\).*; give the folder .*, e\.g\. .*/x_test"),
         (("train2014/a", "train2017/a"), r"train2014, train2017 could be its train split; give the one you mean, e\.g"),
