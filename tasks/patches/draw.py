@@ -173,7 +173,7 @@ def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[Sta
     )
     raise InputError(
         f"{len(rejected)} of {tried} source images cannot be used ({reasons}; the first: {rejected[0][1]}), more than "
-        f"--max-rejected {plan.config.max_rejected:.0%}; fix the source or raise --max-rejected, then run again"
+        f"--max-rejected {plan.config.max_rejected:g}; fix the source or raise --max-rejected, then run again"
     )
 
 

@@ -159,7 +159,7 @@ def test_too_many_rejected_images_stop_the_run_and_lose_nothing(
     with pytest.raises(
         InputError,
         match=r"4 of 40 source images cannot be used \(4 not_an_image; the first: 1/bad\d.jpg\), more than "
-        r"--max-rejected 5%; fix the source or raise --max-rejected, then run again",
+        r"--max-rejected 0.05; fix the source or raise --max-rejected, then run again",
     ):
         run_undecorated(config)
     drawn = _written(tmp_path / "run")
@@ -179,7 +179,7 @@ def test_images_lost_before_they_were_tiled_are_counted_too(
         return read_candidate(run, unit, row, verify=verify)
 
     monkeypatch.setattr("tasks.patches.tile.read_candidate", lose)
-    with pytest.raises(InputError, match=r"of 30 source images cannot be used \(\d+ changed; .*--max-rejected 10%"):
+    with pytest.raises(InputError, match=r"of 30 source images cannot be used \(\d+ changed; .*--max-rejected 0.1"):
         run_undecorated(config)
     assert not (tmp_path / "run" / "dataset").exists()
     run_undecorated(replace(config, max_rejected=0.6))

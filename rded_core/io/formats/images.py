@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
-from rded_core.io.formats.pixel_forms import is_read_anew, unopened_form, unreadable_form
+from rded_core.io.formats.pixel_forms import is_read_differently, unopened_form, unreadable_form
 from rded_core.io.formats.pixels import UnknownRange, to_rgb
 
 MAX_IMAGE_PIXELS = 178_956_970
@@ -70,11 +70,11 @@ def read_header(data: bytes) -> str:
         return image_suffix((image.format or "img").lower())
 
 
-def is_form_read_anew(data: bytes) -> bool:
+def is_form_read_differently(data: bytes) -> bool:
     """Whether earlier versions decoded an image to other pixels, or decoded one that is rejected now, by its header."""
     try:
         with _open_image(data) as image:
-            return is_read_anew(image, data)
+            return is_read_differently(image, data)
     except RejectedImage as error:
         return error.reason == "unsupported_pixels"
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 FORMS_VERSION = 2
-"""Version of how the forms that `is_read_anew` names are read; the others are read as in version 1."""
+"""Version of how the forms that `is_read_differently` names are read; the others are read as in version 1."""
 
 BITS, PHOTOMETRIC, PLANAR, COLORMAP, EXTRA, SAMPLE_FORMAT = 258, 262, 284, 320, 338, 339
 """Numbers of TIFF tags."""
@@ -20,10 +20,10 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG2000_MAGIC = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 PNM_MAGIC = (b"P2", b"P5", b"Pf")
 MAGIC_CHARS = 8
-"""Number of first bytes that `may_be_read_anew` needs."""
+"""Number of first bytes that `may_be_read_differently` needs."""
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pgm", ".pnm", ".ppm", ".pfm")
-"""Endings of files that may hold a form that is read anew."""
+"""Endings of files that may hold a form that is read differently than in version 1."""
 
 
 def unreadable_form(image: Image.Image, data: bytes) -> str:
@@ -62,12 +62,12 @@ def _plugin_of(data: bytes) -> type[ImageFile.ImageFile] | None:
     return JpegImagePlugin.JpegImageFile if data.startswith(b"\xff\xd8\xff") else None
 
 
-def may_be_read_anew(magic: bytes) -> bool:
-    """Whether the first bytes of a file allow a form that is read anew."""
+def may_be_read_differently(magic: bytes) -> bool:
+    """Whether the first bytes of a file allow a form that is read differently than in version 1."""
     return magic.startswith((*TIFF_MAGIC, *JPEG2000_MAGIC, *PNM_MAGIC))
 
 
-def is_read_anew(image: Image.Image, data: bytes) -> bool:
+def is_read_differently(image: Image.Image, data: bytes) -> bool:
     """Whether version 1 decoded an opened image, which is not an `unreadable_form`, to other pixels."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return image.mode in ("I", "F") or bits_of(image) == (12,) or is_inverted(image) or bool(byte_palette(image))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from rded_core.errors import InputError
-from rded_core.io.formats.images import RejectedImage, is_form_read_anew
-from rded_core.io.formats.pixel_forms import MAGIC_CHARS, SUFFIXES, may_be_read_anew
+from rded_core.io.formats.images import RejectedImage, is_form_read_differently
+from rded_core.io.formats.pixel_forms import MAGIC_CHARS, SUFFIXES, may_be_read_differently
 from rded_core.io.formats.rows import CandidateRow, PlaceRow
 from rded_core.io.formats.schemas import CANDIDATES
 from rded_core.io.formats.sealed import digest_of
@@ -56,25 +56,34 @@ def read_candidate(run: RunFolder, unit: str, row: CandidateRow, *, verify: bool
     return data
 
 
-def hold_form_read_anew(run: RunFolder, unit: str, content: str) -> bool:
+def hold_form_read_differently(run: RunFolder, unit: str, content: str) -> bool:
     """Whether one of a class's candidates is stored in a form that earlier versions decoded to other pixels.
 
     Candidates in the class's own tar are judged by their first bytes and header, those in the source's tars by their
     ending first: they may be far away. `content` is `content_of` the candidates, for the cache.
     """
     try:
-        return _hold_form_read_anew(str(run.root), unit, content)
+        return _hold_form_read_differently(str(run.root), unit, content)
     except (OSError, InputError, RejectedImage):
         return False  # the stage that needs them says what is wrong
 
 
 @lru_cache(maxsize=4096)
-def _hold_form_read_anew(out: str, unit: str, content: str) -> bool:
+def _hold_form_read_differently(out: str, unit: str, content: str) -> bool:
     del content
     run = RunFolder(Path(out))
     suspects = set(_suspects(run, unit))
     rows: list[CandidateRow] = read_rows(run.table(DRAW, unit), CANDIDATES) if suspects else []
-    return any(is_form_read_anew(read_candidate(run, unit, row)) for row in rows if row["position"] in suspects)
+    lost: list[RejectedImage] = []
+    for row in rows:
+        try:
+            if row["position"] in suspects and is_form_read_differently(read_candidate(run, unit, row)):
+                return True
+        except RejectedImage as error:
+            lost.append(error)
+    if lost:
+        raise lost[0]  # not kept in the cache: the image may come back
+    return False
 
 
 def _suspects(run: RunFolder, unit: str) -> Iterator[int]:
@@ -87,7 +96,7 @@ def _suspects(run: RunFolder, unit: str) -> Iterator[int]:
         with run.tar(DRAW, unit).open("rb", buffering=0) as tar:
             for row in inside:
                 tar.seek(row["offset"])
-                if may_be_read_anew(tar.read(MAGIC_CHARS)):
+                if may_be_read_differently(tar.read(MAGIC_CHARS)):
                     yield row["position"]
 
 

@@ -112,7 +112,7 @@ class Source:
 NOT_UTF8 = "names that are not UTF-8"
 
 FEW_PASSED_OVER = 1
-"""So many files may be left out of a class whatever its size."""
+"""So many files may be left out of a class of any size."""
 
 
 def lost_files(source: Source) -> tuple[PassedOver, ...]:
@@ -152,7 +152,7 @@ def require_classes_kept(
             raise InputError(f"{found}, so the class would vanish; unpack, convert, rename or remove them")
         if max_rejected is not None and lost > max(max_rejected * (lost + remaining), FEW_PASSED_OVER):
             raise InputError(
-                f"{found}, more than --max-rejected {max_rejected:.0%}; fix the source or raise --max-rejected, "
+                f"{found}, more than --max-rejected {max_rejected:g}; fix the source or raise --max-rejected, "
                 "then run again"
             )
 

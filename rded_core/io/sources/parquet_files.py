@@ -34,6 +34,7 @@ class _Table:
     """
 
     path: str
+    relative: str
     names: list[str] | None
     by_label: Mapping[Label, list[SourceItem]]
     unlabelled: list[int]
@@ -81,7 +82,7 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
 
 
 def _without_label(tables: list[_Table]) -> tuple[PassedOver, ...]:
-    rows = [f"{table.path}#{row:08d}" for table in tables for row in table.unlabelled]
+    rows = [f"{table.relative}#{row:08d}" for table in tables for row in table.unlabelled]
     return (PassedOver("rows without a label", "", len(rows), rows[0]),) if rows else ()
 
 
@@ -132,7 +133,7 @@ def _read_table(
         else:
             by_label[label].append(SourceItem(f"{relative}#{row:08d}", path, row, num_bytes, stamp=stamp))
     is_stored = any(isinstance(label, int) and not isinstance(value, str | bytes) for value, label in known.items())
-    return _Table(path, names, by_label, unlabelled, fractions, is_stored)
+    return _Table(path, relative, names, by_label, unlabelled, fractions, is_stored)
 
 
 def _merge(root: str, tables: list[_Table]) -> tuple[list[Label], Mapping[Label, list[SourceItem]]]:

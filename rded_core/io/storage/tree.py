@@ -116,7 +116,7 @@ def _scan(root: str, folder: str) -> tuple[list[ListedFile], list[str], list[str
                 if name.startswith("."):
                     hidden.append(name)
                 elif _is_folder(entry):
-                    is_left_out = name.lower() in SYSTEM_FOLDERS or _is_loop(entry)
+                    is_left_out = name.lower() in SYSTEM_FOLDERS or _is_loop(entry, root)
                     (hidden if is_left_out else subfolders).append(name)
                 else:
                     files.append((name, *_size_and_stamp(entry)))
@@ -133,12 +133,17 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _is_loop(entry: "os.DirEntry[str]") -> bool:
-    """Whether a link leads to a folder that it lies in: following it would list every file again and again."""
+def _is_loop(entry: "os.DirEntry[str]", root: str) -> bool:
+    """Whether a link leads to a folder that it lies in: following it would list every file again and again.
+
+    The folders that it lies in are those of its path as given, which may pass other links.
+    """
     if not entry.is_symlink():
         return False
-    here, target = os.path.realpath(os.path.dirname(entry.path)), os.path.realpath(entry.path)  # noqa: PTH120
-    return f"{here}/".startswith(f"{target.rstrip('/')}/")
+    target = f"{os.path.realpath(entry.path).rstrip('/')}/"
+    names = entry.path.removeprefix(f"{root}/").split("/")
+    above = ("/".join([root, *names[:count]]) for count in range(len(names)))
+    return any(f"{os.path.realpath(folder)}/".startswith(target) for folder in above)
 
 
 def _size_and_stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:

@@ -13,7 +13,7 @@ from rded_core.io.sources.base import SourceItem
 from rded_core.io.sources.parquet.rows import items_by_group, read_group_rows
 
 GROUPS_AT_ONCE = 2
-"""Row groups that are read at the same time, so that memory stays bounded whatever the number of rows."""
+"""Row groups that are read at the same time, so that memory stays bounded for any number of rows."""
 
 
 class GatheredRows:
@@ -25,9 +25,14 @@ class GatheredRows:
         self._end = 0
 
     def add(self, item: SourceItem, data: bytes) -> None:
-        """Appends the image of a row."""
-        if self._stream.write(data) < len(data):
-            raise OSError(f"no space for {item.key}")
+        """Appends the image of a row; if it finds no space, forgets all, so that others find it."""
+        try:
+            if self._stream.write(data) < len(data):
+                raise OSError(f"no space for {item.key}")
+        except OSError:
+            self._places.clear()
+            self._stream.truncate(0)
+            raise
         self._places[item.path, item.offset] = self._end, len(data)
         self._end += len(data)
 
@@ -41,7 +46,8 @@ class GatheredRows:
 def gather_rows(items: Sequence[SourceItem], folder: Path) -> Generator[GatheredRows]:
     """Reads rows group by group, each group once, and holds their images in an unnamed file in `folder` for the block.
 
-    What cannot be read, or finds no space, is left out: whoever needs such a row reads it alone and gets the reason.
+    What cannot be read is left out: whoever needs such a row reads it alone and gets the reason. On a full disk nothing
+    is held, so that what is written in the block finds the space.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=folder, buffering=0) as stream:

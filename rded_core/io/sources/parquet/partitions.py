@@ -20,7 +20,7 @@ SHARD_WORDS = {"batch", "chunk", "data", "file", "files", "of", "parquet", "part
 RESOLUTION = re.compile(r"\d+(px|p|x\d+)")
 SIZE_WORDS = {"full", "fullsize", "large", "medium", "mini", "original", "small", "thumb", "thumbnail", "tiny"}
 SIZE_FILLERS = {"image", "images", "size", "sized"}
-USUAL_SIZES = {"28", "32", "48", "64", "96", "112", "128", "160", "192", "224", "256", "299", "320", "384", "448", "512"}
+USUAL_SIZES = {str(side) for side in (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)}
 """Folders with such numbers alone hold images of several sizes; other numbers are parts of a table."""
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rded_core.io.formats.images import RejectedImage, decode_image, is_form_read_anew, read_header
+from rded_core.io.formats.images import RejectedImage, decode_image, is_form_read_differently, read_header
 from rded_core.io.formats.pixels import UnknownRange, find_top
 from tests.rded_core.io.formats.raw_files import jpeg2000_of, pfm_of, pgm_of, tiff_of
 
@@ -255,7 +255,7 @@ def test_white_is_the_smallest_top_that_no_number_exceeds() -> None:
     assert find_top(np.array([], dtype=np.float32), (1, 255)) == 1
 
 
-def test_only_forms_with_new_pixels_are_read_anew() -> None:
+def test_only_forms_with_new_pixels_are_read_differently() -> None:
     new = [
         tiff_of(row([0, 1], "f4")),
         tiff_of(row([0, 1], "u4")),
@@ -279,8 +279,8 @@ def test_only_forms_with_new_pixels_are_read_anew() -> None:
         jpeg2000_of(Image.new("L", (4, 4)), 16),
         b"no image",
     ]
-    assert [is_form_read_anew(data) for data in new] == [True] * len(new)
-    assert [is_form_read_anew(data) for data in old] == [False] * len(old)
+    assert [is_form_read_differently(data) for data in new] == [True] * len(new)
+    assert [is_form_read_differently(data) for data in old] == [False] * len(old)
 
 
 @pytest.mark.parametrize("width", [0xF0000000, 0x7FFFFFFF])

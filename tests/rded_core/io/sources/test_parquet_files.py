@@ -225,3 +225,12 @@ def test_remote_tables_read_like_local_ones(tmp_path: Path, memory_root: str) ->
     assert folders(source) == ["cat", "ant"]
     assert offsets(source) == [[1], [0, 2]]
     assert [read_item(item) for item in source.items[1]] == [png(0), png(2)]
+
+
+def test_the_first_row_without_a_label_is_named_from_the_source(tmp_path: Path) -> None:
+    """Reports show it: it must not depend on the place of the source."""
+    (tmp_path / "data").mkdir()
+    pq.write_table(
+        pa.table({"image": [b"one", b"two", b"three"], "label": [0, None, 1]}), tmp_path / "data" / "a.parquet"
+    )
+    assert [entry.first for entry in open_source(str(tmp_path)).passed_over] == ["data/a.parquet#00000001"]

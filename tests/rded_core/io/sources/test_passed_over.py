@@ -63,8 +63,10 @@ def test_the_archive_that_folders_were_unpacked_from_is_harmless(photos: Path, n
 def test_a_class_that_shrinks_too_far_is_an_error(photos: Path, rename: Callable[[str], str]) -> None:
     for path in sorted((photos / "cat").iterdir())[:4]:
         path.rename(path.with_name(rename(path.stem)))
-    with pytest.raises(InputError, match=r"4 of 8 files of class 'cat' .* more than --max-rejected 10%; .*"):
+    with pytest.raises(InputError, match=r"4 of 8 files of class 'cat' .* more than --max-rejected 0.1; .*"):
         open_source(str(photos), max_rejected=0.1)
+    with pytest.raises(InputError, match=r"more than --max-rejected 0\.005; .*"):
+        open_source(str(photos), max_rejected=0.005)
     source = open_source(str(photos), max_rejected=0.6)
     assert [entry.num_files for entry in source.passed_over] == [4]
     assert len(source.items[2]) == 4

@@ -116,3 +116,36 @@ def test_folders_of_systems_and_tools_are_left_out_and_named(put: Put) -> None:
     tree = list_tree(root)
     assert list(tree.paths(lambda _: True)) == ["a/x.jpg"]
     assert tree.hidden == {"": sorted(left), "a": [".thumbnails", "@eaDir"]}
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_links_that_lead_to_each_other_are_followed_once(tmp_path: Path, names: str) -> None:
+    for name, following in zip(names, names[1:] + names[0], strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(b"x")
+        (tmp_path / name / "l").symlink_to(f"../{following}")
+    tree = list_tree(str(tmp_path))
+    assert sum(map(len, tree.folders.values())) == len(names) ** 2
+    assert len(tree.hidden) == len(names)
+
+
+def test_a_link_to_a_folder_that_holds_a_link_of_the_path_is_a_loop(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "x.jpg").write_bytes(b"x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "root" / "l").symlink_to("../real")
+    (tmp_path / "real" / "deep" / "m").symlink_to("../../other")
+    (tmp_path / "other" / "back").symlink_to("../real")
+    tree = list_tree(str(tmp_path / "root"))
+    assert set(tree.folders) == {"", "l", "l/deep", "l/deep/m"}
+    assert tree.hidden == {"l/deep/m": ["back"]}
+
+
+def test_two_links_to_one_folder_are_both_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.jpg").write_bytes(b"x")
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    (tmp_path / "root" / "a" / "l").symlink_to("../../real")
+    (tmp_path / "root" / "b").symlink_to("../real")
+    assert {*list_tree(str(tmp_path / "root")).folders} == {"", "a", "a/l", "b"}

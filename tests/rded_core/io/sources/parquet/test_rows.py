@@ -1,8 +1,11 @@
 """Rows of shuffled tables: each row group is read once per class shard, whatever the order that rows are asked in."""
 
+import os
 import random
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +13,7 @@ import pytest
 
 from rded_core.io.formats.images import RejectedImage
 from rded_core.io.sources.base import SourceItem
-from rded_core.io.sources.parquet import rows
+from rded_core.io.sources.parquet import gathered, rows
 from rded_core.io.sources.reading import read_item, read_together
 from rded_core.io.sources.spec import open_source
 
@@ -85,6 +88,25 @@ def test_a_table_that_has_vanished_is_missing(shuffled: Path, tmp_path: Path) ->
     with read_together(items, tmp_path / "work") as read, pytest.raises(RejectedImage) as caught:
         read(items[0])
     assert caught.value.reason == "missing"
+
+
+class FullFile(FileIO):
+    """A file that has space for ten images and a half."""
+
+    def write(self, data: Any) -> int:
+        return super().write(data[: max(10 * SIZE + SIZE // 2 - os.fstat(self.fileno()).st_size, 0)])
+
+
+def test_a_full_disk_gets_its_space_back(shuffled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written in the block may need the space that gathered rows took."""
+    items = [item for items in open_source(str(shuffled)).items for item in items]
+    held = tmp_path / "held"
+    monkeypatch.setattr(gathered, "TemporaryFile", lambda **_: FullFile(held, "w+"))
+    with gathered.gather_rows(items, tmp_path / "work") as found:
+        assert held.stat().st_size == 0
+        assert [found.read(item) for item in items] == [None] * len(items)
+    with read_together(items, tmp_path / "work") as read:
+        assert len(read(items[0])) == SIZE
 
 
 def test_a_row_without_bytes_stays_empty(tmp_path: Path) -> None:
