@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ ENDED_WELL = ("Finished in state Completed", "Finished in state Cached")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+SOCKS5 = ("socks5", "socks5h")
 
 CLUSTER_SCHEMES = ("tcp://", "tls://", "ray://")
 
@@ -69,21 +72,42 @@ def drop_unusable_proxies(arguments: Sequence[str]) -> str:
         arguments: of the command line.
 
     Raises:
-        InputError: a URL is named, so that the proxy may be needed.
+        InputError: a URL is named, also in the file of ``--config``, so that the proxy may be needed.
     """
-    kinds = ("http", "https", *(("socks5", "socks5h") if find_spec("socksio") else ()))
+    kinds = ("http", "https", *(SOCKS5 if find_spec("socksio") else ()))
     names = [name for name in _proxy_variables() if _scheme(os.environ[name]) not in kinds]
     if not names or "*" in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
         return ""
-    fault = f"{names[0]} names a proxy ({_scheme(os.environ[names[0]])}) that needs the package socksio"
-    remedy = "install it (pip install socksio), or unset the variable"
+    fault, remedy = _proxy_fault(names[0])
     server = os.environ.get("PREFECT_API_URL", "")
     urls = [text for text in arguments if "://" in text and not text.startswith(CLUSTER_SCHEMES)]
-    if urls or (server and urlsplit(server).hostname not in LOOPBACK):
+    if urls or _config_has_url(arguments) or (server and urlsplit(server).hostname not in LOOPBACK):
         raise InputError(f"{fault}; {remedy}")
     for name in names:
         del os.environ[name]
     return f"{fault}, so it is not used; {remedy}"
+
+
+def _proxy_fault(name: str) -> tuple[str, str]:
+    """Returns why Prefect's client cannot use the proxy that a variable names, and the remedy."""
+    scheme = _scheme(os.environ[name])
+    if scheme in SOCKS5:
+        fault = f"{name} names a proxy ({scheme}) that needs the package socksio"
+        return fault, "install it (pip install socksio), or unset the variable"
+    return (
+        f"{name} names a proxy ({scheme}) that is not supported",
+        "name an http or socks5 proxy, or unset the variable",
+    )
+
+
+def _config_has_url(arguments: Sequence[str]) -> bool:
+    """Whether a file given by ``--config`` holds a URL, or cannot be read."""
+    following = [after for before, after in pairwise(arguments) if before == "--config"]
+    files = [*following, *(text.partition("=")[2] for text in arguments if text.startswith("--config="))]
+    try:
+        return any(b"://" in Path(file).read_bytes() for file in files)
+    except OSError:
+        return True
 
 
 def _proxy_variables() -> list[str]:

@@ -119,7 +119,7 @@ def _without_proxies(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9", "SOCKS5H://host:9"])
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "SOCKS5H://host:9"])
 @pytest.mark.parametrize("server", ["", "http://127.0.0.1:4200/api", "http://[::1]:4200/api"])
 @pytest.mark.usefixtures("home")
 def test_a_socks_proxy_is_left_out_if_everything_is_local(
@@ -155,6 +155,40 @@ def test_a_socks_proxy_that_may_be_needed_is_an_error(
     ):
         drop_unusable_proxies(arguments)
     assert os.environ["https_proxy"] == "socks5://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("installed", [None, "installed"])
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "ftp"])
+@pytest.mark.usefixtures("home")
+def test_a_proxy_of_another_kind_is_not_helped_by_a_package(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, installed: str | None
+) -> None:
+    monkeypatch.setattr("deployments.environment.find_spec", lambda _: installed)
+    fault, remedy = (
+        f"ALL_PROXY names a proxy ({scheme}) that is not supported",
+        "name an http or socks5 proxy, or unset",
+    )
+    _without_proxies({"ALL_PROXY": f"{scheme}://127.0.0.1:9", "PREFECT_API_URL": ""})
+    with pytest.raises(InputError) as error:
+        drop_unusable_proxies(["distill", "s3://bucket/photos"])
+    assert str(error.value) == f"{fault}; {remedy} the variable"
+    assert drop_unusable_proxies(["distill", "photos"]) == f"{fault}, so it is not used; {remedy} the variable"
+
+
+@pytest.mark.parametrize("form", [["--config", "{}"], ["--config={}"]])
+@pytest.mark.usefixtures("home")
+def test_a_url_in_a_config_may_need_the_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: list[str]) -> None:
+    monkeypatch.setattr("deployments.environment.find_spec", lambda _: None)
+    _without_proxies({"ALL_PROXY": "socks5://127.0.0.1:9", "PREFECT_API_URL": ""})
+    config = tmp_path / "run.json"
+    arguments = ["distill", *(text.format(config) for text in form)]
+    with pytest.raises(InputError, match="needs the package socksio"):
+        drop_unusable_proxies(arguments)
+    config.write_text('{"source": "s3://bucket/photos"}')
+    with pytest.raises(InputError, match="needs the package socksio"):
+        drop_unusable_proxies(arguments)
+    config.write_text('{"source": "photos"}')
+    assert "so it is not used" in drop_unusable_proxies(arguments)
 
 
 @pytest.mark.usefixtures("home")
