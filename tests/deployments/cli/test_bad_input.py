@@ -67,7 +67,8 @@ def test_source_without_images(distil_with: Expect, tmp_path: Path) -> None:
 
 def test_source_of_one_class(distil_with: Expect, shared_source: Path, tmp_path: Path) -> None:
     shutil.copytree(shared_source / "10", tmp_path / "one" / "10")
-    distil_with(r"holds one class \(10\).*at least two; give the folder that holds the folders of all classes", source=tmp_path / "one")
+    message = r"holds one class \(10\).*at least two; give the folder that holds the folders of all classes"
+    distil_with(message, source=tmp_path / "one")
 
 
 def test_class_with_only_a_text_file_named_jpg(distil_with: Expect, image_folder: Path) -> None:
