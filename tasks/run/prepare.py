@@ -16,7 +16,6 @@ from rded_core.io.run.lock import only_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
 from rded_core.io.sources.base import Source, describe_passed_over, lost_files
 from rded_core.io.sources.spec import open_source
-from rded_core.text.wording import counted
 from tasks.run.claim import check_control, claim_run
 from tasks.run.describe import absolute_paths, describe_run
 from tasks.run.index import write_index
@@ -106,9 +105,6 @@ def log_classes(source: Source) -> None:
     for line in describe_passed_over(source):
         log = run_logger().warning if line.partition(":")[0] in lost else run_logger().info
         log("left out: %s", line)
-    unnamed = source.num_ignored_files - sum(entry.num_files for entry in source.passed_over)
-    if unnamed > 0:
-        run_logger().info("%s skipped: by their names not labelled images", counted(unnamed, "file"))
 
 
 def _log_network(role: str, network: Observer, size: int) -> None:

@@ -71,8 +71,6 @@ class Source:
         classes: in index order.
         items: the items of each class, sorted by key.
         is_webdataset: whether the items already lie in tars, so that no candidate shards need to be written.
-        num_ignored_files: files skipped because their names are not image names; in tars and tables, samples without
-            a label.
         empty_folders: class folders without a file in them.
         passed_over: what was left out, by reason and class.
     """
@@ -81,7 +79,6 @@ class Source:
     classes: tuple[SourceClass, ...]
     items: tuple[tuple[SourceItem, ...], ...]
     is_webdataset: bool = False
-    num_ignored_files: int = 0
     empty_folders: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
 
@@ -89,6 +86,11 @@ class Source:
     def num_items(self) -> int:
         """Number of images in all classes."""
         return sum(len(items) for items in self.items)
+
+    @property
+    def num_ignored_files(self) -> int:
+        """Number of files, samples or rows that were left out, for any reason."""
+        return sum(entry.num_files for entry in self.passed_over)
 
     def class_digest(self, index: int) -> str:
         """Returns the SHA-256 of where the images of one class lie, with their change stamps."""
@@ -206,12 +208,10 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
     folders = {"", *(label.folder for label in classes)}
     passed_over = tuple(entry for entry in source.passed_over if entry.folder in folders)
-    dropped = sum(entry.num_files for entry in source.passed_over if entry.folder not in folders)
     return replace(
         source,
         classes=classes,
         items=tuple(source.items[old] for old in order),
-        num_ignored_files=max(source.num_ignored_files - dropped, 0),
         passed_over=passed_over,
     )
 

@@ -59,7 +59,6 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
         spec=spec,
         classes=name_classes(folders),
         items=tuple(tuple(sorted(by_class[folder])) for folder in folders),
-        num_ignored_files=len(others),
         empty_folders=tuple(sorted({*tree.empty_folders(prefix), *_hollow_folders(tree, prefix)})),
         passed_over=passed_over,
     )

@@ -76,7 +76,6 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         spec=root,
         classes=name_classes([str(label) for label in labels]),
         items=tuple(tuple(by_label[label]) for label in labels),
-        num_ignored_files=sum(len(table.unlabelled) for table in opened),
         passed_over=_without_label(opened),
     )
 

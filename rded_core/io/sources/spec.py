@@ -135,5 +135,4 @@ def _with_note(source: Source, reason: str, left_out: list[str]) -> Source:
     if not left_out:
         return source
     note = PassedOver(reason, "", len(left_out), left_out[0])
-    num_ignored = source.num_ignored_files + len(left_out)
-    return replace(source, passed_over=(*source.passed_over, note), num_ignored_files=num_ignored)
+    return replace(source, passed_over=(*source.passed_over, note))

@@ -69,7 +69,6 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
         classes=name_classes(folders),
         items=tuple(tuple(sorted(group, key=lambda item: item.key)) for group in items.values()),
         is_webdataset=True,
-        num_ignored_files=sum(entry.num_files for entry in passed_over),
         passed_over=passed_over,
     )
 

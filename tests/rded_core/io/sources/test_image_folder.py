@@ -93,7 +93,7 @@ def test_wordnet_folders_get_their_id_and_a_readable_name(tmp_path: Path) -> Non
     assert (other.name, other.wnid) == ("other", None)
 
 
-def test_files_without_an_image_ending_are_counted_and_hidden_files_are_not(tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     root = write_images(tmp_path, "a/1.jpg", "b/2.jpg", "stray.jpg")
     (root / "README.md").write_text("about")
     (root / "a" / "labels.txt").write_text("1")
@@ -101,7 +101,8 @@ def test_files_without_an_image_ending_are_counted_and_hidden_files_are_not(tmp_
     (root / "a" / "jpg").write_text("no ending")
     source = open_source(str(root))
     assert source.num_items == 2
-    assert source.num_ignored_files == 4
+    assert source.num_ignored_files == 5
+    assert sum(entry.num_files for entry in source.passed_over) == 5
 
 
 def test_items_read_back_as_stored(image_folder: Path) -> None:

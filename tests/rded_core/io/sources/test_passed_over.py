@@ -178,3 +178,12 @@ def test_a_link_to_a_folder_above_does_not_multiply_images(photos: Path, target:
     source = open_source(str(photos), max_rejected=0.0)
     assert source.digest() == before
     assert [entry.first for entry in source.passed_over] == ["cat/loop"]
+
+
+def test_the_count_of_left_out_files_follows_the_classes_that_are_kept(photos: Path) -> None:
+    (photos / "cat" / ".hidden.png").write_bytes(b"x")
+    (photos / "cat" / "more.zip").write_bytes(bytes(10 * (photos / "cat" / "000.png").stat().st_size))
+    (photos / "ant" / "a.heic").write_bytes(b"x")
+    (photos / "notes.txt").write_text("x")
+    assert open_source(str(photos)).num_ignored_files == 13
+    assert open_source(str(photos), classes=("ant", "bee")).num_ignored_files == 2
