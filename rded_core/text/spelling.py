@@ -11,10 +11,10 @@ NUM_FORMS = 5
 def cleaned(name: str) -> str:
     """Returns a name in one Unicode form (NFKC), with one space for each run of blanks, ``_`` and commas.
 
-    A byte-order mark is removed, and a curly apostrophe is written as a straight one.
+    A byte-order mark is removed, a curly apostrophe is written as a straight one, and a whole number as one (``2.0``).
     """
     plain = unicodedata.normalize("NFKC", name).replace("\ufeff", "").replace("\u2019", "'")
-    return " ".join(re.sub(r"[_,]", " ", plain).split())
+    return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(re.sub(r"[_,]", " ", plain).split()))
 
 
 def folded(name: str) -> str:
