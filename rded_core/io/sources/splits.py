@@ -124,7 +124,8 @@ def split_folder(tops: Mapping[str, Collection[str]], *, spec: str, split: str) 
         return ""
     if not parted and not whole:
         return ""
-    if others and parted and not whole.intersection(parted) and not _share_classes(parted, tops):
+    wrapped = [top for top in parted if set(tops[top]) == {top}]  # seg_train/seg_train/CLASS is surely a split
+    if others and parted and not wrapped and not whole.intersection(parted) and not _share_classes(parted, tops):
         return ""
     if others:
         raise InputError(

@@ -192,6 +192,15 @@ def test_split_folders_are_found_by_any_part_of_their_names(
         assert all(f"/{name}/" in item.path for items in source.items for item in items)
 
 
+@pytest.mark.parametrize("alone", ["seg_train", "seg_test"])
+def test_folders_beside_a_repeated_split_folder_are_no_classes(tmp_path: Path, alone: str) -> None:
+    """Intel's images: ``seg_pred`` holds pictures without classes, and was a class itself."""
+    write_folders(tmp_path, *(f"{alone}/{alone}/{label}" for label in ("ant", "bee")), "seg_pred/seg_pred")
+    for split in ("train", "val"):
+        with pytest.raises(InputError, match=rf"holds splits \({alone}\) and other folders \(seg_pred\)"):
+            open_source(str(tmp_path), split=split)
+
+
 @pytest.mark.parametrize("word", ["train", "test", "val", "Training", "bullet_train", "test-tube"])
 def test_a_class_may_be_called_like_a_split(tmp_path: Path, word: str) -> None:
     classes = sorted(["bus", "car", word])
