@@ -87,8 +87,15 @@ class WorkerProcesses(ProcessPoolTaskRunner):
         return self
 
     def wait(self, future: Any, timeout_s: float) -> bool:
-        """Waits for a task; returns True if it has ended."""
-        future.wait(timeout_s)
+        """Waits for a task; returns True if it has ended.
+
+        Raises:
+            BrokenProcessPool: the workers were killed while one was started for this task.
+        """
+        try:
+            future.wait(timeout_s)
+        except OSError as error:  # a task's own errors come as states
+            raise BrokenProcessPool("a worker process ended") from error
         return future.wrapped_future.done()
 
     def check(self) -> None:
