@@ -23,7 +23,7 @@ WORKERS = $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 test: $(STAMP)  ## all tests
 	$(PYTEST) --numprocesses $(WORKERS)
 
-test-fast: $(STAMP)  ## kernels and io in a minute; without flows, commands, faults, servers and what starts processes
+test-fast: $(STAMP)  ## kernels and io, for the inner loop; without flows, commands, faults, servers and what starts processes
 	$(PYTEST) --numprocesses logical -m 'not soak and not slow and not server and not processes' tests/rded_core
 
 soak: $(STAMP)  ## tests that take hours: a hundred kills, killed servers, flipped bytes, ten thousand mutated files
