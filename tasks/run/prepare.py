@@ -101,10 +101,15 @@ def log_classes(source: Source) -> None:
     run_logger().info(
         "%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), first_names
     )
+    log_left_out(source)
+
+
+def log_left_out(source: Source) -> None:
+    """Logs what a source leaves out, a line per reason: as a warning if classes lose files that may be images."""
     lost = {entry.reason for entry in lost_files(source)}
     for line in describe_passed_over(source):
         log = run_logger().warning if line.partition(":")[0] in lost else run_logger().info
-        log("left out: %s", line)
+        log("left out of %s: %s", source.spec, line)
 
 
 def _log_network(role: str, network: Observer, size: int) -> None:

@@ -25,6 +25,7 @@ from rded_core.io.storage.files import require_writable
 from rded_core.labels.epoch_order import describe_uses
 from rded_core.networks import build_network
 from rded_core.training.protocols import Protocol, find_protocol
+from tasks.run.prepare import log_left_out
 from tasks.runtime.logs import run_logger
 from tasks.runtime.stage_task import stage_task
 from tasks.training.results import EvaluationPlan, TrainingSet, evaluation_name, require_same, student_settings
@@ -54,6 +55,7 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
     run_logger().info("%d validation images in %d classes", val.num_items, len(val.classes))
+    log_left_out(val)
     require_run_for_controls(config.dataset, run, config.controls)
     require_writable(run.root if run else evaluation_folder(folder).root)
     place = run or evaluation_folder(folder)

@@ -29,7 +29,7 @@ from rded_core.seeds import counter_seed, seeded_init
 from rded_core.text.wording import percent
 from rded_core.training.loop import Accuracy, measure_accuracy, split_decay, train_epoch
 from rded_core.training.schedules import warmup_cosine
-from tasks.run.prepare import log_classes
+from tasks.run.prepare import log_classes, log_left_out
 from tasks.runtime.gpu_slot import gpu_slot
 from tasks.runtime.logs import run_logger
 from tasks.runtime.progress import track, track_parts
@@ -135,7 +135,9 @@ def _open_val(config: TrainObserverConfig, source: Source) -> Source:
     val = open_source(str(config.val), split="val")
     if val.digest() == source.digest():
         run_logger().warning("--val %s holds the training images themselves: this is training accuracy", config.val)
-    return align_classes(val, source.classes)
+    val = align_classes(val, source.classes)
+    log_left_out(val)
+    return val
 
 
 def _train_one_epoch(

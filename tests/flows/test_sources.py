@@ -190,5 +190,5 @@ def test_files_that_are_left_out_are_in_the_log_the_record_and_the_report(
     assert f"left out of the source: {lost}" in report
     assert "boxes.xml" not in report
     levels = {record.getMessage(): record.levelname for record in caplog.records}
-    assert levels[f"left out: {lost}"] == "WARNING"
-    assert levels[f"left out: {other}"] == "INFO"
+    assert levels[f"left out of {image_folder}: {lost}"] == "WARNING"
+    assert levels[f"left out of {image_folder}: {other}"] == "INFO"

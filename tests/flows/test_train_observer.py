@@ -139,6 +139,19 @@ def test_unknown_network_error_lists_the_choices(shared_source: Path, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+def test_files_that_classes_lose_are_a_warning_for_each_source(
+    shared_source: Path, image_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (image_folder / "10" / "more.heic").write_bytes(b"x")
+    lost = f"left out of {image_folder}: files that end in .heic, which is not read: 1 (the first: 10/more.heic)"
+    for number, sources in enumerate([(shared_source, image_folder), (image_folder, None)]):
+        source, val = sources
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="rded"):
+            train_stage.fn(_config(source, tmp_path / f"{number}.safetensors", epochs=1, val=val and str(val)))
+        assert [record.getMessage() for record in caplog.records if "left out" in record.getMessage()] == [lost]
+
+
 def test_validation_without_a_class_is_an_error(shared_source: Path, image_folder: Path, tmp_path: Path) -> None:
     (image_folder / "10").rename(image_folder / "ten")
     with pytest.raises(InputError, match=r"no class for '10'; its classes are 1, 2, ten"):

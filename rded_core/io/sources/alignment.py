@@ -1,10 +1,9 @@
 """Aligns a second source (validation) with the class order of the first."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rded_core.errors import InputError
-from rded_core.io.sources.base import Source, SourceClass
+from rded_core.io.sources.base import Source, SourceClass, take_classes
 from rded_core.io.sources.wordnet import leading_wnid, list_meanings, meanings, settled_wnids
 from rded_core.text.spelling import NameIndex, may_be_one
 from rded_core.text.wording import counted
@@ -34,8 +33,7 @@ def align_classes(source: Source, wanted: Sequence[SourceClass]) -> Source:
         _require_certain(label, source.classes[chosen[-1]], spec=source.spec, same=wnid == own[chosen[-1]] is not None)
     if len(set(chosen)) != len(chosen):
         raise InputError(f"two classes match the same class of {source.spec}; name the classes alike in both sources")
-    classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(chosen))
-    return replace(source, classes=classes, items=tuple(source.items[old] for old in chosen))
+    return take_classes(source, chosen)
 
 
 def _matches(label: SourceClass, wnid: str | None, source: Source, wnids: Sequence[str | None]) -> set[int]:

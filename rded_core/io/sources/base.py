@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rded_core.errors import InputError
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
-from rded_core.io.storage.files import is_utf8, shown_name
+from rded_core.io.storage.files import is_utf8, quoted_name, shown_name
 from rded_core.text.comma_names import join_names
 
 
@@ -148,7 +148,7 @@ def require_classes_kept(
         entries = [entry for entry in source.passed_over if entry.folder == folder]
         lost, remaining = sum(entry.num_files for entry in entries), kept.get(folder, 0)
         reasons = ", ".join(f"{entry.reason}: {entry.num_files}" for entry in entries)
-        problem = f"{source.spec}: {lost} of {lost + remaining} files of class {folder!r} are left out"
+        problem = f"{source.spec}: {lost} of {lost + remaining} files of class {quoted_name(folder)} are left out"
         found = f"{problem} ({reasons}; the first: {entries[0].first})"
         if not remaining:
             raise InputError(f"{found}, so the class would vanish; unpack, convert, rename or remove them")
@@ -204,7 +204,11 @@ def keep_classes(source: Source, wanted: Sequence[str]) -> Source:
     Raises:
         InputError: a name is unknown or matches several classes.
     """
-    order = sorted(find_classes(source, wanted, flag="--classes"))
+    return take_classes(source, sorted(find_classes(source, wanted, flag="--classes")))
+
+
+def take_classes(source: Source, order: Sequence[int]) -> Source:
+    """Returns the source with the classes of these indices, renumbered in this order, and what was left out of them."""
     classes = tuple(replace(source.classes[old], index=new) for new, old in enumerate(order))
     folders = {"", *(label.folder for label in classes)}
     passed_over = tuple(entry for entry in source.passed_over if entry.folder in folders)
@@ -235,4 +239,4 @@ def _find_class(source: Source, name: str, *, flag: str) -> int:
     listing = ", ".join(label.folder for label in source.classes[:20])
     more = " ..." if len(source.classes) > 20 else ""
     problem = "matches several classes" if matches else "is not a class"
-    raise InputError(f"{flag}: {name!r} {problem} of {source.spec}; classes are: {listing}{more}")
+    raise InputError(f"{flag}: {quoted_name(name)} {problem} of {source.spec}; classes are: {listing}{more}")

@@ -9,7 +9,7 @@ from rded_core.errors import InputError
 from rded_core.io.sources.names import IMAGE_SUFFIXES
 from rded_core.io.sources.splits import split_folder
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
-from rded_core.io.storage.files import shown_name
+from rded_core.io.storage.files import quoted_name, shown_name
 from rded_core.text.comma_names import join_names
 
 MAX_SHOWN = 20
@@ -28,7 +28,7 @@ def require_classes(spec: str, names: Sequence[str], flag: str) -> None:
     unknown = [name for name in join_names(names, known) if name not in known]
     if folders and unknown:
         listing = ", ".join(map(shown_name, folders[:MAX_SHOWN])) + (" ..." if len(folders) > MAX_SHOWN else "")
-        raise InputError(f"{flag}: {unknown[0]!r} is not a class of {spec}; classes are: {listing}")
+        raise InputError(f"{flag}: {quoted_name(unknown[0])} is not a class of {spec}; classes are: {listing}")
 
 
 def _class_folders(root: Path) -> list[str]:

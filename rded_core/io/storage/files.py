@@ -43,6 +43,11 @@ def shown_name(name: str) -> str:
     return name if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
 
 
+def quoted_name(name: str) -> str:
+    """Returns `shown_name` in quotes, with control characters escaped, and a backslash as it is, not doubled."""
+    return repr(shown_name(name)).replace("\\\\", "\\")
+
+
 def file_digest(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:

@@ -77,6 +77,25 @@ def test_damaged_json_file_is_named(run: Path, shared_source: Path, tmp_path: Pa
         prepare_evaluation.fn(_config(copied, shared_source))
 
 
+def test_files_that_classes_of_the_validation_images_lose_are_a_warning(
+    run: Path, image_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        (image_folder / "10" / f"{number}.heic").write_bytes(b"x")
+    with caplog.at_level("INFO", logger="rded"):
+        prepare_evaluation.fn(_config(run, image_folder))
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    reason = "files that end in .heic, which is not read: 3 (the first: 10/0.heic)"
+    assert f"left out of {image_folder}: {reason}" in warnings
+
+
+def test_a_class_of_the_validation_images_does_not_vanish(run: Path, image_folder: Path) -> None:
+    for path in (image_folder / "10").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(InputError, match=r"files of class '10' are left out .*, so the class would vanish; "):
+        prepare_evaluation.fn(_config(run, image_folder))
+
+
 def test_deviation_over_seeds_is_the_sample_deviation() -> None:
     students = [{"last_top1": value, "last_top5": 1.0, "best_top1": value} for value in (0.2, 0.4, 0.6)]
     summary = summarise_students(students)

@@ -1,12 +1,13 @@
 """Choosing some classes of a source, and aligning a second source with the first."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rded_core.errors import InputError
 from rded_core.io.sources.alignment import align_classes
-from rded_core.io.sources.base import Source, SourceClass, SourceItem, keep_classes, name_classes
+from rded_core.io.sources.base import PassedOver, Source, SourceClass, SourceItem, keep_classes, name_classes
 from rded_core.io.sources.spec import open_source
 
 
@@ -52,6 +53,12 @@ def test_alignment_uses_the_wanted_order_and_drops_other_classes() -> None:
     aligned = align_classes(source, wanted)
     assert [(label.index, label.folder) for label in aligned.classes] == [(0, "d"), (1, "b")]
     assert [group[0].key for group in aligned.items] == ["d/0.jpg", "b/0.jpg"]
+
+
+def test_alignment_keeps_what_was_left_out_of_the_wanted_classes_and_of_none() -> None:
+    lost = tuple(PassedOver("files", folder, 1, f"{folder}/0.heic") for folder in ("a", "b", ""))
+    aligned = align_classes(replace(made_up("a", "b", "c"), passed_over=lost), name_classes(["c", "b"]))
+    assert [entry.folder for entry in aligned.passed_over] == ["b", ""]
 
 
 def test_alignment_matches_readable_names_to_wordnet_folders() -> None:

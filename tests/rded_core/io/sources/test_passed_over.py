@@ -162,7 +162,7 @@ def test_a_class_whose_name_is_not_utf8_is_one_line(photos: Path) -> None:
     (photos / "cat").rename(photos / os.fsdecode(b"caf\xe9"))
     with pytest.raises(InputError) as caught:
         open_source(str(photos))
-    assert r"8 of 8 files of class 'caf\\xe9' are left out (names that are not UTF-8: 8;" in str(caught.value)
+    assert r"8 of 8 files of class 'caf\xe9' are left out (names that are not UTF-8: 8;" in str(caught.value)
     assert "rename" in str(caught.value)
 
 
