@@ -34,6 +34,8 @@ STAGE = DRAW
 FEW_REJECTED = 3
 """Up to this many rejected images never stop a run, however small its source."""
 
+LFS_HINT = ", which git lfs pull replaces by images"
+
 Reader = Callable[[SourceItem], bytes]
 
 
@@ -147,7 +149,16 @@ def _check_drawn(plan: RunPlan, index: int, usable: int, rejected: Rejected) -> 
             f"{plan.config.source} exists and is complete, then run again"
         )
     if short:
-        raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config)
+        why = _list_reasons(rejected)
+        raise too_few(plan.classes[index].folder, usable, plan.num_source[index], plan.config, rejected=why)
+
+
+def _list_reasons(rejected: Rejected) -> str:
+    """Returns how many images were rejected for each reason, and the first; empty if none were."""
+    counts = sorted(Counter(reason for reason, _ in rejected).items())
+    hint = LFS_HINT if any(reason == "lfs_pointer" for reason, _ in rejected) else ""
+    listed = ", ".join(f"{count} {reason}" for reason, count in counts)
+    return f"{listed}{hint}; the first: {rejected[0][1]}" if rejected else ""
 
 
 def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[StageResult] = ()) -> None:
@@ -168,11 +179,8 @@ def check_rejected(plan: RunPlan, stages: list[StageResult], later: Sequence[Sta
     rejected = [entry for record in (*read, *again) for entry in record.facts["rejected"]]
     if len(rejected) <= max(plan.config.max_rejected * tried, FEW_REJECTED):
         return
-    reasons = ", ".join(
-        f"{count} {reason}" for reason, count in sorted(Counter(entry[0] for entry in rejected).items())
-    )
     raise InputError(
-        f"{len(rejected)} of {tried} source images cannot be used ({reasons}; the first: {rejected[0][1]}), more than "
+        f"{len(rejected)} of {tried} source images cannot be used ({_list_reasons(rejected)}), more than "
         f"--max-rejected {plan.config.max_rejected:g}; fix the source or raise --max-rejected, then run again"
     )
 

@@ -124,15 +124,19 @@ def chosen_classes(source: Source, rerun: Rerun) -> Collection[int]:
     return find_classes(source, rerun.only_classes)
 
 
-def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig) -> InputError:
-    """Returns the error of a class with too few usable candidates, with the largest IPC possible."""
+def too_few(folder: str, num_usable: int, num_source: int, config: DistillConfig, *, rejected: str = "") -> InputError:
+    """Returns the error of a class with too few usable candidates, with the largest IPC possible.
+
+    `rejected` says why others are not usable.
+    """
     possible = num_usable // config.candidates_per_image
     remedy = f"lower --ipc to {possible}, or pass --allow-fewer"
     if possible == 0:
         remedy = "add images, leave the class out with --classes, or lower --factor"
     if num_usable < config.num_candidates <= num_source:
         remedy = f"{remedy}; or raise --num-candidates, since some candidates were rejected"
+    others = f" (rejected: {rejected})" if rejected else ""
     return InputError(
-        f"class {folder!r} has {num_usable} usable images, but factor² x ipc = {config.candidates_per_image} x "
+        f"class {folder!r} has {num_usable} usable images{others}, but factor² x ipc = {config.candidates_per_image} x "
         f"{config.ipc} = {config.candidates_per_class} are needed; {remedy}"
     )

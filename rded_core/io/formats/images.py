@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rded_core.io.formats.pixel_forms import is_read_differently, unopened_form, unreadable_form
 from rded_core.io.formats.pixels import UnknownRange, to_rgb
+from rded_core.io.storage.stand_ins import is_lfs_pointer
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Images above this are rejected before their pixels are decoded (Pillow's own bomb limit, about 13k x 13k)."""
@@ -49,7 +50,8 @@ IMAGE_FORMATS = ("jpeg", "png", "webp")
 class RejectedImage(Exception):
     """A stored image that cannot be used; `reason` is one of a small closed set, counted and reported.
 
-    Reasons: ``empty`` (no bytes), ``not_an_image``, ``truncated`` (header fine, pixels missing or broken),
+    Reasons: ``empty`` (no bytes), ``not_an_image``, ``lfs_pointer`` (a text of Git LFS in place of the image: run
+    ``git lfs pull``), ``truncated`` (header fine, pixels missing or broken),
     ``too_many_pixels`` (decompression bomb), ``unsupported_pixels`` (a form that Pillow decodes wrongly or not at
     all, such as colour JPEG 2000 of more than 8 bits), ``unknown_range`` (numbers that do not show which of them are
     black and white), ``missing`` (vanished since it was indexed), ``changed`` (a different image since it was drawn).
@@ -147,6 +149,8 @@ def _open_image(data: bytes) -> ImageFile.ImageFile:
     try:
         image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
     except UnidentifiedImageError as error:
+        if is_lfs_pointer(data):
+            raise RejectedImage("lfs_pointer", "run git lfs pull") from error
         form = unopened_form(data)
         raise RejectedImage("unsupported_pixels" if form else "not_an_image", form) from error
     except Image.DecompressionBombError as error:

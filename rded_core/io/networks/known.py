@@ -11,6 +11,7 @@ from rded_core.config.network_names import OWN_NETWORKS, require_convnet_size, u
 from rded_core.errors import InputError
 from rded_core.io.networks.specs import is_weights_file, names_module, require_observer_spec, split_weights_spec
 from rded_core.io.storage.files import require_file
+from rded_core.io.storage.stand_ins import stand_in_at
 from rded_core.io.storage.urls import is_url
 
 REGISTERED = re.compile(r"^@register_model\(.*\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -98,6 +99,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
+        if found := stand_in_at(str(path)):
+            raise InputError(f"{path} holds no weights: {found}") from error
         raise InputError(
             f"{path} holds no weights that can be read safely (no safetensors header); expected .safetensors, or a "
             "plain state dict saved by torch.save(network.state_dict(), FILE)"

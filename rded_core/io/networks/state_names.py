@@ -40,7 +40,7 @@ def find_state(loaded: object) -> dict[str, Tensor] | None:
         if not isinstance(loaded, dict) or not loaded:
             return None
         entries: dict[Any, Any] = loaded
-        inner = next((key for key in STATE_KEYS if isinstance(entries.get(key), dict)), None)
+        inner = next((key for key in STATE_KEYS if isinstance(entries.get(key), dict) and entries[key]), None)
         if inner is None:
             break
         if others := [key for key in STATE_KEYS if isinstance(entries.get(key), dict) and key != inner]:
@@ -51,12 +51,19 @@ def find_state(loaded: object) -> dict[str, Tensor] | None:
     return entries if entries and are_weights else None
 
 
+def is_empty_state(loaded: object) -> bool:
+    """Whether a loaded file without a state dict holds an empty one."""
+    entries: dict[Any, Any] = loaded if isinstance(loaded, dict) else {"": None}
+    return not entries or any(entries.get(key) == {} for key in STATE_KEYS)
+
+
 def fit_names(own: Iterable[str], state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns a state dict with the names of a network, as far as it has them.
 
     Names lose the wrappers around the network (``module.``, ``_orig_mod.``, ``model.``, ``net.`` or any other that most
     of the network's names lie below), counters, and auxiliary heads that the network lacks. What lies beside such a
-    wrapper belongs to something else (a loss, a second network) and is left out. Nothing changes if the names fit.
+    wrapper belongs to something else (a loss, a second network) and is left out, and so is an average (EMA) of the
+    network beside its own weights. Nothing changes if the names fit.
 
     Raises:
         InputError: several networks in the file fit equally well, or two of its names become one.
@@ -70,9 +77,10 @@ def fit_names(own: Iterable[str], state: dict[str, Tensor]) -> dict[str, Tensor]
         state = _renamed(state, OLD_DENSENET, r"\1")
     prefix = _find_prefix(names, state)
     inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    kept = {name: value for name, value in inside.items() if name in names or not _is_extra(name)}
+    averages = _averages(names, inside)
+    kept = {name: value for name, value in inside.items() if name in names or not (name in averages or _is_extra(name))}
     if len(kept) < len(state):
-        _log_left_out(len(state) - len(kept), prefix)
+        _log_left_out(len(state) - len(kept), prefix, has_average=bool(averages))
     return kept
 
 
@@ -105,18 +113,37 @@ def _find_prefix(names: set[str], state: dict[str, Tensor]) -> str:
     most = max(hits.values(), default=0)
     if 2 * most < len(names):
         return ""
-    best = sorted((prefix for prefix, number in hits.items() if number == most), key=lambda prefix: prefix.count("."))
-    if len(best) > 1 and best[0].count(".") == best[1].count("."):
+    best = sorted((prefix for prefix, number in hits.items() if number == most), key=_depth_and_average)
+    best = [prefix for prefix in best if _depth_and_average(prefix) == _depth_and_average(best[0])]
+    if len(best) > 1:
         raise InputError(
             f"the weights file holds several networks that fit: {', '.join(best)}; save the state dict of one"
         )
     return best[0]
 
 
+def _depth_and_average(prefix: str) -> tuple[int, bool]:
+    """Sorts the prefix with fewest parts first, and of two of one length an average last."""
+    return prefix.count("."), _is_average(prefix)
+
+
+def _is_average(name: str) -> bool:
+    """Whether the first part of a name says that it is of an average of weights: ``model_ema``, ``ema``."""
+    return "ema" in name.partition(".")[0].split("_")
+
+
+def _averages(names: set[str], state: dict[str, Tensor]) -> set[str]:
+    """Returns the names that repeat names of the network below the name of an average, with its dots or without."""
+    repeated = names | {name.replace(".", "") for name in names}
+    inner = {name: name.partition(".")[2].removeprefix("module.") for name in state if _is_average(name)}
+    return {name for name, rest in inner.items() if rest in repeated or _is_extra(rest)}
+
+
 def _is_extra(name: str) -> bool:
     return name.rpartition(".")[2] in COUNTERS or name.partition(".")[0] in AUXILIARY
 
 
-def _log_left_out(number: int, prefix: str) -> None:
-    where = f"beside {prefix}" if prefix else "of counters and auxiliary heads"
+def _log_left_out(number: int, prefix: str, *, has_average: bool) -> None:
+    what = "averages, counters and auxiliary heads" if has_average else "counters and auxiliary heads"
+    where = f"beside {prefix}" if prefix else f"of {what}"
     logging.getLogger(__name__).info("%s %s in the weights file are not used", counted(number, "value"), where)

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
-from rded_core.io.networks.state_names import find_state, fit_names
+from rded_core.io.networks.state_names import find_state, fit_names, is_empty_state
 from rded_core.io.storage.atomic import write_atomically
 from rded_core.io.storage.files import require_file
+from rded_core.io.storage.stand_ins import stand_in_at
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.text.wording import counted
 
@@ -50,28 +51,37 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the tensors of a weights file, and the facts that `save_network` wrote to it (empty for other files).
 
     Raises:
-        InputError: missing, damaged, or not readable without unpickling.
+        InputError: missing, empty, damaged, or not readable without unpickling.
     """
     require_file(path, "weights file")
     try:
-        if path.endswith(".safetensors"):
-            with safe_open(path, framework="pt") as opened:
-                facts = json.loads((opened.metadata() or {}).get("rded", "{}"))
-            return load_file(path), facts
-        with torch.serialization.safe_globals([Namespace]):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded, facts = _load(path)
     except UNREADABLE as error:
+        if found := stand_in_at(path):
+            raise InputError(f"{path} holds no weights: {found}") from error
         raise InputError(
             f"{path} holds no weights that can be read safely ({_why_unreadable(error)}); expected .safetensors, or a "
             "plain state dict saved by torch.save(network.state_dict(), FILE)"
         ) from error
     state = find_state(loaded)
+    if state is None and is_empty_state(loaded):
+        raise InputError(f"{path} holds no weights: its state dict is empty; save that of the trained network")
     if state is None:
         raise InputError(
             f"{path} holds no state dict (a mapping from names to tensors){_describe_keys(loaded)}; save one by "
             "torch.save(network.state_dict(), FILE)"
         )
-    return state, {}
+    return state, facts
+
+
+def _load(path: str) -> tuple[object, dict[str, Any]]:
+    """Returns what a weights file holds, and the facts in the header of a .safetensors file."""
+    if path.endswith(".safetensors"):
+        with safe_open(path, framework="pt") as opened:
+            facts = json.loads((opened.metadata() or {}).get("rded", "{}"))
+        return load_file(path), facts
+    with torch.serialization.safe_globals([Namespace]):
+        return torch.load(path, map_location="cpu", weights_only=True), {}
 
 
 def _why_unreadable(error: Exception) -> str:

@@ -13,6 +13,7 @@ from rded_core.io.sources.labels import Label
 from rded_core.io.sources.tars.naming import name_labels, spell_labels
 from rded_core.io.sources.tars.samples import Sample, list_samples
 from rded_core.io.storage.remote_file import open_stream
+from rded_core.io.storage.stand_ins import stand_in_at
 from rded_core.io.storage.urls import stamp_of
 
 
@@ -31,8 +32,8 @@ class _Found:
             place = f"{tar.rsplit('/', 1)[-1]}: {sample.name}"  # reports show it, so no folder of this machine
             self.left_out[sample.problem, sample.label].append(place)
             return
-        _, offset, num_bytes = sample.image
-        self.items[sample.label].append(SourceItem(sample.name, tar, offset, num_bytes, True, stamp))
+        image = sample.image
+        self.items[sample.label].append(SourceItem(sample.name, tar, image.offset, image.num_bytes, True, stamp))
         self.names[sample.label].add(sample.class_name)
         self.places.setdefault(sample.label, f"{tar}: {sample.name}")
 
@@ -89,6 +90,8 @@ def _index_tar(tar: str) -> list[Sample]:
     except SparseMemberError as error:
         raise InputError(f"{tar} is not a plain tar ({error}); pack it again without --sparse") from error
     except tarfile.TarError as error:
+        if found := stand_in_at(tar):
+            raise InputError(f"{tar} is not a plain tar: {found}") from error
         raise InputError(f"{tar} is not a plain tar ({error}); give uncompressed .tar files") from error
 
 

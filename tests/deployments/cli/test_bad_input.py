@@ -95,7 +95,7 @@ def test_unknown_class(distil_with: Expect) -> None:
         ("gone.pth", None, "no such weights file"),
         ("text.pth", b"no weights", "holds no weights that can be read safely.*expected .safetensors"),
         ("text.safetensors", b"no weights", "holds no weights that can be read safely.*expected .safetensors"),
-        ("empty.pth", b"", "holds no weights that can be read safely"),
+        ("empty.pth", b"", "holds no weights: it is empty; fetch it again"),
         ("pickle.pth", b"cos\nsystem\n(S'touch /tmp/rded-was-here'\ntR.", "holds no weights that can be read safely"),
     ],
 )

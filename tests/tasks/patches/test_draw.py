@@ -126,3 +126,11 @@ def test_a_shuffled_table_gives_the_candidates_of_its_rows(
         assert [row["key"] for row in drawn] == [row["key"] for row in sound][:11]
         digests = [hashlib.sha256(columns["image"][int(row["key"][-8:])]).hexdigest() for row in drawn]
         assert [row["source_sha256"] for row in drawn] == digests
+
+
+def test_a_class_of_git_lfs_pointers_says_so(image_folder: Path, make_config: MakeConfig, tmp_path: Path) -> None:
+    for path in (image_folder / "10").iterdir():
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 99\n")
+    message = r"has 0 usable images \(rejected: \d+ lfs_pointer, which git lfs pull replaces by images; the first: 10/"
+    with pytest.raises(InputError, match=message):
+        _draw(make_config(tmp_path / "run", source=str(image_folder)))

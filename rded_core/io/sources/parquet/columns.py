@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from rded_core.errors import InputError, first_line
 from rded_core.io.formats.tables import claimed_rows
 from rded_core.io.storage.remote_file import open_stream
+from rded_core.io.storage.stand_ins import stand_in_at
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class_id", "class_index", "cls")
@@ -38,7 +39,8 @@ def errors_of(path: str) -> Generator[None]:
     except (FileNotFoundError, InputError):
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}; fetch it again") from error
+        why = stand_in_at(path) or f"{first_line(error)}; fetch it again"
+        raise InputError(f"{path} cannot be read as Parquet: {why}") from error
 
 
 def find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: str) -> str:

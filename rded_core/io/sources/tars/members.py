@@ -13,11 +13,15 @@ MAX_LINKS = 40
 
 
 class Member(NamedTuple):
-    """A file of a tar: its name and its place; a link has the place of its target, -1 if that is not in the tar."""
+    """A file of a tar: its name and its place; a link has the place of its target.
+
+    `broken` says what a link leads to if that is not a file of the tar; its place is then -1.
+    """
 
     name: str
     offset: int
     num_bytes: int
+    broken: str = ""
 
 
 def list_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[Member]:
@@ -38,7 +42,7 @@ def list_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[Member]:
     targets = {posixpath.normpath(name): target for name, target in links}
     for name, target in links:
         place = _follow(target, targets, places)
-        yield Member(name, -1, -1) if place is None else Member(name, place.offset, place.num_bytes)
+        yield Member(name, -1, -1, place) if isinstance(place, str) else Member(name, place.offset, place.num_bytes)
 
 
 def _target_of(member: tarfile.TarInfo) -> str:
@@ -47,11 +51,12 @@ def _target_of(member: tarfile.TarInfo) -> str:
     return posixpath.normpath(posixpath.join(folder, member.linkname))
 
 
-def _follow(target: str, targets: dict[str, str], places: dict[str, Member]) -> Member | None:
+def _follow(target: str, targets: dict[str, str], places: dict[str, Member]) -> Member | str:
+    """Returns the file that links lead to, or in words what they lead to if it is not in the tar."""
     for _ in range(MAX_LINKS):
         if target in places:
             return places[target]
         if target not in targets:
-            return None
+            return "a link to a file that is not in the tar"
         target = targets[target]
-    return None
+    return "a link that leads to itself"

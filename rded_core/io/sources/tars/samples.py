@@ -46,7 +46,7 @@ class _Labels:
 
     def note(self, member: Member) -> None:
         """Reads a member if it is a label file."""
-        if not member.name.lower().endswith(LABEL_SUFFIXES) or member.offset < 0:
+        if not member.name.lower().endswith(LABEL_SUFFIXES) or member.broken:
             return
         self._stream.seek(member.offset)
         text = self._stream.read(member.num_bytes) or b""
@@ -154,8 +154,8 @@ def _sample_of(parts: Parts, labels: _Labels, tar: str) -> Sample:
     if not images:
         return Sample(first.name, None, label, class_name, _why_without_image(parts))
     image = parts[images[0]]
-    if image.offset < 0:
-        return Sample(image.name, None, label, class_name, "samples whose image is a link to a file outside the tar")
+    if image.broken:
+        return Sample(image.name, None, label, class_name, f"samples whose image is {image.broken}")
     if label is None:
         return Sample(image.name, None, None, class_name, "samples without a label")
     return Sample(image.name, image, label, class_name)

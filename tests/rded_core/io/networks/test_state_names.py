@@ -77,6 +77,36 @@ def test_what_lies_beside_the_network_is_left_out_and_logged(caplog: pytest.LogC
     assert "2 values beside model. in the weights file are not used" in caplog.text
 
 
+AVERAGES = [
+    lambda own: below("model_ema.", own),
+    lambda own: {**below("ema.module.", own), "ema.n_averaged": torch.tensor(3)},
+    lambda own: {f"model_ema.{name.replace('.', '')}": value for name, value in own.items()},
+]
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_an_average_beside_the_plain_weights_is_left_out(prefix: str, average: object) -> None:
+    own = network().state_dict()
+    copy: dict[str, Tensor] = average({name: torch.zeros_like(value) for name, value in own.items()})  # pyright: ignore[reportCallIssue]
+    loaded = network()
+    load_state(loaded, {**copy, "model_ema.decay": torch.ones(1), **below(prefix, own)}, weights="w.pth", spec="x")
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in own.items())
+
+
+def test_an_average_alone_is_the_network() -> None:
+    own = network().state_dict()
+    state = {**below("model_ema.", own), "model_ema.decay": torch.ones(1)}
+    assert fit_names(own, state).keys() == own.keys()
+
+
+def test_a_part_named_like_an_average_is_not_left_out() -> None:
+    own = nn.ModuleDict({"ema": nn.Linear(2, 2), "fc": nn.Linear(2, 2)}).state_dict()
+    assert fit_names(own, {**own, "more": torch.ones(1)}).keys() == {*own, "more"}
+    with pytest.raises(InputError, match=r"the file has ema\.weight"):
+        load_state(nn.ModuleDict({"fc": nn.Linear(2, 2)}), {**own, "ema.scale": torch.ones(1)}, weights="w", spec="x")
+
+
 def test_two_networks_that_fit_are_an_error() -> None:
     own = network().state_dict()
     with pytest.raises(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rded_core.errors import InputError
+from rded_core.io.networks.known import read_facts
 from rded_core.io.networks.state_names import fit_names
 from rded_core.io.networks.weights import head_width, load_state, read_weights, save_network, state_digest
 from rded_core.io.sources.spec import absolute_spec
@@ -91,6 +92,41 @@ def test_text_files_are_refused(tmp_path: Path, text: str, ending: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=r"w\.(pth|safetensors) holds no "):
         read_weights(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty; fetch it again"),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "a Git LFS pointer.*; run git lfs pull",
+        ),
+        ("<!DOCTYPE html>\n<html><body>Sign in</body></html>", "a web page or an error message.*; fetch it again"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["pth", "bin", "safetensors"])
+def test_files_that_stand_in_for_weights_are_named(tmp_path: Path, text: str, reason: str, ending: str) -> None:
+    path = tmp_path / f"w.{ending}"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"w\.{ending} holds no weights: (it is )?{reason}"):
+        read_weights(str(path))
+    if ending == "safetensors":
+        with pytest.raises(InputError, match=rf"holds no weights: (it is )?{reason}"):
+            read_facts(path)
+
+
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}, "epoch": 3}])
+def test_an_empty_state_dict_holds_no_weights(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"w\.pth holds no weights: its state dict is empty; save that of the trained"):
+        read_weights(str(tmp_path / "w.pth"))
+
+
+def test_an_empty_safetensors_file_holds_no_weights(tmp_path: Path) -> None:
+    save_network(nn.Identity(), tmp_path / "w.safetensors", preprocessing=Preprocessing(), facts={})
+    with pytest.raises(InputError, match="holds no weights: its state dict is empty"):
+        read_weights(str(tmp_path / "w.safetensors"))
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])

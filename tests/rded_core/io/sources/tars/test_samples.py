@@ -208,13 +208,20 @@ def test_hard_links_as_tar_stores_them_are_images(tmp_path: Path) -> None:
     assert keys(open_source(f"{tmp_path}/x.tar")) == [["a.jpg"], ["b.jpg"]]
 
 
-@pytest.mark.parametrize("target", ["/elsewhere/a.jpg", "s9.jpg", "c.jpg", "../../s0.jpg"])
-def test_links_to_nowhere_are_counted(tmp_path: Path, target: str) -> None:
+@pytest.mark.parametrize("link", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        ("/elsewhere/a.jpg", "a link to a file that is not in the tar"),
+        ("s9.jpg", "a link to a file that is not in the tar"),
+        ("../../s0.jpg", "a link to a file that is not in the tar"),
+        ("c.jpg", "a link that leads to itself"),
+    ],
+)
+def test_links_to_nowhere_are_counted(tmp_path: Path, target: str, what: str, link: bytes) -> None:
     entries = [*samples(b"0", b"1"), ("c.cls", b"1"), ("c.jpg", target)]
-    source = open_source(str(write_tar(tmp_path / "a.tar", *entries, link=tarfile.SYMTYPE)))
-    assert describe_passed_over(source) == [
-        "samples whose image is a link to a file outside the tar: 1 (the first: a.tar: c.jpg)"
-    ]
+    source = open_source(str(write_tar(tmp_path / "a.tar", *entries, link=link)))
+    assert describe_passed_over(source) == [f"samples whose image is {what}: 1 (the first: a.tar: c.jpg)"]
 
 
 def test_a_sparse_tar_is_refused_for_the_true_reason(tmp_path: Path) -> None:
