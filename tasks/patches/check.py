@@ -106,12 +106,24 @@ def _judge(plan: RunPlan, role: Role, per_class: int, facts: dict[str, Any]) -> 
     suffix = listed if per_class >= MIN_IMAGES_TO_LOG_CLASS else ""
     run_logger().info("%s's top-1 on %d candidates: %s%s", role, count, percent(top1), suffix)
     if top1 <= bound and not plan.config.force:
+        remedy = "check class order, weights and preprocessing"
+        if _are_too_few(facts, len(plan.classes)):
+            remedy = f"add images (with {SAMPLE_IMAGES[0]}, such a top-1 is enough)"
         raise InputError(
-            f"the {role}'s top-1 on {count} source images is {percent(top1)}, no better than chance (guessing among "
-            f"{len(plan.classes)} classes reaches up to {percent(bound)}); check class order, weights and "
-            "preprocessing, or continue with --force"
+            f"the {role} is right on {percent(top1)} of {counted(count, 'source image')}, "
+            f"{_compare_with_chance(facts, len(plan.classes))} (guessing among {len(plan.classes)} classes reaches up "
+            f"to {percent(bound)}); {remedy}, or continue with --force"
         )
     _judge_classes(plan, role, facts.get("taken", []))
+
+
+def _are_too_few(facts: dict[str, Any], num_classes: int) -> bool:
+    """Whether a top-1 that is no better than chance on so few images would be better on `SAMPLE_IMAGES`."""
+    return facts["top1"] > chance_bound(num_classes, SAMPLE_IMAGES[0])
+
+
+def _compare_with_chance(facts: dict[str, Any], num_classes: int) -> str:
+    return "too few to tell it from chance" if _are_too_few(facts, num_classes) else "no better than chance"
 
 
 def _judge_classes(plan: RunPlan, role: Role, taken: list[Taken]) -> None:
@@ -151,7 +163,8 @@ def chance_notes(checks: list[StageResult]) -> list[str]:
     records = [record for result in checks for record in result.records.values()]
     return [
         f"the {record.unit} is right on {percent(record.facts['top1'])} of "
-        f"{counted(record.facts['images'], 'candidate')}, no better than chance: what it chose or labelled means little"
+        f"{counted(record.facts['images'], 'candidate')}, "
+        f"{_compare_with_chance(record.facts, len(record.facts['by_class']))}: what it chose or labelled means little"
         for record in records
         if record.facts["top1"] <= record.facts["chance_bound"]
     ]

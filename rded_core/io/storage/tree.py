@@ -11,7 +11,15 @@ from typing import Any
 
 from rded_core.errors import InputError
 from rded_core.io.storage.retries import retry_transient
-from rded_core.io.storage.urls import is_url, open_filesystem, path_kind, remote_stamp, require_folder
+from rded_core.io.storage.urls import (
+    is_url,
+    not_a_folder,
+    open_filesystem,
+    path_kind,
+    pattern_hint,
+    remote_stamp,
+    require_folder,
+)
 
 ListedFile = tuple[str, int, int]
 """A file's name, its size in bytes, and a change stamp that differs after every write."""
@@ -164,9 +172,9 @@ def _list_remote(root: str) -> FileTree:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot list {root}: {error}") from error
     if is_file:
-        raise InputError(f"{root} is a file, not a folder; pass a folder, or a pattern that ends in .tar")
+        raise InputError(not_a_folder(root))
     if not listing:
-        raise InputError(f"nothing found below {root}; check the address and your credentials")
+        raise InputError(f"nothing found below {root}; check the address and your credentials{pattern_hint(root)}")
     prefix = inner.rstrip("/") + "/"
     folders: dict[str, list[ListedFile]] = {}
     hidden: dict[str, set[str]] = {}

@@ -124,6 +124,28 @@ def require_folder(root: Path) -> None:
     """Raises InputError if `root` is not a folder."""
     kind = kind_of(root)
     if kind is None:
-        raise InputError(f"no such folder: {root}; pass a folder of class folders, tars or Parquet files")
+        raise InputError(
+            f"no such folder: {root}; pass a folder of class folders, tars or Parquet files{pattern_hint(str(root))}"
+        )
     if kind == "file":
-        raise InputError(f"{root} is a file, not a folder; pass a folder, or a pattern that ends in .tar")
+        raise InputError(not_a_folder(str(root)))
+
+
+PACKED = (".zip", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+"""Endings of files that hold others, compressed."""
+
+
+def not_a_folder(path: str) -> str:
+    """Returns the error for a file in place of a source's folder, with what to give for its kind."""
+    name = path.lower()
+    if name.endswith(".parquet"):
+        return f"{path} is a file, not a folder; pass its folder, whose Parquet files are read as one source"
+    if name.endswith(PACKED):
+        tar = ", or a plain .tar for WebDataset samples" if ".t" in name.rpartition("/")[2] else ""
+        return f"{path} is a packed file, not a folder; unpack it and pass the folder{tar}"
+    return f"{path} is a file, not a folder; pass a folder, or a pattern that ends in .tar"
+
+
+def pattern_hint(path: str) -> str:
+    """Returns what to know of patterns, for a path that does not exist and looks like one; empty for others."""
+    return " (a pattern must end in .tar)" if re.search(r"[*?\[{]", path) else ""

@@ -110,3 +110,15 @@ def test_missed_classes_are_looked_at_again(check: Check, monkeypatch: pytest.Mo
     monkeypatch.setattr("tasks.patches.check.SAMPLE_IMAGES", (12, 12))
     with pytest.raises(InputError, match=r"'c' for 'd' \(20 of 20 images\), class 'd' for 'c' \(20 of 20 images\)"):
         check("exchanged", num_images=22)
+
+
+def test_too_few_images_to_tell_are_not_called_no_better_than_chance(check: Check) -> None:
+    """Three of six right: guessing may reach it, and of a hundred images it could not."""
+    message = (
+        r"the observer is right on 50\.0 % of 6 source images, too few to tell it from chance \(guessing among 6 "
+        r"classes reaches up to 62\.\d %\); add images \(with 100, such a top-1 is enough\), or continue with --force"
+    )
+    with pytest.raises(InputError, match=message):
+        check("cycle", num_images=1)
+    (note,) = check_notes([check("cycle", num_images=1, force=True)])
+    assert note.startswith("the observer is right on 50.0 % of 6 candidates, too few to tell it from chance: what it")

@@ -28,8 +28,15 @@ def expand_tars(pattern: str, *, split: str = "train") -> list[str]:
     tars = set(_expand_part(pattern, split))
     missing = [tar for tar in sorted(tars) if path_kind(tar) is None]
     if missing or not tars:
-        raise InputError(f"no such tar: {missing[0] if missing else pattern}; check the pattern {pattern!r}")
+        raise InputError(_no_tar(missing[0] if missing else "", pattern))
     return sorted(tars)
+
+
+def _no_tar(missing: str, pattern: str) -> str:
+    """Returns the error for a tar that a pattern names, or for a glob that matches nothing."""
+    if not missing:
+        return f"no such tar: nothing matches {pattern}; pass a folder, or a pattern (* ? [] {{}}) of .tar files"
+    return f"no such tar: {missing}; check the {'path' if missing == pattern else f'pattern {pattern!r}'}"
 
 
 def _expand_part(pattern: str, split: str) -> Iterator[str]:

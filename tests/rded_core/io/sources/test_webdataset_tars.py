@@ -190,8 +190,15 @@ def test_a_truncated_tar_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["none-*.tar", "shard-{000000..000005}.tar", "absent.tar"])
 def test_patterns_that_match_nothing_are_errors(tmp_path: Path, pattern: str) -> None:
     write_three(tmp_path)
-    with pytest.raises(InputError, match="no such tar"):
+    with pytest.raises(InputError, match="no such tar") as caught:
         open_source(f"{tmp_path}/{pattern}")
+    remedies = {
+        "none-*.tar": r"pass a folder, or a pattern (* ? [] {}) of .tar files",
+        "absent.tar": "check the path",
+        "shard-{000000..000005}.tar": f"check the pattern '{tmp_path}/shard-{{000000..000005}}.tar'",
+    }
+    assert str(caught.value).endswith(f"; {remedies[pattern]}")
+    assert str(caught.value).count(pattern) == 1
 
 
 @pytest.mark.parametrize("pattern", ["", "/shard-{000000..000002}.tar", "/shard-*.tar"])

@@ -9,7 +9,15 @@ from s3fs import S3FileSystem
 from rded_core.errors import InputError
 from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.remote_file import read_bytes
-from rded_core.io.storage.urls import is_url, join_path, open_filesystem, path_kind, require_folder_at, require_url_form
+from rded_core.io.storage.urls import (
+    is_url,
+    join_path,
+    open_filesystem,
+    path_kind,
+    require_folder,
+    require_folder_at,
+    require_url_form,
+)
 
 Put = Callable[[str, bytes], str]
 
@@ -123,3 +131,30 @@ def test_missing_credentials_are_an_error_of_one_line(s3_bucket: str, monkeypatc
         InputError, match=r"NoCredentialsError Unable to locate credentials; check the address and your"
     ):
         path_kind(f"{s3_bucket}/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.parquet", "is a file, not a folder; pass its folder, whose Parquet files are read as one source"),
+        ("a.zip", "is a packed file, not a folder; unpack it and pass the folder"),
+        (
+            "a.TGZ",
+            "is a packed file, not a folder; unpack it and pass the folder, or a plain .tar for WebDataset samples",
+        ),
+        ("a.tar.gz", "unpack it and pass the folder, or a plain .tar for WebDataset samples"),
+        ("a.jpg", "is a file, not a folder; pass a folder, or a pattern that ends in .tar"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_says_what_to_pass(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError) as caught:
+        require_folder(tmp_path / name)
+    assert str(caught.value).endswith(message)
+
+
+@pytest.mark.parametrize(("name", "is_pattern"), [("*.parquet", True), ("x-{0..3}.zip", True), ("photos", False)])
+def test_a_pattern_that_is_no_folder_says_what_patterns_are_for(tmp_path: Path, name: str, is_pattern: bool) -> None:
+    with pytest.raises(InputError, match="no such folder: ") as caught:
+        require_folder(tmp_path / name)
+    assert ("a pattern must end in .tar" in str(caught.value)) is is_pattern
