@@ -15,7 +15,7 @@ from rded_core.io.sources.image_folder import open_image_folder
 from rded_core.io.sources.names import is_image_name
 from rded_core.io.sources.parquet.partitions import without_partitions
 from rded_core.io.sources.parquet_files import open_parquet_files
-from rded_core.io.sources.splits import files_of_split, files_without_split
+from rded_core.io.sources.splits import files_of_split, files_without_split, unsplit_files
 from rded_core.io.sources.tars.patterns import expand_tars
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
 from rded_core.io.sources.webdataset_tars import open_webdataset_tars
@@ -25,6 +25,8 @@ from rded_core.text.comma_names import join_names
 
 NAMED_KINDS = (".tar", ".safetensors")
 """Endings that decide how a file is read."""
+
+UNSPLIT = "files that name no split, as others do"
 
 
 def open_source(
@@ -82,7 +84,8 @@ def _open_any(spec: str, *, split: str) -> Source:
     if spec.startswith("torchvision:"):
         return open_torchvision_set(spec, split=split)
     if spec.endswith(".tar") and (is_url(spec) or not Path(spec).is_dir()):
-        return open_webdataset_tars(expand_tars(spec, split=split), spec=spec)
+        matched = expand_tars(spec, split=split)
+        return _with_note(open_webdataset_tars(matched.paths, spec=spec), UNSPLIT, matched.unsplit)
     tree = list_tree(spec)
     if not any(tree.folders.values()):
         raise InputError(f"{spec} is empty; expected class folders with images, .tar shards or .parquet files")
@@ -126,8 +129,7 @@ def _require_no_splits_below(tars: list[str], below: list[str], spec: str) -> No
 
 def _with_unsplit(source: Source, paths: list[str], split: str) -> Source:
     """Returns the source with a count of the files that it leaves out because others are named after the split."""
-    left_out = sorted(set(files_without_split(paths)) - set(files_of_split(paths, split)))
-    return _with_note(source, "files that name no split, as others do", left_out)
+    return _with_note(source, UNSPLIT, unsplit_files(paths, files_of_split(paths, split)))
 
 
 def _with_note(source: Source, reason: str, left_out: list[str]) -> Source:

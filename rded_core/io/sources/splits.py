@@ -61,6 +61,11 @@ def files_without_split(paths: list[str]) -> list[str]:
     return [path for path in paths if not words[path]]
 
 
+def unsplit_files(paths: list[str], chosen: Collection[str]) -> list[str]:
+    """Returns the files without a split word that are not among the `chosen` ones, sorted."""
+    return sorted(set(files_without_split(paths)) - set(chosen))
+
+
 def holds_splits(paths: list[str]) -> bool:
     """Whether some of the files are for training and others for validation."""
     words = _words_by_path(paths)

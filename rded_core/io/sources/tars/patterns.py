@@ -4,32 +4,47 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from fsspec.implementations.local import make_path_posix
 from fsspec.utils import glob_translate
 from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
-from rded_core.io.sources.splits import files_of_split, holds_splits
+from rded_core.io.sources.splits import files_of_split, holds_splits, unsplit_files
 from rded_core.io.storage.tree import list_tree
 from rded_core.io.storage.urls import is_url, join_path, path_kind
 
 GLOB_MARK = re.compile(r"[*?[]")
 
 
-def expand_tars(pattern: str, *, split: str = "train") -> list[str]:
-    """Returns the tar paths that a pattern of braces and globs expands to, sorted.
+class MatchedTars(NamedTuple):
+    """The tars of a pattern.
+
+    Attributes:
+        paths: those to read, sorted.
+        unsplit: names of those that globs matched and left out, because they name no split and others do.
+    """
+
+    paths: list[str]
+    unsplit: list[str]
+
+
+def expand_tars(pattern: str, *, split: str = "train") -> MatchedTars:
+    """Returns the tars that a pattern of braces and globs expands to.
 
     If a glob matches files of both splits, those of `split` are taken, as from a folder; braces name files explicitly.
 
     Raises:
         InputError: nothing matches.
     """
-    tars = set(_expand_part(pattern, split))
+    found = list(_expand_part(pattern, split))
+    tars = {path for path, unsplit in found if not unsplit}
+    left_out = {path: name for path, name in found if path not in tars}
     missing = [tar for tar in sorted(tars) if path_kind(tar) is None]
     if missing or not tars:
         raise InputError(_no_tar(missing[0] if missing else "", pattern))
-    return sorted(tars)
+    return MatchedTars(sorted(tars), sorted(left_out.values()))
 
 
 def _no_tar(missing: str, pattern: str) -> str:
@@ -39,8 +54,8 @@ def _no_tar(missing: str, pattern: str) -> str:
     return f"no such tar: {missing}; check the {'path' if missing == pattern else f'pattern {pattern!r}'}"
 
 
-def _expand_part(pattern: str, split: str) -> Iterator[str]:
-    """Yields the paths of a pattern; of a glob that matches files of both splits, those of `split`."""
+def _expand_part(pattern: str, split: str) -> Iterator[tuple[str, str]]:
+    """Yields each path of a pattern with "", or with its name if it is left out for naming no split."""
     folder, rest = ("", pattern) if is_url(pattern) else _split_existing(str(make_path_posix(pattern)))
     first, *others = rest.split("::")
     for other in [first, *others] if others and not folder else others:
@@ -49,10 +64,12 @@ def _expand_part(pattern: str, split: str) -> Iterator[str]:
         return
     for name in expand_urls(first) if first else [""]:
         if not GLOB_MARK.search(name):
-            yield "/".join(filter(None, (folder, name)))
+            yield "/".join(filter(None, (folder, name))), ""
             continue
         root, names = (folder, _match_local(folder, name)) if folder else _match_remote(name)
-        yield from (join_path(root, each) for each in (files_of_split(names, split) if holds_splits(names) else names))
+        chosen = files_of_split(names, split) if holds_splits(names) else names
+        yield from ((join_path(root, each), "") for each in chosen)
+        yield from ((join_path(root, each), each) for each in unsplit_files(names, chosen))
 
 
 def _split_existing(path: str) -> tuple[str, str]:
