@@ -1,7 +1,7 @@
 """An ImageFolder: one folder per class, images anywhere below it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from rded_core.errors import InputError
@@ -20,6 +20,8 @@ from rded_core.io.storage.files import shown_name
 from rded_core.io.storage.tree import FileTree, ListedFile
 from rded_core.io.storage.urls import join_path
 
+UNLABELLED = "images without classes, in folders beside the splits"
+
 
 def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> Source:
     """Opens a folder whose subfolders are the classes, or whose splits (``train``, ``val``, ...) hold them.
@@ -29,7 +31,7 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
     Raises:
         InputError: there are no class folders, or the requested split is missing.
     """
-    prefix = _split_prefix(tree, spec=spec, split=split)
+    prefix, unlabelled = _split_prefix(tree, spec=spec, split=split)
     by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
     others: list[_Other] = []
     for folder, files in tree.folders.items():
@@ -45,7 +47,8 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
             by_class[inner.split("/", 1)[0]] += (
                 SourceItem(inner + name, parent + name, 0, size, stamp=stamp) for name, size, stamp in images
             )
-    passed_over = _count([*others, *_hidden_in(tree, prefix)], by_class, spec=spec)
+    others += [*_hidden_in(tree, prefix), *_images_below(tree, unlabelled)]
+    passed_over = _count(others, by_class, spec=spec)
     if not by_class:
         found = "".join(f"; found {entry.num_files} {entry.reason}" for entry in passed_over if entry.folder)
         if any(is_image_name(name) for name, _, _ in tree.folders.get(prefix.rstrip("/"), [])):
@@ -128,6 +131,14 @@ def _hidden_in(tree: FileTree, prefix: str) -> Iterator[_Other]:
                 )
 
 
+def _images_below(tree: FileTree, tops: Collection[str]) -> Iterator[_Other]:
+    """Yields the images of folders that hold no classes, beside the splits."""
+    for folder, files in tree.folders.items():
+        if folder.partition("/")[0] in tops:
+            for name, num_bytes, _ in filter(lambda file: is_image_name(file[0]), files):
+                yield _Other(f"{folder}/", name, UNLABELLED, False, num_bytes)
+
+
 def _count(others: list[_Other], by_class: Mapping[str, list[SourceItem]], *, spec: str) -> tuple[PassedOver, ...]:
     """Returns how many files are left out by reason and class; archives count as images of the class's mean size."""
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -154,21 +165,30 @@ def _is_class_of_its_own(archive: str, by_class: Mapping[str, list[SourceItem]],
     return stem.lower() not in unpacked and not split_words(stem)
 
 
-def _split_prefix(tree: FileTree, *, spec: str, split: str) -> str:
-    """Returns the folder of the requested split with a slash, or "" if the classes lie at the top."""
-    chosen = split_folder(_folders_below(tree, ""), spec=spec, split=split)
+def _split_prefix(tree: FileTree, *, spec: str, split: str) -> tuple[str, list[str]]:
+    """Returns the folder of the requested split with a slash, and the folders beside the splits that hold no classes.
+
+    If the classes lie at the top, it is "".
+    """
+    tops = _folders_below(tree, "")
+    chosen = split_folder(tops, spec=spec, split=split)
     if not chosen:
-        return ""
+        return "", []
+    unlabelled = [top for top in tops if not split_words(top)]
     inner = _folders_below(tree, f"{chosen}/")
     repeated = list(inner) == [chosen] and any(inner[chosen])  # as archives unpack: seg_train/seg_train/CLASS
-    return f"{chosen}/{chosen}/" if repeated else f"{chosen}/"
+    prefix = f"{chosen}/{chosen}/" if repeated else f"{chosen}/"
+    return prefix, unlabelled
 
 
 def _folders_below(tree: FileTree, prefix: str) -> dict[str, set[str]]:
-    """Returns the folders below `prefix` with images, each with those of its subfolders, and "" for images in it."""
-    tops: defaultdict[str, set[str]] = defaultdict(set)
+    """Returns the folders below `prefix` with images, each with those of its subfolders, and "" for images in it.
+
+    Images in a subfolder of the folder's own name, as archives unpack, are in it, unless there are other subfolders.
+    """
+    paths: defaultdict[str, set[str]] = defaultdict(set)
     for folder, files in tree.folders.items():
         top, _, inner = folder.removeprefix(prefix).partition("/")
         if folder.startswith(prefix) and top and any(is_image_name(name) for name, _, _ in files):
-            tops[top].add(inner.partition("/")[0])
-    return tops
+            paths[top].add(inner)
+    return {top: {""} if inner == {top} else {path.partition("/")[0] for path in inner} for top, inner in paths.items()}

@@ -1,4 +1,6 @@
-"""Names in a folder source: which files are images, and which folders are splits instead of classes."""
+"""Names in a source: which files are images, and which words name a split instead of a class."""
+
+import re
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -77,14 +79,29 @@ OTHER_NAMES = frozenset(
 )
 """Names without an ending, in lower case, of files that are no images."""
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "test", "testing"),
+SPLIT_KINDS = {
+    "train": (("train", "training"),),
+    "val": (("val", "valid", "validation"), ("test", "testing")),
 }
-"""Folder names that mean splits, not classes, by purpose; earlier names are preferred."""
+"""Words that mean splits, not classes, by purpose; words of one kind mean the same, and earlier kinds are preferred."""
+
+SPLIT_NAMES = {purpose: tuple(word for kind in kinds for word in kind) for purpose, kinds in SPLIT_KINDS.items()}
+
+SPLIT_FILLERS = frozenset({"set", "data", "dataset", "image", "images", "img", "imgs"})
+"""Words that say no more about a split, beside its own (``train_images``) or joined to it (``trainset``)."""
+
+UNLABELLED_WORDS = frozenset(
+    {"pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "unsupervised", "extra"}
+)
+"""Words in the names of folders that hold images without classes, beside splits."""
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like that of an image."""
     _, dot, ending = name.rpartition(".")
     return bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES
+
+
+def words_in(name: str) -> list[str]:
+    """Returns the parts of a name between ``-``, ``_``, ``.`` and spaces, in lower case."""
+    return [word for word in re.split(r"[-_. ]+", name.lower()) if word]
