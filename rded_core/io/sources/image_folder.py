@@ -15,6 +15,7 @@ from rded_core.io.sources.names import (
     PACKED_NAMES,
     is_image_name,
 )
+from rded_core.io.sources.sizes.folders import require_one_size
 from rded_core.io.sources.splits import split_folder, split_words
 from rded_core.io.storage.files import shown_name
 from rded_core.io.storage.tree import FileTree, ListedFile
@@ -171,6 +172,7 @@ def _split_prefix(tree: FileTree, *, spec: str, split: str) -> tuple[str, list[s
     If the classes lie at the top, it is "".
     """
     tops = _folders_below(tree, "")
+    require_one_size(tops, spec=spec)
     chosen = split_folder(tops, spec=spec, split=split)
     if not chosen:
         return "", []
@@ -178,6 +180,7 @@ def _split_prefix(tree: FileTree, *, spec: str, split: str) -> tuple[str, list[s
     inner = _folders_below(tree, f"{chosen}/")
     repeated = list(inner) == [chosen] and any(inner[chosen])  # as archives unpack: seg_train/seg_train/CLASS
     prefix = f"{chosen}/{chosen}/" if repeated else f"{chosen}/"
+    require_one_size(_folders_below(tree, prefix), spec=f"{spec}/{prefix.rstrip('/')}")
     return prefix, unlabelled
 
 

@@ -7,21 +7,24 @@ from urllib.parse import unquote
 
 from rded_core.errors import InputError
 from rded_core.io.sources.labels import is_digits
-from rded_core.io.sources.names import SPLIT_NAMES
+from rded_core.io.sources.names import words_in
+from rded_core.io.sources.sizes.words import (
+    COUNTED_WORDS,
+    SIZE_FILLERS,
+    SIZE_WORDS,
+    USUAL_SIZES,
+    is_resolution,
+    names_that_differ_by_size,
+    spell_sizes,
+)
+from rded_core.io.sources.splits import split_words
 
 HIVE_FOLDER = re.compile(r"([^=/]+)=([^/]*)")
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """How Hive writes a missing value."""
 
-SPLIT_WORDS = {name for names in SPLIT_NAMES.values() for name in names}
 SHARD_WORDS = {"batch", "chunk", "data", "file", "files", "of", "parquet", "part", "partition", "shard", "table"}
 """Words in the names of files and folders that one table was cut into."""
-
-RESOLUTION = re.compile(r"\d+(px|p|x\d+)")
-SIZE_WORDS = {"full", "fullsize", "large", "medium", "mini", "original", "small", "thumb", "thumbnail", "tiny"}
-SIZE_FILLERS = {"image", "images", "size", "sized"}
-USUAL_SIZES = {str(side) for side in (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)}
-"""Folders with such numbers alone hold images of several sizes; other numbers are parts of a table."""
 
 
 def partition_labels(tables: list[str], columns: tuple[str, ...]) -> dict[str, int | str | None]:
@@ -58,11 +61,12 @@ def _plain_folder(folder: str) -> str:
 def require_one_configuration(root: str, tables: Iterable[str]) -> None:
     """Raises InputError if files seem to hold the same images several times, such as at several resolutions.
 
-    They do if their names differ by a size (``160px``, ``full_size``), or if named folders each hold the same part of
-    a split (``en/train-00000.parquet``, ``default/train-00000.parquet``). Dates, numbers and other names are parts.
+    They do if their names differ by a size (``160px``, ``full_size``, ``res64``, ``imagenet64``), or if named folders
+    each hold the same part of a split (``en/train-00000.parquet``, ``default/train-00000.parquet``). Dates, numbers
+    and other names are parts.
     """
     paths = sorted(tables, reverse=True)
-    by_name = _by_size(paths) or _by_number(paths) or _by_table(paths)
+    by_name = _by_size(paths) or _by_number(paths) or _by_word(paths) or _by_table(paths)
     if not by_name:
         return
     folders = sorted({place for name, table in by_name.items() if (place := _folder_of(table, name))})
@@ -76,17 +80,24 @@ def require_one_configuration(root: str, tables: Iterable[str]) -> None:
 
 def _by_size(paths: list[str]) -> dict[str, str]:
     """Returns a file of each size that names have; empty if they do not differ by sizes."""
-    by_size = {_sizes_in(path): path for path in paths}
+    spelled = spell_sizes(paths)
+    by_size = {_sizes_in(spelled[path]): path for path in paths}
     if len(by_size) < 2:
         return {}
-    return {"/".join([*filter(_folder_sizes, path.split("/")[:-1]), *sizes]): path for sizes, path in by_size.items()}
+    return {"/".join([*_sized_folders(path, spelled[path]), *sizes]): path for sizes, path in by_size.items()}
+
+
+def _sized_folders(path: str, spelled: str) -> list[str]:
+    """Returns the folders of a path, as written, that have a size in their name."""
+    pairs = zip(path.split("/")[:-1], spelled.split("/"), strict=False)
+    return [folder for folder, plain in pairs if _folder_sizes(plain)]
 
 
 def _sizes_in(path: str) -> tuple[str, ...]:
     *folders, base = path.split("/")
-    words = _words(base.removesuffix(".parquet"))
-    kinds = SIZE_WORDS if SPLIT_WORDS & _bare(words) else set[str]()
-    sizes = [word for word in words if RESOLUTION.fullmatch(word) or word in kinds]
+    words = words_in(base.removesuffix(".parquet"))
+    kinds = SIZE_WORDS if any(map(split_words, words)) else frozenset[str]()
+    sizes = [word for word in words if is_resolution(word) or word in kinds]
     return (*(size for folder in folders for size in _folder_sizes(folder)), *sizes)
 
 
@@ -94,9 +105,9 @@ def _folder_sizes(folder: str) -> list[str]:
     """Returns the sizes in a folder's name; words such as ``large`` count only if the name says nothing else."""
     if HIVE_FOLDER.fullmatch(folder):
         return []
-    words = _words(folder)
-    rest = _bare(words) - SPLIT_WORDS - SHARD_WORDS - SIZE_FILLERS - {""}
-    return [word for word in words if RESOLUTION.fullmatch(word) or (word in SIZE_WORDS and rest <= SIZE_WORDS)]
+    words = words_in(folder)
+    rest = set(_telling(words)) - SIZE_FILLERS
+    return [word for word in words if is_resolution(word) or (word in SIZE_WORDS and rest <= SIZE_WORDS)]
 
 
 def _by_number(paths: list[str]) -> dict[str, str]:
@@ -107,6 +118,27 @@ def _by_number(paths: list[str]) -> dict[str, str]:
     return by_number if are_sizes and len(by_number) > 1 else {}
 
 
+def _by_word(paths: list[str]) -> dict[str, str]:
+    """Returns a file of each folder, or each file, whose names differ by a usual size after a word."""
+    levels: defaultdict[tuple[bool, int], dict[str, str]] = defaultdict(dict)
+    for path in paths:
+        *folders, base = path.split("/")
+        for depth, folder in enumerate(folders):
+            if not HIVE_FOLDER.fullmatch(folder):
+                levels[False, depth][folder] = path
+        levels[True, len(folders)][base.removesuffix(".parquet")] = path
+    for (is_file, _), names in sorted(levels.items()):
+        found = names_that_differ_by_size(names, is_counted=_is_counted if is_file else COUNTED_WORDS.__contains__)
+        if found:
+            return {name: names[name] for name in found}
+    return {}
+
+
+def _is_counted(word: str) -> bool:
+    """Whether numbers after a word in a file's name count parts: those of splits do, as in ``train-64``."""
+    return word in COUNTED_WORDS or bool(split_words(word))
+
+
 def _by_table(paths: list[str]) -> dict[str, str]:
     """Returns a file of each named folder that holds the same part of a split as another; empty if there are none."""
     owners: defaultdict[tuple[str, ...], dict[tuple[str, ...], tuple[str, str]]] = defaultdict(dict)
@@ -115,7 +147,7 @@ def _by_table(paths: list[str]) -> dict[str, str]:
         named = [number for number, folder in enumerate(folders) if _name_of(folder)]
         below = folders[named[-1] + 1 :] if named else folders
         words = _part_words(below, base)
-        if SPLIT_WORDS & _bare(words):
+        if any(map(split_words, words)):
             kind = tuple(word for number in named for word in _name_of(folders[number]))
             owners[tuple(words)][kind] = "/".join(folders[number] for number in named), path
     return next((dict(files.values()) for files in owners.values() if len(files) > 1), {})
@@ -125,15 +157,18 @@ def _part_words(folders: list[str], base: str) -> list[str]:
     """Returns the words that tell a part of a table from its other parts: without ``of-00003`` and what follows."""
     stem = re.sub(r"[-_. ]of[-_. ]\d+.*", "", base.removesuffix(".parquet").lower())
     plain = [folder for folder in folders if not HIVE_FOLDER.fullmatch(folder)]
-    return [word for name in (*plain, stem) for word in _words(name) if word not in SHARD_WORDS]
+    return [word for name in (*plain, stem) for word in words_in(name) if word not in SHARD_WORDS]
 
 
 def _name_of(folder: str) -> list[str]:
     """Returns the words of a folder's name that are neither a split, a part nor a number."""
-    if HIVE_FOLDER.fullmatch(folder):
-        return []
-    bare = [word.rstrip("0123456789") for word in _words(folder)]
-    return [word for word in bare if word and word not in SPLIT_WORDS | SHARD_WORDS]
+    return [] if HIVE_FOLDER.fullmatch(folder) else _telling(words_in(folder))
+
+
+def _telling(words: Iterable[str]) -> list[str]:
+    """Returns the words, without digits at their end, that are neither a split, a part nor a number."""
+    bare = (word.rstrip("0123456789") for word in words)
+    return [word for word in bare if word and word not in SHARD_WORDS and not split_words(word)]
 
 
 def _folder_of(table: str, name: str) -> str:
@@ -141,11 +176,3 @@ def _folder_of(table: str, name: str) -> str:
     *folders, _ = table.split("/")
     telling = [number for number, folder in enumerate(folders) if folder in name.split("/")]
     return "/".join(folders[: telling[-1] + 1]) if telling else ""
-
-
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[-_. ]+", name.lower()) if word]
-
-
-def _bare(words: Iterable[str]) -> set[str]:
-    return {word.rstrip("0123456789") for word in words}

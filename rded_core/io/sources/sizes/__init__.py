@@ -1,0 +1,1 @@
+"""Sizes of images in names: folders and files that hold the same images at several resolutions."""
