@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from math import ceil
@@ -20,7 +20,7 @@ from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import content_of, into_tar, item_of, member_name
 from rded_core.io.run.records import Record
 from rded_core.io.sources.base import SourceItem
-from rded_core.io.sources.reading import read_together
+from rded_core.io.sources.reading import Reader, read_together
 from tasks.run.networks import num_workers
 from tasks.run.plan import RunPlan, too_few
 from tasks.run.results import Rejected, StageResult, count_missing
@@ -35,8 +35,6 @@ FEW_REJECTED = 3
 """Up to this many rejected images never stop a run, however small its source."""
 
 LFS_HINT = ", which git lfs pull replaces by images"
-
-Reader = Callable[[SourceItem], bytes]
 
 
 class _StoredImage(NamedTuple):

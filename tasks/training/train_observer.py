@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rded_core.io.device.memory import ELSEWHERE, input_error_if_full
 from rded_core.io.networks.weights import load_matching, save_network
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source
+from rded_core.io.sources.reading import Reader, read_together
 from rded_core.io.sources.spec import open_source
 from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.files import file_digest, require_new, require_writable
@@ -65,8 +67,8 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
         network.compile()
     log_classes(source)
     run_logger().info("%s, %d epochs, on %s", config.arch, config.epochs, device)
-    with gpu_slot(config.device):
-        accuracy = _train(network, source, val, config=config, device=device)
+    with read_together(chain.from_iterable(source.items), Path(config.out).parent) as read, gpu_slot(config.device):
+        accuracy = _train(network, source, val, read=read, config=config, device=device)
     _save(network, source, config=config, accuracy=accuracy)
     drop_checkpoint(Path(config.out))
     return {
@@ -84,7 +86,13 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
 
 @input_error_if_full("training", f"{ELSEWHERE}, or a smaller --batch-size")
 def _train(
-    network: nn.Module, source: Source, val: Source | None, *, config: TrainObserverConfig, device: torch.device
+    network: nn.Module,
+    source: Source,
+    val: Source | None,
+    *,
+    read: Reader,
+    config: TrainObserverConfig,
+    device: torch.device,
 ) -> Accuracy | None:
     """Trains the epochs that no checkpoint holds, saves one after each; returns the last epoch's accuracy."""
     out, run, started = Path(config.out), _describe(config, source), time.monotonic()
@@ -98,7 +106,7 @@ def _train(
     views = EvaluationViews(labelled_items(val), size=config.size, workers=workers) if val else None
     for epoch in track_parts(range(first, config.epochs), total=config.epochs):
         with seeded_init(counter_seed(config.seed, "dropout", epoch)):
-            loss = _train_one_epoch(network, optimiser, source, config=config, epoch=epoch, device=device)
+            loss = _train_one_epoch(network, optimiser, source, read=read, config=config, epoch=epoch, device=device)
         if not math.isfinite(loss):
             drop_checkpoint(out)  # resuming from it would diverge again
             raise InputError(f"training diverged in epoch {epoch + 1} (loss {loss}); lower --lr")
@@ -145,6 +153,7 @@ def _train_one_epoch(
     optimiser: torch.optim.Optimizer,
     source: Source,
     *,
+    read: Reader,
     config: TrainObserverConfig,
     epoch: int,
     device: torch.device,
@@ -160,6 +169,7 @@ def _train_one_epoch(
         crop_scale_min=config.crop_scale_min,
         flip=config.flip,
         workers=config.workers or num_available_cores(),
+        read=read,
     )
     moved = ((images.to(device), targets.to(device)) for images, targets in batches)
     return train_epoch(

@@ -12,6 +12,9 @@ from rded_core.io.sources.parquet.rows import read_parquet_row
 from rded_core.io.sources.torchvision_sets import read_torchvision_row
 from rded_core.io.storage.remote_file import read_bytes
 
+Reader = Callable[[SourceItem], bytes]
+"""Returns the stored bytes of an item, as `read_item` does."""
+
 
 def read_item(item: SourceItem) -> bytes:
     """Returns the stored bytes of an item.
@@ -38,7 +41,7 @@ def read_item(item: SourceItem) -> bytes:
 
 
 @contextmanager
-def read_together(items: Iterable[SourceItem], folder: Path) -> Generator[Callable[[SourceItem], bytes]]:
+def read_together(items: Iterable[SourceItem], folder: Path) -> Generator[Reader]:
     """Yields a form of `read_item` for a block in which many items are read in any order.
 
     Rows of tables are read beforehand, each row group once: in a shuffled table, every class has rows in every group.

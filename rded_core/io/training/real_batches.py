@@ -12,7 +12,7 @@ from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
 from rded_core.io.sources.base import Source, SourceItem
-from rded_core.io.sources.reading import read_item
+from rded_core.io.sources.reading import Reader, read_item
 from rded_core.labels.views import normalise_levels
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.crops import fit_centre, normalise
@@ -45,14 +45,19 @@ def training_batches(
     crop_scale_min: float,
     flip: bool,
     workers: int,
+    read: Reader = read_item,
 ) -> Iterator[tuple[Float[Tensor, "b 3 s s"], Int[Tensor, "b"]]]:
-    """Yields one epoch of augmented, normalised batches in an order drawn for it; drops a last partial batch."""
+    """Yields one epoch of augmented, normalised batches in an order drawn for it; drops a last partial batch.
+
+    `read` is the block's form of `read_together` if the source may be a table: in a drawn order, nearly every row is in
+    another row group than the last.
+    """
     items = labelled_items(source)
     order = torch.randperm(len(items), generator=counter_generator(seed, "order", epoch)).tolist()
 
     def prepare(entry: LabelledItem) -> tuple[Tensor, int]:
         generator = counter_generator(seed, "augment", epoch, entry[0].key)
-        image = decode_image(read_item(entry[0]))
+        image = decode_image(read(entry[0]))
         return augment_image(image, size, generator, crop_scale_min=crop_scale_min, flip=flip), entry[1]
 
     prepared = _skip_rejected(prepare, [items[place] for place in order], workers=workers)
@@ -69,14 +74,14 @@ class EvaluationViews:
     Source: RDED's validation code; torchvision's Resize and CenterCrop of PIL images.
 
     Args:
-        items: images and their class indices, evaluated in this order.
+        items: images and their class indices, evaluated in this order; rows of tables in the order they are stored in.
         size: side of a view in pixels.
         workers: threads that decode.
         kept_bytes: maximum size of views that are kept; larger sets are decoded again on each use.
     """
 
     def __init__(self, items: list[LabelledItem], *, size: int, workers: int, kept_bytes: int = KEPT_BYTES) -> None:
-        self.items, self.size, self.workers = items, size, workers
+        self.items, self.size, self.workers = sorted(items, key=_stored_place), size, workers
         self.fits = len(items) * 3 * size * size <= kept_bytes
         self._kept: Batch | None = None
 
@@ -108,6 +113,12 @@ class EvaluationViews:
             images[len(targets)] = image
             targets.append(target)
         return images[: len(targets)].to(device), torch.tensor(targets, dtype=torch.int64)
+
+
+def _stored_place(entry: LabelledItem) -> tuple[str, int]:
+    """Sorts rows of tables so that each row group is read once, and leaves other images in their order."""
+    item, _ = entry
+    return (item.path, item.offset) if item.path.endswith(".parquet") else ("", 0)
 
 
 def fit_view(data: bytes, size: int, *, interpolation: str = "bilinear") -> Float[Tensor, "3 s s"]:

@@ -109,6 +109,20 @@ def test_a_full_disk_gets_its_space_back(shuffled: Path, tmp_path: Path, monkeyp
         assert len(read(items[0])) == SIZE
 
 
+def test_rows_that_would_fill_the_disk_are_not_held(
+    shuffled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The size of all rows is known from those of the first group, before much is written."""
+    items = [item for items in open_source(str(shuffled)).items for item in items]
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    for times, is_held in ((2, True), (0.5, False)):
+        monkeypatch.setattr(gathered, "MAX_SHARE", times * CLASSES * EACH * SIZE / free)
+        caplog.clear()
+        with gathered.gather_rows(items, tmp_path / "work") as found:
+            assert all((found.read(item) is not None) is is_held for item in items)
+        assert ("are read one by one, which may be slow: no copy in" in caplog.text) is not is_held
+
+
 def test_a_row_without_bytes_stays_empty(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"one", None, b"two"], "label": [0, 0, 1]}), tmp_path / "a.parquet")
     items = open_source(str(tmp_path)).items[0]
