@@ -65,6 +65,7 @@ def test_epochs_of_a_table_read_each_row_group_once(table: Path, groups: list[in
     alone = list(epoch_of(source, read_item))
     assert len(groups) > 2 * num_groups(source)
     groups.clear()
+    rows._read_group.cache_clear()
     with read_together(chain.from_iterable(source.items), tmp_path / "work") as read:
         together = [list(epoch_of(source, read)) for _ in range(2)]
     assert sorted(groups) == list(range(num_groups(source)))
