@@ -2,12 +2,13 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rded_core.errors import InputError
 from rded_core.io.device.uploads import upload
 from rded_core.io.formats.images import RejectedImage, decode_image
 from rded_core.io.parallel import map_ordered
@@ -17,6 +18,8 @@ from rded_core.labels.views import normalise_levels
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.crops import fit_centre, normalise
 from rded_core.seeds import counter_generator
+from rded_core.text.summaries import describe_rejected
+from rded_core.text.wording import counted
 from rded_core.training.augmentation import augment_image
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,9 @@ def training_batches(
 
     `read` is the block's form of `read_together` if the source may be a table: in a drawn order, nearly every row is in
     another row group than the last.
+
+    Raises:
+        InputError: none of a class's images can be used, which is known at the end of the epoch.
     """
     items = labelled_items(source)
     order = torch.randperm(len(items), generator=counter_generator(seed, "order", epoch)).tolist()
@@ -60,7 +66,8 @@ def training_batches(
         image = decode_image(read(entry[0]))
         return augment_image(image, size, generator, crop_scale_min=crop_scale_min, flip=flip), entry[1]
 
-    prepared = _skip_rejected(prepare, [items[place] for place in order], workers=workers)
+    folders = [label.folder for label in source.classes]
+    prepared = _skip_rejected(prepare, [items[place] for place in order], workers=workers, folders=folders)
     for images, targets in _collate(prepared, batch_size, drop_last=len(items) >= batch_size):
         batch = normalise(images, preprocessing.mean, preprocessing.std)
         yield batch.contiguous(memory_format=torch.channels_last), targets
@@ -128,10 +135,18 @@ def fit_view(data: bytes, size: int, *, interpolation: str = "bilinear") -> Floa
 
 
 def _skip_rejected(
-    prepare: Callable[[LabelledItem], tuple[Tensor, int]], entries: list[LabelledItem], *, workers: int
+    prepare: Callable[[LabelledItem], tuple[Tensor, int]],
+    entries: list[LabelledItem],
+    *,
+    workers: int,
+    folders: Sequence[str] = (),
 ) -> Iterator[tuple[Tensor, int]]:
-    """Yields ``prepare(entry)`` for each entry; rejected images are counted by reason and logged once at the end."""
+    """Yields ``prepare(entry)`` for each entry; rejected images are counted by reason and logged once at the end.
+
+    A class that loses all its images is then an error if the `folders` of the classes are given, else a warning.
+    """
     rejected: Counter[str] = Counter()
+    kept: set[int] = set()
 
     def attempt(entry: LabelledItem) -> tuple[Tensor, int] | str:
         try:
@@ -143,11 +158,18 @@ def _skip_rejected(
         if isinstance(outcome, str):
             rejected[outcome] += 1
         else:
+            kept.add(outcome[1])
             yield outcome
-    if rejected:
-        logger.warning(
-            "skipped rejected images: %s", ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+    lost = sorted({index for _, index in entries} - kept)
+    reasons = describe_rejected(rejected)
+    if lost and folders:
+        raise InputError(
+            f"no image of class {folders[lost[0]]!r} can be used (of the source: {reasons}); replace its images, or "
+            "leave the class out with --classes"
         )
+    if rejected:
+        none_left = f"; none is left of {counted(len(lost), 'class')}" if lost else ""
+        logger.warning("skipped rejected images: %s%s", reasons, none_left)
 
 
 def _split(views: Batch, batch_size: int) -> Iterator[Batch]:

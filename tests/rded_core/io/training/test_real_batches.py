@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from rded_core.errors import InputError
 from rded_core.io.sources.reading import read_item
 from rded_core.io.sources.spec import open_source
 from rded_core.io.training import real_batches as batches_module
-from rded_core.io.training.real_batches import EvaluationViews, LabelledItem, fit_view, labelled_items
+from rded_core.io.training.real_batches import EvaluationViews, LabelledItem, fit_view, labelled_items, training_batches
 from rded_core.networks.preprocessing import Preprocessing
 from rded_core.patches.crops import normalise
 
@@ -79,3 +80,26 @@ def test_a_source_without_usable_images_gives_no_batches(items: list[LabelledIte
     Path(items[0][0].path).write_bytes(b"")
     views = EvaluationViews(items[:1], size=SIZE, workers=1, kept_bytes=kept_bytes)
     assert list(views.batches(Preprocessing(), CPU)) == []
+
+
+def test_a_class_that_loses_all_its_images_stops_the_training(image_folder: Path) -> None:
+    source = open_source(str(image_folder))
+    for item in source.items[1]:
+        Path(item.path).write_bytes(b"no image")
+    batches = training_batches(
+        source, epoch=0, seed=0, size=SIZE, batch_size=10, preprocessing=Preprocessing(), crop_scale_min=1.0, flip=True,
+        workers=2,
+    )  # fmt: skip
+    message = rf"no image of class '10' can be used \(of the source: {len(source.items[1])} not_an_image\); replace"
+    with pytest.raises(InputError, match=message):
+        list(batches)
+
+
+def test_a_class_without_usable_images_to_measure_on_is_a_warning(
+    items: list[LabelledItem], caplog: pytest.LogCaptureFixture
+) -> None:
+    for item, index in items:
+        if index == 1:
+            Path(item.path).write_bytes(b"no image")
+    look(EvaluationViews(items, size=SIZE, workers=2))
+    assert "not_an_image; none is left of 1 class" in caplog.text
