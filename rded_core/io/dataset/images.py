@@ -16,6 +16,7 @@ from rded_core.io.formats.shards import Sample, read_shard
 from rded_core.io.layout.dataset import REMEDY
 from rded_core.io.layout.units import image_key
 from rded_core.io.sources.base import SourceClass
+from rded_core.io.storage.stand_ins import reason_or_pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def read_samples(tars: Iterable[Path]) -> Iterator[tuple[Path, str, dict[str, by
             for key, files in read_shard(tar):
                 yield tar, key, files
         except (OSError, tarfile.TarError) as error:
-            raise InputError(f"{tar} is damaged ({error}); {REMEDY}") from error
+            raise InputError(f"{tar} is damaged: {reason_or_pointer(tar, error, REMEDY)}") from error
 
 
 def read_class_images(tars: Mapping[int, Path]) -> StoredImages:

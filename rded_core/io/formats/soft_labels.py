@@ -22,6 +22,7 @@ from rded_core.io.formats.schemas import SCHEMA_VERSION, codec_schema, soft_labe
 from rded_core.io.formats.tables import open_table, table_metadata, write_tables
 from rded_core.io.layout.dataset import REMEDY, DatasetFolder
 from rded_core.io.layout.units import block_name, epoch_blocks
+from rded_core.io.storage.stand_ins import reason_or_pointer
 from rded_core.labels.codecs import Codec, Encoded
 from rded_core.labels.views import Views
 
@@ -96,7 +97,8 @@ class LabelReader:
         except KeyError as error:
             raise InputError(f"{path} lacks a column: {error.args[0]}; {REMEDY}") from error
         except (pa.ArrowException, OSError, IndexError, ValueError, TypeError, RuntimeError) as error:
-            raise InputError(f"{path} cannot be read: {first_line(error)}; {REMEDY}") from error
+            why = reason_or_pointer(path, first_line(error), REMEDY)
+            raise InputError(f"{path} cannot be read: {why}") from error
         return EpochLabels(torch.from_numpy(rows.to_numpy().astype(np.int64)), batch, views, encoded)
 
     def _require_own(self, path: Path, opened: pq.ParquetFile) -> None:

@@ -10,6 +10,7 @@ from rded_core.errors import InputError
 from rded_core.io.formats.label_columns import read_columns, to_array
 from rded_core.io.formats.tables import open_table, write_tables
 from rded_core.io.layout.dataset import REMEDY
+from rded_core.io.storage.stand_ins import reason_or_pointer
 
 
 def write_head(path: Path, weight: Tensor, bias: Tensor) -> None:
@@ -29,7 +30,7 @@ def read_head(path: Path) -> tuple[Tensor, Tensor]:
         with open_table(path) as opened:
             columns = read_columns(opened.read(), ["weight", "bias"])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
+        raise InputError(f"{path} cannot be read: {reason_or_pointer(path, error, REMEDY)}") from error
     weight, bias = columns["weight"], columns["bias"]
     if weight.dtype != torch.float32 or weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise InputError(f"{path} does not hold a layer's weight and bias; {REMEDY}")

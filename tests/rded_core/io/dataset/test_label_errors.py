@@ -203,3 +203,11 @@ def test_a_recipe_without_mean_or_std(copied: DatasetFolder, name: str, value: A
 def test_a_dataset_without_labels(copied: DatasetFolder) -> None:
     edit_recipe(copied, label_epochs=0)
     expect(copied, "label_epochs must be a whole number >= 1, got 0", epochs=2)
+
+
+@pytest.mark.parametrize("kind", ["tar", "table"])
+def test_a_git_lfs_pointer_in_place_of_a_file_is_named(copied: DatasetFolder, kind: str) -> None:
+    """As in a clone of a repository on the Hub without Git LFS."""
+    path = next(iter(copied.soft_label_tables())) if kind == "table" else next(copied.root.rglob("*.tar"))
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 99\n")
+    expect(copied, rf"{path.name} .*: it is a Git LFS pointer, not the file itself; run git lfs pull in its ")
