@@ -58,8 +58,10 @@ def _distill(given: dict[str, Any]) -> None:
     config = _checked(DistillConfig, given, needed=("source", "observer", "ipc", "out"), rerun=rerun)
     from deployments.runners.choose import make_runner
     from flows.distill import distill
+    from tasks.run.prepare import check_ahead
 
     runner = make_runner(kind, num_processes)
+    check_ahead(config, rerun)
     temporary.wait()
     flow = distill if kind == "thread" else distill.with_options(task_runner=runner)
     only = None if rerun.only_classes is None else list(rerun.only_classes)
@@ -73,7 +75,9 @@ def _evaluate(given: dict[str, Any]) -> None:
 
     config = _checked(EvaluateConfig, given, needed=("dataset", "val", "student"))
     from flows.evaluate import evaluate
+    from tasks.training.evaluate import check_ahead
 
+    check_ahead(config)
     temporary.wait()
     print_evaluation(evaluate(config))
 
@@ -83,7 +87,9 @@ def _train_observer(given: dict[str, Any]) -> None:
 
     config = _checked(TrainObserverConfig, given, needed=("source", "arch", "out"))
     from flows.train_observer import train_observer
+    from tasks.training.train_observer import check_ahead
 
+    check_ahead(config)
     temporary.wait()
     print_observer(train_observer(config))
 

@@ -35,7 +35,7 @@ def start() -> None:
     global _process, _port
     if _process or os.environ.get("PREFECT_API_URL"):
         return
-    print("starting Prefect with a local server (a few seconds) ...", file=sys.stderr, flush=True)
+    print("checking the inputs, starting Prefect with a local server (a few seconds) ...", file=sys.stderr, flush=True)
     if _is_in_profile():
         return
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -21,24 +21,28 @@ LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, 
 
 def serve(listening: socket.socket, parent: int) -> None:
     """Serves Prefect's API; returns when the server has ended, or should have."""
-    from prefect.server.api.server import create_app
-
     for number in LEFT_TO_PARENT:
         signal.signal(number, signal.SIG_IGN)
+    is_closed, has_begun = Event(), Event()
+    Thread(target=_wait_for_end_of_input, args=(is_closed, has_begun), daemon=True).start()
+    from prefect.server.api.server import create_app
+
     server = uvicorn.Server(uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on"))
     serving = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    is_closed = Event()
+    has_begun.set()
     serving.start()
-    Thread(target=_wait_for_end_of_input, args=(is_closed,), daemon=True).start()
     while serving.is_alive() and not is_closed.wait(POLL_S) and os.getppid() == parent:
         pass
     server.should_exit = True
     serving.join(STOP_S)
 
 
-def _wait_for_end_of_input(is_closed: Event) -> None:
+def _wait_for_end_of_input(is_closed: Event, has_begun: Event) -> None:
+    """Tells that the command is done; ends the process at once if it is not using its database yet."""
     sys.stdin.buffer.read()
     is_closed.set()
+    if not has_begun.is_set():
+        os._exit(0)
 
 
 def end() -> None:

@@ -20,25 +20,38 @@ def claim_run(run: RunFolder, described: dict[str, Any], source: Source) -> None
     """Writes run.json and logs what has changed since the last run here; each unit's record decides what that affects.
 
     Raises:
-        InputError: OUT holds a run of entirely different images, which this run would only replace.
+        InputError: as `require_same_images`.
     """
+    require_same_images(run, described, source)
     if holds_run(run):
         before, now = run_identity(read_run(run)), run_identity(described)
         changed = [name for name in now if before.get(name) != now[name]]
-        if "config.source" in changed and not _has_any(run, source):
-            raise InputError(
-                f"--out {run.root} holds a run of different images ({before['config.source']}); choose another --out"
-            )
         changes = {name: f"{setting_words(name)} {before.get(name)} -> {now[name]}" for name in changed}
         listed = [text if len(text) < MAX_CHANGE_CHARS else setting_words(name) for name, text in changes.items()]
         if listed:
             run_logger().info("changed since the last run in %s: %s", run.root, ", ".join(listed))
+    write_run(run, described)
+
+
+def require_same_images(run: RunFolder, described: dict[str, Any], source: Source) -> None:
+    """Raises InputError if OUT holds a run of entirely different images, which this run would only replace.
+
+    Args:
+        run: the folder that OUT names.
+        described: the contents that run.json will have.
+        source: the current source.
+    """
+    if holds_run(run):
+        before, now = run_identity(read_run(run)), run_identity(described)
+        if before.get("config.source") != now["config.source"] and not _has_any(run, source):
+            raise InputError(
+                f"--out {run.root} holds a run of different images ({before['config.source']}); choose another --out"
+            )
     elif any(run.stage(INDEX_STAGE).glob("[!.]*.json")) and not _has_any(run, source):
         raise InputError(
             f"--out {run.root} holds a run of different images (without any class of {source.spec}), whose run.json "
             "and its copy are lost; choose another --out"
         )
-    write_run(run, described)
 
 
 def _has_any(run: RunFolder, source: Source) -> bool:

@@ -12,11 +12,12 @@ from rded_core.io.remote.places import run_at
 from rded_core.io.remote.transfer_order import all_but_candidates
 from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.forgotten import read_forgotten
-from rded_core.io.run.lock import only_writer
+from rded_core.io.run.lock import only_writer, require_no_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
 from rded_core.io.sources.base import Source, describe_passed_over, lost_files
-from rded_core.io.sources.spec import open_source
-from tasks.run.claim import check_control, claim_run
+from rded_core.io.sources.spec import open_source, sources_kept
+from rded_core.io.storage.urls import is_url
+from tasks.run.claim import check_control, claim_run, require_same_images
 from tasks.run.describe import absolute_paths, describe_run
 from tasks.run.index import write_index
 from tasks.run.networks import load_observer, load_teacher
@@ -35,6 +36,26 @@ def claim_out(config: DistillConfig) -> Generator[None]:
             yield
 
 
+def check_ahead(config: DistillConfig, rerun: Rerun) -> None:
+    """Raises the errors of `prepare` before a run exists; it takes over the source and the networks opened here.
+
+    Nothing is written. Of an OUT at a URL, only what `check_inputs` looks at is known yet.
+
+    Raises:
+        InputError: the source, a network, the IPC or OUT cannot be used.
+        OutInUse: another process is writing to OUT.
+    """
+    config = replace(config, **absolute_paths(config))
+    run = run_at(config.out)
+    if not is_url(config.out):
+        require_no_writer(run)
+    with sources_kept():
+        source = open_source(config.source, classes=config.classes, max_rejected=config.max_rejected)
+    networks = _open_networks(config, source, chosen_classes(source, rerun))
+    if not is_url(config.out):
+        require_same_images(run, describe_run(config, source, *networks), source)
+
+
 @stage_task("prepare", "prepare · {config.short_name}")
 def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     """Lists the source, loads the networks, claims OUT and writes the index of each class.
@@ -44,17 +65,12 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     """
     config = replace(config, **absolute_paths(config))
     run = run_at(config.out)
-    if config.decoder == "cuda":
-        require_jpeg_decoder(resolve_device(config.device))
     clear_leftovers(run)
     forgotten = read_forgotten(run)
     source = open_source(config.source, classes=config.classes, max_rejected=config.max_rejected)
     log_classes(source)
     chosen = chosen_classes(source, rerun)
-    if run.owner is None:  # a control draws no candidates
-        check_counts(config, source, chosen)
-    observer = load_observer(config, source.classes)
-    teacher = load_teacher(config, source.classes)
+    observer, teacher = _open_networks(config, source, chosen)
     _log_network("observer", observer, config.size)
     if teacher.digest != observer.digest:
         _log_network("teacher", teacher, config.size)
@@ -73,6 +89,15 @@ def prepare(config: DistillConfig, rerun: Rerun = WHOLE_RUN) -> RunPlan:
     scopes = [plan.scope("draw", label.index) for label in source.classes]
     plan.index = write_index(run, source, seed=config.seed, scopes=[replace(scope, redo=False) for scope in scopes])
     return plan
+
+
+def _open_networks(config: DistillConfig, source: Source, chosen: Collection[int]) -> tuple[Observer, Observer]:
+    """Returns the observer and the teacher of a run that has enough images of the chosen classes."""
+    if config.decoder == "cuda":
+        require_jpeg_decoder(resolve_device(config.device))
+    if run_at(config.out).owner is None:  # a control draws no candidates
+        check_counts(config, source, chosen)
+    return load_observer(config, source.classes), load_teacher(config, source.classes)
 
 
 def check_counts(config: DistillConfig, source: Source, chosen: Collection[int]) -> None:

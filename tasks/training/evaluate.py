@@ -20,8 +20,9 @@ from rded_core.io.run.records import Record
 from rded_core.io.run.run_json import config_of, holds_run, read_run, require_published, require_run_for_controls
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source
-from rded_core.io.sources.spec import open_source
+from rded_core.io.sources.spec import open_source, sources_kept
 from rded_core.io.storage.files import require_writable
+from rded_core.io.storage.urls import is_url
 from rded_core.labels.epoch_order import describe_uses
 from rded_core.networks import build_network
 from rded_core.training.protocols import Protocol, find_protocol
@@ -38,6 +39,19 @@ def dataset_to_evaluate(config: EvaluateConfig) -> Generator[EvaluateConfig]:
         yield replace(config, dataset=dataset)
 
 
+def check_ahead(config: EvaluateConfig) -> None:
+    """Raises the errors of `prepare_evaluation` before a run exists; it takes over the validation source opened here.
+
+    A dataset at a URL is not fetched for that.
+
+    Raises:
+        InputError: the dataset, the validation source, the student or the protocol cannot be used.
+    """
+    if not is_url(config.dataset):
+        with sources_kept():
+            _open(config)
+
+
 @stage_task("prepare-evaluation", "prepare · {config.short_name}")
 def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     """Returns the plan, after checks of dataset, validation source, student and protocol, before anything is trained.
@@ -45,22 +59,30 @@ def prepare_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     Raises:
         InputError: one of them cannot be used.
     """
+    plan = _open(config)
+    if not plan.protocol.one_hot:
+        num_stored = DistilledDataset(plan.distilled.folder).num_epochs
+        run_logger().info("%s", describe_uses(plan.epochs, num_stored=num_stored, seed=0))
+    run_logger().info("%d validation images in %d classes", plan.val.num_items, len(plan.val.classes))
+    log_left_out(plan.val)
+    if is_source(plan.val, plan.run):
+        run_logger().warning("--val %s holds the images the dataset was distilled from: not a fair measure", config.val)
+    return plan
+
+
+def _open(config: EvaluateConfig) -> EvaluationPlan:
+    """Returns the plan of an evaluation whose inputs can all be used."""
     folder, run = find_dataset(config.dataset)
     dataset = DistilledDataset(folder)
     protocol = _find_protocol(config, dataset)
     epochs = config.epochs or dataset.training_epochs
     if not protocol.one_hot:
-        run_logger().info("%s", describe_uses(epochs, num_stored=dataset.num_epochs, seed=0))
         _check_labels(dataset, min(epochs, dataset.num_epochs), run)
     build_network(config.student, num_classes=len(dataset.classes), size=int(dataset.recipe["size"]))
     val = align_classes(open_source(config.val, split="val"), dataset.classes)
-    run_logger().info("%d validation images in %d classes", val.num_items, len(val.classes))
-    log_left_out(val)
     require_run_for_controls(config.dataset, run, config.controls)
-    require_writable(run.root if run else evaluation_folder(folder).root)
     place = run or evaluation_folder(folder)
-    if is_source(val, place):
-        run_logger().warning("--val %s holds the images the dataset was distilled from: not a fair measure", config.val)
+    require_writable(place.root)
     controls = {name: _control_config(place, name, config) for name in config.controls}
     distilled = TrainingSet("distilled", folder)
     return EvaluationPlan(place, distilled, controls, val=val, protocol=protocol, epochs=epochs)

@@ -20,7 +20,7 @@ from rded_core.io.networks.weights import load_matching, save_network
 from rded_core.io.sources.alignment import align_classes
 from rded_core.io.sources.base import Source
 from rded_core.io.sources.reading import Reader, read_together
-from rded_core.io.sources.spec import open_source
+from rded_core.io.sources.spec import open_source, sources_kept
 from rded_core.io.storage.cache import local_copy
 from rded_core.io.storage.files import file_digest, require_new, require_writable
 from rded_core.io.training.checkpoints import drop_checkpoint, load_checkpoint, save_checkpoint
@@ -44,6 +44,17 @@ WARMUP_SHARE = 0.15
 MOMENTUM = 0.9
 
 
+def check_ahead(config: TrainObserverConfig) -> None:
+    """Raises the errors that `train_observer` begins with before a run exists; it takes over the sources opened here.
+
+    Raises:
+        InputError: a source or a network cannot be used.
+    """
+    with sources_kept():
+        source, _ = _open_sources(config)
+    _build(config, len(source.classes))
+
+
 @stage_task("train-observer", "train {config.arch} · {config.short_name}", runs_network=True)
 def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     """Trains by cross-entropy with SGD (Nesterov, warm-up then cosine) and writes weights, classes, preprocessing.
@@ -59,8 +70,11 @@ def train_observer(config: TrainObserverConfig) -> dict[str, Any]:
     started = time.monotonic()
     require_new(Path(config.out))
     require_writable(Path(config.out).parent)
-    source = open_source(config.source, classes=config.classes)
-    val = _open_val(config, source) if config.val else None
+    source, val = _open_sources(config)
+    if val and val.digest() == source.digest():
+        run_logger().warning("--val %s holds the training images themselves: this is training accuracy", config.val)
+    if val:
+        log_left_out(val)
     device = resolve_device(config.device)
     network = _build(config, len(source.classes)).to(device).to(memory_format=torch.channels_last)
     if config.compile:
@@ -139,13 +153,11 @@ def _describe(config: TrainObserverConfig, source: Source) -> dict[str, Any]:
     return {**fields, "init": init, "source": source.digest(), "algorithm_version": ALGORITHM_VERSION}
 
 
-def _open_val(config: TrainObserverConfig, source: Source) -> Source:
-    val = open_source(str(config.val), split="val")
-    if val.digest() == source.digest():
-        run_logger().warning("--val %s holds the training images themselves: this is training accuracy", config.val)
-    val = align_classes(val, source.classes)
-    log_left_out(val)
-    return val
+def _open_sources(config: TrainObserverConfig) -> tuple[Source, Source | None]:
+    """Returns the training source, and the validation source with its classes in the same order, if one is named."""
+    source = open_source(config.source, classes=config.classes)
+    val = align_classes(open_source(config.val, split="val"), source.classes) if config.val else None
+    return source, val
 
 
 def _train_one_epoch(

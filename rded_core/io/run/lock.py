@@ -83,6 +83,16 @@ def find_writer(run: RunFolder) -> str:
     return ""
 
 
+def require_no_writer(run: RunFolder) -> None:
+    """Raises OutInUse if another process is writing to a run folder now, without taking the lock."""
+    if writer := find_writer(run):
+        raise _in_use((run.owner or run).lock, writer)
+
+
+def _in_use(lock: Path, holder: str) -> OutInUse:
+    return OutInUse(f"--out {lock.parent} is being written by {holder}; wait until it is done, or choose another --out")
+
+
 def _acquire(path: Path, *, wait: bool) -> IO[str]:
     """Opens and locks the file at `path`, which its last holder may be removing."""
     while True:
@@ -93,9 +103,7 @@ def _acquire(path: Path, *, wait: bool) -> IO[str]:
             holder = " ".join(stream.read().split()) or "another process"
             stream.close()
             if not wait:
-                raise OutInUse(
-                    f"--out {path.parent} is being written by {holder}; wait until it is done, or choose another --out"
-                ) from None
+                raise _in_use(path, holder) from None
             time.sleep(POLL_S)
             continue
         except OSError as error:

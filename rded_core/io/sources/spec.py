@@ -1,5 +1,8 @@
 """Opens a source by its spec string; see `open_source`."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +31,23 @@ NAMED_KINDS = (".tar", ".safetensors")
 
 UNSPLIT = "files that name no split, as others do"
 
+_KEEPS: ContextVar[bool] = ContextVar("keeps", default=False)
+_kept: dict[tuple[object, ...], Source] = {}
+
+
+@contextmanager
+def sources_kept() -> Generator[None]:
+    """Keeps each source that a block opens for the next call with the same arguments, which takes it over.
+
+    So a run's inputs can be checked before it begins, without listing them twice.
+    """
+    _kept.clear()
+    token = _KEEPS.set(True)
+    try:
+        yield
+    finally:
+        _KEEPS.reset(token)
+
 
 def open_source(
     spec: str, *, split: str = "train", classes: tuple[str, ...] | None = None, max_rejected: float | None = None
@@ -45,6 +65,15 @@ def open_source(
     Raises:
         InputError: the source is not usable; the message says what was expected.
     """
+    key = (spec, split, classes, max_rejected)
+    source = _kept.pop(key, None) or _open_checked(spec, split=split, classes=classes, max_rejected=max_rejected)
+    if _KEEPS.get():
+        _kept[key] = source
+    return source
+
+
+def _open_checked(spec: str, *, split: str, classes: tuple[str, ...] | None, max_rejected: float | None) -> Source:
+    """Returns a source with the chosen classes, at least two of which remain."""
     source = leave_out_undecodable(_open_any(spec, split=split))
     if empty := [folder for folder in source.empty_folders if not classes or folder in join_names(classes, [folder])]:
         raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill or remove them")

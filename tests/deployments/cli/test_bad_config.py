@@ -26,6 +26,8 @@ def accept(config, **rerun):
 
 for name in ("distill", "evaluate", "train_observer"):
     sys.modules[f"flows.{{name}}"] = types.SimpleNamespace(**{{name: accept}})
+for name in ("run.prepare", "training.evaluate", "training.train_observer"):
+    sys.modules[f"tasks.{{name}}"] = types.SimpleNamespace(check_ahead=lambda *_: None)
 results = []
 for arguments in json.load(sys.stdin):
     sys.argv, code = ["rded", *arguments], 1
@@ -157,7 +159,7 @@ def _check(outcome: tuple[int, str], pattern: str) -> None:
 def test_valid_command_line_reaches_its_flow(outcomes: Outcomes, arguments: tuple[str, ...]) -> None:
     code, err = outcomes[arguments]
     assert code == ACCEPTED
-    assert re.fullmatch(r"(starting Prefect .*\n)?", err)
+    assert re.fullmatch(r"(.*starting Prefect .*\n)?", err)
 
 
 @pytest.mark.parametrize(("arguments", "pattern"), COMMAND_LINES)

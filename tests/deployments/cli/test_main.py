@@ -99,6 +99,7 @@ def test_interruption_says_how_to_resume(run_cli: RunCli, monkeypatch: pytest.Mo
     def interrupt(_: DistillConfig, **__: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("tasks.run.prepare.check_ahead", lambda *_: None)
     monkeypatch.setattr("flows.distill.distill", interrupt)
     code, _, err = run_cli(*ARGUMENTS)
     assert code == 130
@@ -109,6 +110,7 @@ def test_unexpected_error_keeps_its_traceback(run_cli: RunCli, monkeypatch: pyte
     def fail(_: DistillConfig, **__: object) -> None:
         raise RuntimeError("a defect")
 
+    monkeypatch.setattr("tasks.run.prepare.check_ahead", lambda *_: None)
     monkeypatch.setattr("flows.distill.distill", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         run_cli(*ARGUMENTS)
