@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Any, Self
@@ -81,6 +82,8 @@ class WorkerProcesses(ProcessPoolTaskRunner):
 
     def __enter__(self) -> Self:
         super().__enter__()
+        if sys.platform == "linux":
+            _fork_from_server(self._executor)
         # A worker killed while sending a log line never releases the queue's lock, so do not wait for it at exit.
         if self._subprocess_message_queue is not None:
             self._subprocess_message_queue.cancel_join_thread()
@@ -109,6 +112,16 @@ class WorkerProcesses(ProcessPoolTaskRunner):
             process.kill()
         self.__exit__(None, None, None)
         self.__enter__()
+
+
+def _fork_from_server(executor: Any) -> None:
+    """Lets a pool that has no process yet fork them from one that has imported PyTorch and Prefect.
+
+    Prefect spawns them: each would import both again, in some four seconds, and hold its own copy in memory.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["flows.distill", __name__])
+    executor._mp_context = context
 
 
 def _begin_worker() -> None:

@@ -80,9 +80,15 @@ def _is_alive(run: psutil.Process) -> bool:
 
 def _workers(run: psutil.Process) -> list[psutil.Process]:
     try:
-        return [child for child in run.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+        return [child for child in run.children(recursive=True) if _is_worker(child, run)]
     except psutil.Error:
         return []
+
+
+def _is_worker(child: psutil.Process, run: psutil.Process) -> bool:
+    """Whether a process works for a run: Dask spawns its own, others are forked from a server, which does not work."""
+    command = " ".join(child.cmdline())
+    return "spawn_main" in command or ("forkserver" in command and child.ppid() != run.pid)
 
 
 def _in_session(session: int) -> list[int]:
