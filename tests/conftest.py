@@ -102,17 +102,17 @@ SaveNetwork = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def save_untrained(tmp_path_factory: pytest.TempPathFactory) -> SaveNetwork:
-    """Returns a function that saves an untrained network: ``save_untrained(arch="convnet3", classes=...)``."""
+    """Returns a function that saves an untrained network: ``save_untrained(arch="convnet3", classes=..., size=32)``."""
     from rded_core.io.networks.weights import save_network
     from rded_core.networks import build_network
     from rded_core.networks.preprocessing import Preprocessing
     from rded_core.seeds import seeded_init
 
-    def save(*, arch: str = "convnet3", classes: tuple[str, ...] = CLASSES) -> Path:
+    def save(*, arch: str = "convnet3", classes: tuple[str, ...] = CLASSES, size: int = 32) -> Path:
         with seeded_init(7):
-            network = build_network(arch, num_classes=len(classes), size=32)
+            network = build_network(arch, num_classes=len(classes), size=size)
         path = tmp_path_factory.mktemp("untrained") / f"{arch}.safetensors"
-        save_network(network, path, preprocessing=Preprocessing(size=32), facts={"arch": arch, "classes": classes})
+        save_network(network, path, preprocessing=Preprocessing(size=size), facts={"arch": arch, "classes": classes})
         return path
 
     return save

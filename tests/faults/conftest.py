@@ -13,7 +13,7 @@ CLASSES = tuple(f"class-{letter}" for letter in "abcdefghijkl")
 IMAGES_PER_CLASS = 13
 
 FLAGS = (
-    "--observer", "rded:convnet3", "--ipc", "2", "--num-candidates", "12", "--num-crops", "2", "--size", "32",
+    "--observer", "rded:convnet3", "--ipc", "2", "--num-candidates", "12", "--num-crops", "2", "--size", "16",
     "--label-epochs", "25", "--label-batch-size", "12", "--classes-per-shard", "5", "--image-format", "png",
     "--device", "cpu", "--workers", "2", "--force",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def fault_source(make_once: MakeOnce) -> Path:
 @pytest.fixture(scope="session")
 def fault_weights(save_untrained: Callable[..., Path]) -> Path:
     """An observer for the source's classes."""
-    return save_untrained(classes=CLASSES)
+    return save_untrained(classes=CLASSES, size=16)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,14 +36,23 @@ def _migrate(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def prefect_harness(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Runs Prefect on a temporary database, started once; flows of tests run inside it."""
+    from prefect.settings import temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
     folder = tmp_path_factory.mktemp("harness")
     shutil.copy(prefect_database, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(folder))
-        with prefect_test_harness(server_startup_timeout=180):
+        with temporary_settings(_without_idle_work()), prefect_test_harness(server_startup_timeout=180):
             yield
+
+
+def _without_idle_work() -> dict[Any, bool]:
+    """Returns settings that switch off what a server does all the time and no test of the harness waits for."""
+    from prefect import settings
+
+    names = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "CANCELLATION_CLEANUP", "PAUSE_EXPIRATIONS")
+    return {getattr(settings, f"PREFECT_SERVER_SERVICES_{name}_ENABLED"): False for name in names}
 
 
 @pytest.fixture(scope="session")
