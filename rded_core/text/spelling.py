@@ -3,11 +3,17 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 NUM_FORMS = 5
 """Number of ways in which two names may be equal, see `spellings`."""
 
 
+MAX_KEPT = 2**14
+"""Names whose forms are kept: lists of a thousand classes are compared in every form, and several times."""
+
+
+@lru_cache(MAX_KEPT)
 def cleaned(name: str) -> str:
     """Returns a name in one Unicode form (NFKC), with one space for each run of blanks, ``_`` and commas.
 
@@ -17,6 +23,7 @@ def cleaned(name: str) -> str:
     return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(re.sub(r"[_,]", " ", plain).split()))
 
 
+@lru_cache(MAX_KEPT)
 def folded(name: str) -> str:
     """Returns a name cleaned, without case, and with spaces for hyphens."""
     return " ".join(cleaned(cleaned(name).casefold()).replace("-", " ").split())
