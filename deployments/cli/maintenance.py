@@ -88,7 +88,7 @@ def _is_in_run(folder: str) -> bool:
 def print_findings(findings: "Findings") -> None:
     """Prints a line for each fault, each note and each check that could not be made."""
     for fault in findings.faults:
-        typer.echo(as_shown(f"{fault.kind:<13} {findings.where(fault.path)}: {fault.what}; {fault.remedy}"))
+        typer.echo(as_shown(f"{fault.kind:<13} {findings.shown(fault.path)}: {fault.what}; {fault.remedy}"))
     for note in findings.notes:
         typer.echo(as_shown(f"{'note':<13} {note}"))
     for what in findings.unchecked:

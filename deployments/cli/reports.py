@@ -16,7 +16,7 @@ SMALL_IMAGE_PX = 64
 
 
 def print_observer(record: dict[str, Any]) -> None:
-    """Prints where an observer was written, how good it is, and how to use it."""
+    """Prints the path of an observer, how good it is, and how to use it."""
     accuracy = "not measured" if record["top1"] is None else f"top-1 {percent(record['top1'], 2)}"
     if record["top1"] is not None and record["num_classes"] >= TOP5_CLASSES:
         accuracy += f", top-5 {percent(record['top5'], 2)}"

@@ -34,7 +34,7 @@ def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
     """Mends what needs no computation (files kept twice, students, leftovers); yields a line for each action."""
     wrong = {fault.path: fault for fault in findings.faults}
     if run.forgetting in wrong:
-        yield f"cannot mend {findings.where(run.forgetting)}: {wrong[run.forgetting].remedy}"
+        yield f"cannot mend {findings.shown(run.forgetting)}: {wrong[run.forgetting].remedy}"
     for each in runs_of(run):
         for first, copy in twins(each):
             if first in wrong or copy in wrong:
@@ -45,7 +45,7 @@ def mend_files(run: RunFolder, findings: Findings) -> Iterator[str]:
     for path, fault in wrong.items():
         if _is_needless(run, path, fault):
             path.unlink(missing_ok=True)
-            yield f"removed {findings.where(path)}: {fault.what}"
+            yield f"removed {findings.shown(path)}: {fault.what}"
     for each in runs_of(run):
         _remove_staged(each)
 
@@ -55,18 +55,18 @@ def _mend_twins(first: Path, copy: Path, findings: Findings) -> str:
     good = [path for path in (copy, first) if path in findings.whole]
     if not good:
         reason = "rded evaluate writes it again" if first.parent.name == "evaluations" else "no other file holds this"
-        return f"cannot mend {findings.where(first)}: both copies are damaged ({reason})"
+        return f"cannot mend {findings.shown(first)}: both copies are damaged ({reason})"
     source, target = good[0], first if good[0] == copy else copy
     write_atomically(target, lambda temporary: shutil.copyfile(source, temporary))
-    return f"restored {findings.where(target)} from {findings.where(source)}"
+    return f"restored {findings.shown(target)} from {findings.shown(source)}"
 
 
 def _mend_student(run: RunFolder, record: Path, findings: Findings) -> str:
     if mend_student(run, record.stem):
-        return f"mended {findings.where(record)}: result and record, each from the other"
+        return f"mended {findings.shown(record)}: result and record, each from the other"
     for path in (record, *beside_record(record)):
         path.unlink(missing_ok=True)
-    return f"removed {findings.where(record)}: its result is lost too; run rded evaluate to train this student again"
+    return f"removed {findings.shown(record)}: its result is lost too; run rded evaluate to train this student again"
 
 
 def _is_needless(run: RunFolder, path: Path, fault: Fault) -> bool:
@@ -90,4 +90,4 @@ def drop_useless(run: RunFolder, findings: Findings) -> Iterator[str]:
             continue
         for path in (record, *beside_record(record)):
             path.unlink(missing_ok=True)
-        yield f"removed {findings.where(record)}: damaged, and no longer part of the run"
+        yield f"removed {findings.shown(record)}: damaged, and no longer part of the run"

@@ -44,7 +44,7 @@ def describe_mended(run: RunFolder, before: Findings, after: Findings) -> Iterat
     wrong = {fault.path for fault in after.faults}
     for fault in _to_redo(run, before):
         if fault.path not in wrong:
-            yield f"made again {before.where(fault.path)}"
+            yield f"made again {before.shown(fault.path)}"
 
 
 def _to_redo(run: RunFolder, findings: Findings) -> list[Fault]:

@@ -170,7 +170,7 @@ def _compare_class(again: Reopened, check: _DeepCheck, index: int) -> str:
 def _require_whole(files: list[Path], findings: Findings) -> None:
     damaged = next((file for file in files if file not in findings.whole), None)
     if damaged:
-        raise InputError(f"{findings.where(damaged)} is missing or damaged")
+        raise InputError(f"{findings.shown(damaged)} is missing or damaged")
 
 
 def spread(count: int, most: int) -> list[int]:

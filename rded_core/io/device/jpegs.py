@@ -22,7 +22,7 @@ def decode_jpegs(files: list[bytes], device: torch.device) -> list[UInt8[Tensor,
         return list(_decode(files, device))
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # whatever stops the device, the CPU decides
+    except Exception:  # for any error of the device, the CPU decides
         return [_decode_alone(data, device) for data in files]
 
 

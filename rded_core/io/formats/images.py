@@ -110,7 +110,7 @@ def _decode_sound_jpeg(data: bytes) -> np.ndarray | None:
     """Decodes a JPEG of grey or YCbCr pixels to h w 3; None if anything is unusual, which is left to Pillow."""
     try:
         return simplejpeg.decode_jpeg(data, "RGB") if jpeg_size(data) else None
-    except Exception:  # whatever stops the fast decoder, Pillow decides
+    except Exception:  # for any error of the fast decoder, Pillow decides
         return None
 
 

@@ -87,10 +87,7 @@ def open_observer(
     if state is not None:
         load_state(network, state, weights=str(weights), spec=f"{spec} at {size} px", made_for=facts.get("size"))
         _transform_as_published(network, state)
-    if "mean" in facts:
-        preprocessing = Preprocessing(
-            tuple(facts["mean"]), tuple(facts["std"]), facts.get("size"), facts["interpolation"]
-        )
+    preprocessing = _trained_with(facts) or preprocessing
     names = read_class_list(class_list) if class_list else tuple(facts["classes"]) if "classes" in facts else names
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     columns, note = match_head(names, _count_outputs(network, spec, size), classes)
@@ -104,6 +101,13 @@ def open_observer(
         spec=spec,
         facts=facts,
     )
+
+
+def _trained_with(facts: dict[str, Any]) -> Preprocessing | None:
+    """Returns the preprocessing that a weights file of our own names."""
+    if "mean" not in facts:
+        return None
+    return Preprocessing(tuple(facts["mean"]), tuple(facts["std"]), facts.get("size"), facts["interpolation"])
 
 
 def _width_by_shape(spec: str, state: dict[str, torch.Tensor] | None) -> int | None:

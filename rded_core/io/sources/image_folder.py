@@ -80,7 +80,7 @@ def _hollow_folders(tree: FileTree, prefix: str) -> set[str]:
 
 
 class _Other(NamedTuple):
-    """A file that is not read: where it lies, why not, and whether an image may be lost with it."""
+    """A file that is not read: its place, the reason, and whether an image may be lost with it."""
 
     inner: str
     name: str

@@ -28,7 +28,7 @@ ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zs
 ARCHIVES = "archives that are still packed"
 
 PACKED_NAMES = frozenset({"archive", "dataset", "data", "images", "annotations", "labels", "master", "main"})
-"""Names of archives, in lower case, that whole data sets come in: next to class folders they are no class."""
+"""Names of archives, in lower case, that whole data sets come in: next to class folders they are not a class."""
 
 OTHER_SUFFIXES = frozenset(
     {
@@ -77,7 +77,7 @@ OTHER_NAMES = frozenset(
         *("dockerfile", "index", "labels", "classes", "md5sums", "sha256sums", "checksums", "_success", "icon\r"),
     }
 )
-"""Names without an ending, in lower case, of files that are no images."""
+"""Names without an ending, in lower case, of files that are not images."""
 
 SPLIT_KINDS = {
     "train": (("train", "training"),),

@@ -68,7 +68,7 @@ class Findings:
         """Adds a note on a file that rded did not write; it is not a fault, and is never removed."""
         if path not in self.foreign:
             self.foreign.add(path)
-            self.notes.append(f"{self.where(path)}: not written by rded{more}; left as it is")
+            self.notes.append(f"{self.shown(path)}: not written by rded{more}; left as it is")
 
     def accept(self, path: Path) -> None:
         """Counts a file as whole."""
@@ -95,7 +95,7 @@ class Findings:
         rest.faults = [fault for fault in self.faults if fault.path != path]
         return rest
 
-    def where(self, path: Path) -> str:
+    def shown(self, path: Path) -> str:
         """Returns a file's path for display: relative to the folder under check, if it lies inside."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 

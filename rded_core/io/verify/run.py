@@ -82,11 +82,11 @@ def _check_twins(first: Path, copy: Path, findings: Findings) -> None:
             read_sealed(path)
             findings.accept(path)
         except FileNotFoundError:
-            findings.add("missing", path, f"its copy {findings.where(other)} exists")
+            findings.add("missing", path, f"its copy {findings.shown(other)} exists")
         except (OSError, DamagedRecord):
             findings.add("damaged", path, NOT_AS_WRITTEN)
     if {first, copy} <= findings.whole and first.read_bytes() != copy.read_bytes():
-        findings.add("inconsistent", copy, f"differs from {findings.where(first)}")
+        findings.add("inconsistent", copy, f"differs from {findings.shown(first)}")
 
 
 def _check_record(run: RunFolder, path: Path, findings: Findings) -> None:
@@ -182,11 +182,11 @@ def _name_strays(run: RunFolder, findings: Findings) -> None:
         if path == run.lock:
             holder = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
             findings.notes.append(
-                f"{findings.where(path)}: {holder or 'a process'} crashed; no process writes here now"
+                f"{findings.shown(path)}: {holder or 'a process'} crashed; no process writes here now"
             )
             continue
         if is_written_elsewhere(path):
-            findings.notes.append(f"{findings.where(path)}: another machine is writing it, or did within the last hour")
+            findings.notes.append(f"{findings.shown(path)}: another machine is writing it, or did within the last hour")
             continue
         record = next((owner for each in (run, *run.controls()) if (owner := record_beside(each, path))), None)
         if any(is_leftover(each, path) for each in (run, *run.controls())):

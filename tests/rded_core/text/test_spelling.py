@@ -10,7 +10,7 @@ from rded_core.text.spelling import NameIndex, cleaned, folded, synonyms
     [
         ("fo\u0308hn", "f\u00f6hn"),  # as macOS and Linux write it
         ("\ufeffant", "ant"),
-        ("2.0", "2"),  # labels are whole numbers, also where a list of names has floats
+        ("2.0", "2"),  # labels are whole numbers, even in a list with floats
         ("\uff21nt", "Ant"),  # a full-width letter
         ("golden_retriever", "golden  retriever"),
         ("jack-o\u2019-lantern", "jack-o'-lantern"),

@@ -22,7 +22,7 @@ def require_one_size(tops: Mapping[str, Collection[str]], *, spec: str) -> None:
 
     Args:
         tops: the folders that hold images, each with the names of its subfolders that do ("" for the folder itself).
-            Folders that hold images themselves are classes, whatever their names.
+            Folders that hold images themselves are classes, regardless of their names.
         spec: the folder that they lie in, as the user wrote it.
     """
     nested = {top: set(inner) for top, inner in sorted(tops.items()) if "" not in inner}

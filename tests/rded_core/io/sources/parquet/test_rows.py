@@ -1,4 +1,4 @@
-"""Rows of shuffled tables: each row group is read once per class shard, whatever the order that rows are asked in."""
+"""Rows of shuffled tables: each row group is read once per class shard, in any order of requests."""
 
 import os
 import random
