@@ -82,11 +82,15 @@ def _launch(listening: socket.socket) -> subprocess.Popen[bytes]:
 
 
 def wait() -> None:
-    """Returns once the server that `start` started answers.
+    """Returns once the server that `start` started answers, or the one that is configured.
 
     Raises:
         RunStopped: it has ended, or does not answer in time.
     """
+    if _process is None:
+        from deployments.server.configured import require_answer
+
+        require_answer()
     deadline = time.monotonic() + float(os.environ.get(TIMEOUT_VARIABLE, "180"))
     while _process and not _answers():
         if _process.poll() is not None:

@@ -10,6 +10,7 @@ from rded_core.errors import InputError
 from rded_core.io.networks.head_classes import HeadClasses, UncertainName
 from rded_core.io.sources.base import SourceClass
 from rded_core.io.sources.wordnet import imagenet_wnids
+from rded_core.text.wording import counted
 
 NAME_THE_OUTPUTS = (
     "give --observer-classes (or --teacher-classes) FILE with one name or WordNet id per line, in head order"
@@ -35,7 +36,7 @@ def match_head(
     """
     if head_width < len(wanted):
         raise InputError(
-            f"the observer has {head_width} classes, the source {len(wanted)}; keep some with --classes, "
+            f"the observer has {counted(head_width, 'class')}, the source {len(wanted)}; keep some with --classes, "
             "or train an observer on this source with rded train-observer"
         )
     if classes is None:

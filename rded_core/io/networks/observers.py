@@ -12,7 +12,14 @@ from rded_core.errors import InputError
 from rded_core.io.networks.heads import match_head, read_class_list, slice_head
 from rded_core.io.networks.specs import is_weights_file, require_observer_spec, split_weights_spec
 from rded_core.io.networks.state_names import has_auxiliary_heads
-from rded_core.io.networks.weights import head_width, head_width_by_shape, load_state, read_weights, state_digest
+from rded_core.io.networks.weights import (
+    head_width,
+    head_width_by_shape,
+    load_state,
+    read_weights,
+    require_finite,
+    state_digest,
+)
 from rded_core.io.sources.base import SourceClass
 from rded_core.io.sources.wordnet import imagenet_wnids
 from rded_core.networks import build_network
@@ -85,6 +92,7 @@ def open_observer(
     loader = {"torchvision": _from_torchvision, "timm": _from_timm, "rded": _from_rded}.get(kind, _from_factory)
     network, preprocessing, names = loader(spec, name, state is not None, num_classes=width, size=size)
     if state is not None:
+        require_finite(state, str(weights))
         load_state(network, state, weights=str(weights), spec=f"{spec} at {size} px", made_for=facts.get("size"))
         _transform_as_published(network, state)
     preprocessing = _trained_with(facts) or preprocessing

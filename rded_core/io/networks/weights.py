@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +33,9 @@ UNREADABLE = (
     pickle.UnpicklingError,
 )  # fmt: skip
 """Errors of files that are damaged, or hold something else than weights."""
+
+HEADER_START = 9
+"""Bytes at the start of a .safetensors file: the length of its header, and the header's first brace."""
 
 MAX_SHOWN = 5
 """Keys of a file that an error names."""
@@ -76,12 +79,29 @@ def read_weights(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _load(path: str) -> tuple[object, dict[str, Any]]:
     """Returns what a weights file holds, and the facts in the header of a .safetensors file."""
-    if path.endswith(".safetensors"):
+    if path.endswith(".safetensors") or _begins_as_safetensors(path):
         with safe_open(path, framework="pt") as opened:
             facts = json.loads((opened.metadata() or {}).get("rded", "{}"))
         return load_file(path), facts
     with torch.serialization.safe_globals([Namespace]):
         return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+def _begins_as_safetensors(path: str) -> bool:
+    """Whether a file is safetensors by its content: links to files of Hugging Face's cache have no ending."""
+    with Path(path).open("rb") as stream:
+        start = stream.read(HEADER_START)
+    return start[-1:] == b"{" and 0 < int.from_bytes(start[:-1], "little") < Path(path).stat().st_size
+
+
+def require_finite(state: Mapping[str, Tensor], weights: str) -> None:
+    """Raises InputError if a number in a state dict is not finite."""
+    wrong = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise InputError(
+            f"{weights} holds numbers that are not finite ({', '.join(wrong[:MAX_SHOWN])}): its training diverged, or "
+            "the file is damaged; use another checkpoint"
+        )
 
 
 def _why_unreadable(error: Exception) -> str:

@@ -88,7 +88,9 @@ def _open_dataset(spec: str, split: str) -> tuple[Any, bool]:
     root = given_root or DEFAULT_ROOT
     factory = getattr(torchvision.datasets, name, None)
     if not callable(factory):
-        raise InputError(f"{spec}: torchvision has no dataset {name!r}; see torchvision.datasets for the names")
+        near = {known.lower(): known for known in torchvision.datasets.__all__}.get(name.lower())
+        remedy = f"give torchvision:{near}" if near else "see torchvision.datasets for the names"
+        raise InputError(f"{spec}: torchvision has no dataset {name!r}; {remedy}")
     if name in CLASS_FOLDERS:
         raise InputError(f"{spec}: {name} consists of class folders; give their folder itself as the source")
     unknown = ""

@@ -77,7 +77,10 @@ def kind_of(path: Path) -> str | None:
 
 def require_file(path: str, what: str) -> None:
     """Raises InputError unless `path` is a file; `what` names the kind of file expected."""
-    if kind_of(Path(path)) != "file":
+    kind = kind_of(Path(path))
+    if kind == "folder":
+        raise InputError(f"{path} is a folder, not a {what}; name the file in it")
+    if kind != "file":
         raise InputError(f"no such {what}: {path}")
 
 

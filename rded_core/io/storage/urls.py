@@ -31,8 +31,10 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         return fsspec.filesystem("file"), str(make_path_posix(url))
     try:
         return fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise InputError(f"cannot open {url}: {error}; install the extra for that storage (s3, gcs or hf)") from error
+    except ValueError as error:
+        raise InputError(f"cannot open {url}: {error}; give a path, or a URL such as s3://, gs:// or hf://") from error
 
 
 def path_kind(path: str, *, attempts: int = ATTEMPTS) -> str | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from rded_core.config import DistillConfig
 from rded_core.errors import RunStopped
@@ -67,6 +69,26 @@ def test_head_of_other_classes(refuse: Callable[..., None], save_untrained: Call
 
 def test_size_that_a_network_cannot_take(refuse: Callable[..., None]) -> None:
     refuse("at 16 px", size=16)
+
+
+@pytest.mark.parametrize("field", ["source", "observer", "weights", "out"])
+def test_empty_text(refuse: Callable[..., None], field: str) -> None:
+    refuse(f"{field} is empty; give a value, or leave it out", **{field: ""})
+
+
+def test_an_empty_list_of_classes(refuse: Callable[..., None]) -> None:
+    refuse("classes is empty; name some classes, or leave it out to use all", classes="")
+
+
+def test_weights_that_are_not_finite(refuse: Callable[..., None], trained_weights: Path, tmp_path: Path) -> None:
+    state = load_file(trained_weights)
+    state["classifier.bias" if "classifier.bias" in state else next(iter(state))].view(-1)[0] = torch.nan
+    torch.save(state, tmp_path / "diverged.pth")
+    refuse("holds numbers that are not finite", weights=tmp_path / "diverged.pth")
+
+
+def test_weights_that_are_a_folder(refuse: Callable[..., None], tmp_path: Path) -> None:
+    refuse(f"{tmp_path} is a folder, not a weights file; name the file in it", weights=tmp_path)
 
 
 def test_out_that_is_being_written(run_cli: RunCli, shared_source: Path, trained_weights: Path, tmp_path: Path) -> None:

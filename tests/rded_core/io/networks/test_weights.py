@@ -151,8 +151,8 @@ def test_files_without_a_state_dict_are_refused(tmp_path: Path, content: object)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.pth", tmp_path):
-        with pytest.raises(InputError, match="no such weights file"):
+    for path, problem in ((tmp_path / "absent.pth", "no such weights file"), (tmp_path, "is a folder, not a weights")):
+        with pytest.raises(InputError, match=problem):
             read_weights(str(path))
 
 

@@ -45,9 +45,15 @@ def test_a_missing_file_raises_file_not_found(put: Put) -> None:
         read_bytes(join_path(root, "g.bin"))
 
 
-@pytest.mark.parametrize("url", ["nosuchprotocol://bucket/key", "oci://bucket/key"])
-def test_storage_that_is_not_installed_is_an_error(url: str) -> None:
-    with pytest.raises(InputError, match="install the extra for that storage"):
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("nosuchprotocol://bucket/key", "give a path, or a URL such as s3://"),
+        ("oci://bucket/key", "install the extra for that storage"),
+    ],
+)
+def test_storage_that_cannot_be_opened_is_an_error(url: str, remedy: str) -> None:
+    with pytest.raises(InputError, match=remedy):
         open_filesystem(url)
 
 
