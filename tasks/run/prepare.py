@@ -14,7 +14,7 @@ from rded_core.io.remote.working_copy import run_to_change
 from rded_core.io.run.forgotten import read_forgotten
 from rded_core.io.run.lock import only_writer, require_no_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
-from rded_core.io.sources.base import Source, describe_passed_over, lost_files
+from rded_core.io.sources.base import NO_END_MARK, Source, describe_passed_over, lost_files
 from rded_core.io.sources.spec import open_source, sources_kept
 from rded_core.io.storage.urls import is_url
 from tasks.run.claim import check_control, claim_run, require_same_images
@@ -130,8 +130,8 @@ def log_classes(source: Source) -> None:
 
 
 def log_left_out(source: Source) -> None:
-    """Logs what a source leaves out, a line per reason: as a warning if classes lose files that may be images."""
-    lost = {entry.reason for entry in lost_files(source)}
+    """Logs what a source leaves out, a line per reason: as a warning if classes may lose images."""
+    lost = {NO_END_MARK, *(entry.reason for entry in lost_files(source))}
     for line in describe_passed_over(source):
         log = run_logger().warning if line.partition(":")[0] in lost else run_logger().info
         log("left out of %s: %s", source.spec, line)

@@ -11,6 +11,9 @@ from rded_core.io.storage.atomic import write_atomically
 
 BUFFER_BYTES = 1 << 20
 
+MAX_PADDING_BYTES = 16 << 20
+"""Zeros that may follow the last member of a tar: no writer adds more, but downloads that were not finished do."""
+
 Sample = tuple[str, dict[str, bytes]]
 """A key, and the bytes of its files by extension."""
 
@@ -56,15 +59,27 @@ def _header(name: str, num_bytes: int) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 
+HEADER_ERRORS = (ValueError, LookupError, OverflowError, MemoryError, RecursionError)
+"""What tarfile raises for damaged headers besides its own errors."""
+
+
 class SparseMemberError(tarfile.ReadError):
     """A member is stored without its holes, so its bytes do not lie in one piece."""
+
+
+class DamagedTarError(tarfile.ReadError):
+    """A tar begins as one, but cannot be read from byte `at` on."""
+
+    def __init__(self, at: int, problem: str) -> None:
+        super().__init__(problem)
+        self.at = at
 
 
 def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yields the members of a plain tar in order, each with its archive, after checking that their bytes exist.
 
     tarfile trusts every header: a negative size makes it loop forever, and a size beyond the file or a hole in it (a
-    sparse member) takes as much memory as it names.
+    sparse member) takes as much memory as it names. It also takes a damaged header for the end.
 
     Raises:
         tarfile.TarError: the tar is damaged.
@@ -73,16 +88,46 @@ def read_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[tuple[tar
     stream.seek(0)
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                if member.issparse():
-                    raise SparseMemberError(f"member {member.name!r} is sparse: stored without its holes")
-                if member.size < 0 or member.offset_data + member.size > num_bytes:
-                    raise tarfile.ReadError(f"member {member.name!r} cannot have {member.size} bytes")
+            for member in _sound_members(archive, num_bytes):
                 yield archive, member
+            _require_zeros(stream, archive.offset, num_bytes)
     except InputError:  # the storage failed, the tar may be fine
         raise
-    except (ValueError, LookupError, OverflowError, MemoryError, RecursionError) as error:
+    except HEADER_ERRORS as error:
         raise tarfile.ReadError(f"damaged header: {first_line(error)}") from error
+
+
+def has_end_mark(archive: tarfile.TarFile, stream: io.RawIOBase | io.BufferedReader) -> bool:
+    """Returns True if zeros follow the last member of a tar all of whose members were read."""
+    return archive.offset < stream.seek(0, io.SEEK_END)
+
+
+def _sound_members(archive: tarfile.TarFile, num_bytes: int) -> Iterator[tarfile.TarInfo]:
+    """Yields the members of an archive; raises DamagedTarError for one whose header or bytes cannot be right."""
+    try:
+        for member in archive:
+            if member.issparse():
+                raise SparseMemberError(f"member {member.name!r} is sparse: stored without its holes")
+            if member.size < 0 or member.offset_data + member.size > num_bytes:
+                raise DamagedTarError(member.offset, f"member {member.name!r} cannot have {member.size} bytes")
+            yield member
+    except (InputError, SparseMemberError, DamagedTarError):
+        raise
+    except tarfile.TarError as error:
+        raise DamagedTarError(min(archive.offset, num_bytes), first_line(error)) from error
+    except HEADER_ERRORS as error:
+        raise DamagedTarError(min(archive.offset, num_bytes), f"damaged header: {first_line(error)}") from error
+
+
+def _require_zeros(stream: io.RawIOBase | io.BufferedReader, start: int, num_bytes: int) -> None:
+    """Raises DamagedTarError if more than padding follows `start`, the byte at which reading stopped."""
+    stream.seek(start)
+    end = min(num_bytes, start + MAX_PADDING_BYTES)
+    for at in range(start, end, BUFFER_BYTES):
+        if (stream.read(min(BUFFER_BYTES, end - at)) or b"").strip(b"\0"):
+            raise DamagedTarError(start, "no member begins there, but bytes other than zeros follow")
+    if num_bytes > end:
+        raise DamagedTarError(start, f"{num_bytes - start} bytes follow that seem never to have been written")
 
 
 def read_shard(path: Path) -> Iterator[Sample]:

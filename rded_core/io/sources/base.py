@@ -113,6 +113,9 @@ class Source:
 
 NOT_UTF8 = "names that are not UTF-8"
 
+NO_END_MARK = "rest of tars without an end mark, which may be cut off"
+"""Nothing is known to be missing: some writers leave the mark out, and a cut between two members looks the same."""
+
 FEW_PASSED_OVER = 1
 """So many files may be left out of a class of any size."""
 

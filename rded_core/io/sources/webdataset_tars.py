@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from rded_core.errors import InputError
-from rded_core.io.formats.shards import SparseMemberError
-from rded_core.io.sources.base import PassedOver, Source, SourceItem, name_classes
+from rded_core.io.formats.shards import DamagedTarError, SparseMemberError
+from rded_core.io.sources.base import NO_END_MARK, PassedOver, Source, SourceItem, name_classes
 from rded_core.io.sources.labels import Label
+from rded_core.io.sources.tars.members import Members
 from rded_core.io.sources.tars.naming import name_labels, spell_labels
 from rded_core.io.sources.tars.samples import Sample, list_samples
 from rded_core.io.storage.remote_file import open_stream
@@ -25,6 +26,7 @@ class _Found:
     names: defaultdict[Label, set[str | None]] = field(default_factory=lambda: defaultdict(set))
     places: dict[Label, str] = field(default_factory=dict)
     left_out: defaultdict[tuple[str, Label | None], list[str]] = field(default_factory=lambda: defaultdict(list))
+    unmarked: list[str] = field(default_factory=list[str])
 
     def add(self, sample: Sample, *, tar: str, stamp: int) -> None:
         """Adds a sample to its class, or to those that are left out."""
@@ -51,8 +53,11 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
     found = _Found()
     for tar in tars:
         stamp = stamp_of(tar)
-        for sample in _index_tar(tar):
+        samples, has_end_mark = _index_tar(tar)
+        for sample in samples:
             found.add(sample, tar=tar, stamp=stamp)
+        if not has_end_mark:
+            found.unmarked.append(tar.rsplit("/", 1)[-1])
     if not found.items:
         counts = Counter(problem for (problem, _), names in found.left_out.items() for _ in names)
         reasons = "".join(f"; {problem}: {count}" for problem, count in counts.items())
@@ -75,20 +80,29 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
 
 
 def _passed_over(found: _Found, folders: Mapping[str, str]) -> tuple[PassedOver, ...]:
-    return tuple(
+    unmarked = [PassedOver(NO_END_MARK, "", len(found.unmarked), found.unmarked[0])] if found.unmarked else []
+    samples = [
         PassedOver(problem, "" if label is None else folders.get(str(label), str(label)), len(names), names[0])
         for (problem, label), names in found.left_out.items()
-    )
+    ]
+    return (*samples, *unmarked)
 
 
-def _index_tar(tar: str) -> list[Sample]:
+def _index_tar(tar: str) -> tuple[list[Sample], bool]:
+    """Returns the samples of a tar, and whether it has an end mark."""
     try:
         with open_stream(tar) as stream:
-            return list_samples(stream, tar)
+            members = Members(stream)
+            return list_samples(members, tar), members.has_end_mark
     except OSError as error:
         raise InputError(f"{tar} cannot be read: {error.strerror or error}; check its permissions") from error
     except SparseMemberError as error:
         raise InputError(f"{tar} is not a plain tar ({error}); pack it again without --sparse") from error
+    except DamagedTarError as error:
+        raise InputError(
+            f"{tar} is damaged or cut off at byte {error.at}: {error}; fetch or pack it again, or unpack it with tar "
+            "--ignore-zeros if several tars were joined"
+        ) from error
     except tarfile.TarError as error:
         if found := stand_in_at(tar):
             raise InputError(f"{tar} is not a plain tar: {found}") from error

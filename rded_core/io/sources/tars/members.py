@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rded_core.io.formats.shards import read_members
+from rded_core.io.formats.shards import has_end_mark, read_members
 
 MAX_LINKS = 40
 """Links that may follow each other, as in Linux."""
@@ -24,21 +24,38 @@ class Member(NamedTuple):
     broken: str = ""
 
 
-def list_members(stream: io.RawIOBase | io.BufferedReader) -> Iterator[Member]:
-    """Yields the files of a tar in order, and then its links: GNU tar stores a file's second name as a link.
+class Members:
+    """The files of a tar in order, and then its links: GNU tar stores a file's second name as a link.
 
-    Raises:
-        tarfile.TarError: the tar is damaged, or a member is sparse.
+    Attributes:
+        stream: the tar.
     """
-    places: dict[str, Member] = {}
-    links: list[tuple[str, str]] = []
-    for _, member in read_members(stream):
-        if member.isfile():
-            found = Member(member.name, member.offset_data, member.size)
-            places[posixpath.normpath(member.name)] = found
-            yield found
-        elif member.islnk() or member.issym():
-            links.append((member.name, _target_of(member)))
+
+    def __init__(self, stream: io.RawIOBase | io.BufferedReader) -> None:
+        self.stream = stream
+        self._archive: tarfile.TarFile | None = None
+
+    @property
+    def has_end_mark(self) -> bool:
+        """Whether the tar is marked as complete; known once all members have been listed."""
+        return self._archive is None or has_end_mark(self._archive, self.stream)
+
+    def __iter__(self) -> Iterator[Member]:
+        """Yields the members; raises tarfile.TarError if the tar is damaged or a member is sparse."""
+        places: dict[str, Member] = {}
+        links: list[tuple[str, str]] = []
+        for archive, member in read_members(self.stream):
+            self._archive = archive
+            if member.isfile():
+                found = Member(member.name, member.offset_data, member.size)
+                places[posixpath.normpath(member.name)] = found
+                yield found
+            elif member.islnk() or member.issym():
+                links.append((member.name, _target_of(member)))
+        yield from _resolve(links, places)
+
+
+def _resolve(links: list[tuple[str, str]], places: dict[str, Member]) -> Iterator[Member]:
     targets = {posixpath.normpath(name): target for name, target in links}
     for name, target in links:
         place = _follow(target, targets, places)

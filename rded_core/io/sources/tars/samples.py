@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rded_core.errors import InputError
 from rded_core.io.sources.labels import Label, read_label_at
 from rded_core.io.sources.names import IMAGE_SUFFIXES
-from rded_core.io.sources.tars.members import Member, list_members
+from rded_core.io.sources.tars.members import Member, Members
 
 CLASS_NAME_FIELDS = ("class_name", "label_name")
 """Fields of a sample's .json that may name its class if its label is a number."""
@@ -86,7 +86,7 @@ class _Labels:
         return fields if isinstance(fields, dict) else {}
 
 
-def list_samples(stream: io.RawIOBase | io.BufferedReader, tar: str) -> list[Sample]:
+def list_samples(members: Members, tar: str) -> list[Sample]:
     """Returns the samples of a tar, those without an image or a label too.
 
     A key is a member's name to the first dot of its last part. Its image is the member whose extension is an image
@@ -98,8 +98,8 @@ def list_samples(stream: io.RawIOBase | io.BufferedReader, tar: str) -> list[Sam
         tarfile.TarError: the tar is damaged.
     """
     keys: defaultdict[str, Parts] = defaultdict(dict)
-    labels = _Labels(stream, tar)
-    for member in list_members(stream):
+    labels = _Labels(members.stream, tar)
+    for member in members:
         folder, _, base = member.name.rpartition("/")
         stem, _, extension = base.partition(".")
         if not stem:

@@ -100,7 +100,7 @@ def test_a_tar_that_claims_too_much_is_damaged(tmp_path: Path, data: bytes) -> N
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(tarfile.TarError):
         list(read_shard(tmp_path / "a.tar"))
-    with pytest.raises(InputError, match="is not a plain tar"):
+    with pytest.raises(InputError, match=r"is not a plain tar|is damaged or cut off at byte \d+: "):
         open_source(str(tmp_path))
 
 
