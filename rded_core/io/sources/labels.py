@@ -10,8 +10,14 @@ from rded_core.errors import InputError
 Label = int | str
 """A class number, or a class name."""
 
-NO_LABEL = frozenset({"", "nan", "NaN", "None", "null", "<NA>", "-1"})
-"""Texts that mean "no label", as pandas, Ray Data, img2dataset and JSON writers put them."""
+NO_LABEL = frozenset({"", "nan", "none", "null", "n/a", "<na>", "-1"})
+"""Texts that mean "no label" in any case, as pandas, Ray Data, img2dataset and JSON writers put them."""
+
+SHORT_DIGITS = 9
+"""Digits up to which a number may begin with zeros; longer ones that do are taken for identifiers."""
+
+MOST_DIGITS = 640
+"""Digits that ``int`` reads in every setting of Python."""
 
 WHOLE_FLOAT = re.compile(r"[+-]?\d{1,18}\.0*", re.ASCII)
 OTHER_NUMBER = re.compile(r"-\d+|[+-]?\d*\.\d+", re.ASCII)
@@ -21,8 +27,8 @@ NESTED = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 def read_label(value: object) -> Label | None:
     """Returns a stored label as a number or as text, or None if it says that there is no label.
 
-    Whole floats are integers, also as text (``3.0`` is 3). None, NaN, -1, empty text and the texts in `NO_LABEL` mean
-    "no label". Bytes are UTF-8 text. Text of digits stays text: see `unify_labels`.
+    Whole floats are integers, also as text (``3.0`` is 3). None, NaN, -1, empty text and the texts in `NO_LABEL` (in
+    any case) mean "no label". Bytes are UTF-8 text. Text of digits stays text: see `unify_labels`.
 
     Raises:
         ValueError: the label is a list, a negative number, not whole, or otherwise unexpected; the message says how to
@@ -78,8 +84,10 @@ def mixed_message(number: Label, name: Label, places: Mapping[Label, str]) -> st
 
 
 def is_digits(label: str) -> bool:
-    """Whether a text is a class number of at most nine digits."""
-    return label.isascii() and label.isdigit() and len(label) < 10
+    """Whether a text is a class number: digits, and of more than nine the first is not 0."""
+    if not (label.isascii() and label.isdigit()):
+        return False
+    return len(label) <= SHORT_DIGITS or (len(label) <= MOST_DIGITS and label[0] != "0")
 
 
 def _decode(data: bytes) -> str:
@@ -90,7 +98,7 @@ def _decode(data: bytes) -> str:
 
 
 def _read_text(text: str) -> Label | None:
-    if text in NO_LABEL:
+    if text.lower() in NO_LABEL:
         return None
     if WHOLE_FLOAT.fullmatch(text):
         return _read_number(int(text.partition(".")[0]))

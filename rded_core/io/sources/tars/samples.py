@@ -106,7 +106,7 @@ def list_samples(members: Members, tar: str) -> list[Sample]:
             continue
         parts, extension = keys[f"{folder}/{stem}" if folder else stem], extension.lower()
         if extension in parts and _is_image(extension):
-            raise InputError(f"{tar}: key {member.name!r} appears twice; keys must be unique")
+            raise _image_twice(tar, parts[extension].name, member.name)
         labels.note(member)
         if extension in parts and extension in LABEL_ENDINGS:
             labels.require_same(parts[extension], member)
@@ -144,11 +144,7 @@ def _by_longer_key(parts: Parts) -> dict[str, Parts]:
 def _sample_of(parts: Parts, labels: _Labels, tar: str) -> Sample:
     images = _images_of(parts)
     if len(images) > 1:
-        names = " and ".join(parts[ending].name for ending in images[:2])
-        raise InputError(
-            f"{tar}: {names} are two images of one key (names up to the first dot), so it is unclear which is meant; "
-            "keep one, or name others like KEY.mask.png beside KEY.jpg"
-        )
+        raise _two_images(tar, *(parts[ending].name for ending in images[:2]))
     label, class_name = labels.of(parts)
     first = next(iter(parts.values()))
     if not images:
@@ -159,6 +155,19 @@ def _sample_of(parts: Parts, labels: _Labels, tar: str) -> Sample:
     if label is None:
         return Sample(image.name, None, None, class_name, "samples without a label")
     return Sample(image.name, image, label, class_name)
+
+
+def _image_twice(tar: str, first: str, second: str) -> InputError:
+    if first != second:
+        return _two_images(tar, first, second)
+    return InputError(f"{tar}: key {second!r} appears twice; keys must be unique")
+
+
+def _two_images(tar: str, first: str, second: str) -> InputError:
+    return InputError(
+        f"{tar}: {first} and {second} are two images of one key (names up to the first dot), so it is unclear which is "
+        "meant; keep one, or name others like KEY.mask.png beside KEY.jpg"
+    )
 
 
 def _why_without_image(parts: Mapping[str, Member]) -> str:

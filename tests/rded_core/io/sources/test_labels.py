@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from rded_core.errors import InputError
-from rded_core.io.sources.labels import read_label, read_label_at, unify_labels
+from rded_core.io.sources.labels import is_digits, read_label, read_label_at, unify_labels
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,8 @@ from rded_core.io.sources.labels import read_label, read_label_at, unify_labels
     [
         (0, 0), (0.0, 0), (10.0, 10), (-0.0, 0), (Decimal("2.0"), 2), ("0.0", 0), (b"3.0", 3), ("12.", 12),
         ("7", "7"), (b"7\n", "7"), ("007", "007"), (" ant ", "ant"), (b"\xef\xbb\xbfant", "ant"), (True, "True"),
-        ("n01440764", "n01440764"), ("none", "none"), ("1e3", "1e3"), ("[ant", "[ant"), ("v1.5", "v1.5"),
+        ("n01440764", "n01440764"), ("nana", "nana"), ("na", "na"), ("N.A.", "N.A."),
+        ("1e3", "1e3"), ("[ant", "[ant"), ("v1.5", "v1.5"),
     ],
 )  # fmt: skip
 def test_labels_are_numbers_or_text(value: object, label: int | str) -> None:
@@ -24,8 +25,12 @@ def test_labels_are_numbers_or_text(value: object, label: int | str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, math.nan, -1, -1.0, Decimal("NaN"), "", "  ", b"", "nan", "NaN", "None", "null", "<NA>", "-1", "-1.0"],
-)
+    [
+        None, math.nan, -1, -1.0, Decimal("NaN"), "", "  ", b"", "-1", "-1.0",
+        "nan", "NaN", "Nan", "NAN", "None", "none", "NONE", "null", "Null", b"NULL", "<NA>", "<na>",
+        "n/a", "N/A", " N/a ",
+    ],
+)  # fmt: skip
 def test_writers_forms_of_a_missing_label_are_no_label(value: object) -> None:
     assert read_label(value) is None
 
@@ -55,7 +60,19 @@ def test_unexpected_labels_are_errors_with_a_remedy(value: object, message: str)
 
 def test_digits_are_numbers_if_other_labels_are() -> None:
     assert unify_labels({10: "a", "2": "b", "07": "c"}) == {10: 10, "2": 2, "07": 7}
+    assert unify_labels({1: "a", "12345678901": "b"}) == {1: 1, "12345678901": 12345678901}
     assert unify_labels({"10": "a", "2": "b", "cat": "c"}) == {"10": "10", "2": "2", "cat": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", True), ("007", True), ("999999999", True), ("1000000000", True), ("1" * 640, True),
+        ("0000000001", False), ("1" * 5000, False), ("", False), ("²", False), ("-1", False), ("1.0", False),
+    ],
+)  # fmt: skip
+def test_whole_numbers_of_any_length_are_digits(text: str, expected: bool) -> None:
+    assert is_digits(text) == expected
 
 
 def test_numbers_and_names_in_one_source_are_an_error_that_names_both_places() -> None:
