@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rded_core.errors import InputError
 from rded_core.io.sources.names import IMAGE_SUFFIXES
-from rded_core.io.sources.splits import split_folder
+from rded_core.io.sources.splits.folders import split_folder
 from rded_core.io.sources.wordnet import imagenet_names, wnid_of
 from rded_core.io.storage.files import quoted_name, shown_name
 from rded_core.text.comma_names import join_names

@@ -16,7 +16,8 @@ from rded_core.io.sources.names import (
     is_image_name,
 )
 from rded_core.io.sources.sizes.folders import require_one_size
-from rded_core.io.sources.splits import split_folder, split_words
+from rded_core.io.sources.splits.folders import split_folder, words_of_folders
+from rded_core.io.sources.splits.words import split_words
 from rded_core.io.storage.files import shown_name
 from rded_core.io.storage.tree import FileTree, ListedFile
 from rded_core.io.storage.urls import join_path
@@ -176,7 +177,8 @@ def _split_prefix(tree: FileTree, *, spec: str, split: str) -> tuple[str, list[s
     chosen = split_folder(tops, spec=spec, split=split)
     if not chosen:
         return "", []
-    unlabelled = [top for top in tops if not split_words(top)]
+    named = words_of_folders(tops)
+    unlabelled = [top for top in tops if top not in named]
     inner = _folders_below(tree, f"{chosen}/")
     repeated = list(inner) == [chosen] and any(inner[chosen])  # as archives unpack: seg_train/seg_train/CLASS
     prefix = f"{chosen}/{chosen}/" if repeated else f"{chosen}/"

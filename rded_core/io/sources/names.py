@@ -80,8 +80,8 @@ OTHER_NAMES = frozenset(
 """Names without an ending, in lower case, of files that are not images."""
 
 SPLIT_KINDS = {
-    "train": (("train", "training"),),
-    "val": (("val", "valid", "validation"), ("test", "testing")),
+    "train": (("train", "training", "trn"),),
+    "val": (("val", "valid", "validation"), ("test", "testing", "tst")),
 }
 """Words that mean splits, not classes, by purpose; words of one kind mean the same, and earlier kinds are preferred."""
 

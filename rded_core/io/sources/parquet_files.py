@@ -22,7 +22,7 @@ from rded_core.io.sources.parquet.columns import (
     paths_only,
 )
 from rded_core.io.sources.parquet.partitions import partition_labels, require_one_configuration, without_partitions
-from rded_core.io.sources.splits import files_of_split
+from rded_core.io.sources.splits.files import files_of_split
 from rded_core.io.storage.urls import join_path, stamp_of
 
 
@@ -67,8 +67,9 @@ def open_parquet_files(root: str, tables: list[str], *, split: str) -> Source:
         InputError: a column is missing or unusable, no row has a label, files name different classes or belong to
             several configurations, or a file is damaged.
     """
-    wanted = set(files_of_split([without_partitions(table) for table in tables], split))
-    chosen = [table for table in tables if without_partitions(table) in wanted]
+    plain = without_partitions(tables)
+    wanted = set(files_of_split(list(plain.values()), split))
+    chosen = [table for table in tables if plain[table] in wanted]
     require_one_configuration(root, chosen)
     opened = list(_read_tables(root, chosen))
     labels, by_label = _merge(root, opened)

@@ -18,7 +18,7 @@ from rded_core.io.sources.image_folder import open_image_folder
 from rded_core.io.sources.names import is_image_name
 from rded_core.io.sources.parquet.partitions import without_partitions
 from rded_core.io.sources.parquet_files import open_parquet_files
-from rded_core.io.sources.splits import files_of_split, files_without_split, unsplit_files
+from rded_core.io.sources.splits.files import files_of_split, files_without_split, unsplit_files
 from rded_core.io.sources.tars.patterns import expand_tars
 from rded_core.io.sources.torchvision_sets import DEFAULT_ROOT, open_torchvision_set
 from rded_core.io.sources.webdataset_tars import open_webdataset_tars
@@ -132,7 +132,7 @@ def _open_any(spec: str, *, split: str) -> Source:
         source = _with_note(source, "tars in folders, beside tars at the top", below)
         return _with_unsplit(_with_note(source, "Parquet files, beside tars", tables), tars, split)
     if tables:
-        plain = [without_partitions(table) for table in tables]
+        plain = list(without_partitions(tables).values())
         return _with_unsplit(open_parquet_files(spec, tables, split=split), plain, split)
     return open_image_folder(spec, tree, spec=spec.rstrip("/"), split=split)
 

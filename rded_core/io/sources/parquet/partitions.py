@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote
 
 from rded_core.errors import InputError
 from rded_core.io.sources.labels import is_digits
 from rded_core.io.sources.names import words_in
+from rded_core.io.sources.parquet.columns import LABEL_COLUMNS
 from rded_core.io.sources.sizes.words import (
     COUNTED_WORDS,
     SIZE_FILLERS,
@@ -17,11 +18,14 @@ from rded_core.io.sources.sizes.words import (
     names_that_differ_by_size,
     spell_sizes,
 )
-from rded_core.io.sources.splits import split_words
+from rded_core.io.sources.splits.words import split_word, split_words
 
 HIVE_FOLDER = re.compile(r"([^=/]+)=([^/]*)")
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """How Hive writes a missing value."""
+
+SPLIT_COLUMNS = frozenset({"fold", "mode", "part", "partition", "phase", "set", "split", "stage", "subset", "usage"})
+"""Columns, any of whose values may be splits."""
 
 SHARD_WORDS = {"batch", "chunk", "data", "file", "files", "of", "parquet", "part", "partition", "shard", "table"}
 """Words in the names of files and folders that one table was cut into."""
@@ -44,18 +48,35 @@ def partition_labels(tables: list[str], columns: tuple[str, ...]) -> dict[str, i
     return {**stored}
 
 
-def without_partitions(table: str) -> str:
-    """Returns a path in which ``split=train`` is ``train``, and other partitions name no split."""
+def without_partitions(tables: Iterable[str]) -> dict[str, str]:
+    """Returns each path with ``split=train`` as ``train``; partitions that are no splits lose their values.
+
+    Columns of splits are `SPLIT_COLUMNS`, and others (but for those of labels) all of whose values are split words.
+    """
+    listed = list(tables)
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for name, value in HIVE_FOLDER.findall("/".join(table.rpartition("/")[0] for table in listed)):
+        values[name].add(unquote(value))
+    splits = {name for name, found in values.items() if _holds_splits(name, found)}
+    return {table: _plain_path(table, splits) for table in listed}
+
+
+def _holds_splits(column: str, values: Iterable[str]) -> bool:
+    if column in SPLIT_COLUMNS:
+        return column == "split" or any(map(split_words, values))
+    return column not in LABEL_COLUMNS and all(split_word(value.lower()) for value in values)
+
+
+def _plain_path(table: str, splits: Collection[str]) -> str:
     *folders, base = table.split("/")
-    plain = [_plain_folder(folder) for folder in folders]
-    return "/".join([*plain, base])
+    return "/".join([*(_plain_folder(folder, splits) for folder in folders), base])
 
 
-def _plain_folder(folder: str) -> str:
+def _plain_folder(folder: str, splits: Collection[str]) -> str:
     match = HIVE_FOLDER.fullmatch(folder)
     if match is None:
         return folder
-    return unquote(match[2]) if match[1] == "split" else f"{match[1]}="
+    return unquote(match[2]) if match[1] in splits else f"{match[1]}="
 
 
 def require_one_configuration(root: str, tables: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from rded_core.io.sources.sizes.words import (
     names_that_differ_by_size,
     spell_sizes,
 )
-from rded_core.io.sources.splits import split_words
+from rded_core.io.sources.splits.words import split_words
 
 
 def require_one_size(tops: Mapping[str, Collection[str]], *, spec: str) -> None:

@@ -11,7 +11,7 @@ from fsspec.utils import glob_translate
 from webdataset.shardlists import expand_urls
 
 from rded_core.errors import InputError
-from rded_core.io.sources.splits import files_of_split, holds_splits, unsplit_files
+from rded_core.io.sources.splits.files import files_of_split, holds_splits, unsplit_files
 from rded_core.io.storage.tree import list_tree
 from rded_core.io.storage.urls import is_url, join_path, path_kind
 

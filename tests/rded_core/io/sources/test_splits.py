@@ -11,7 +11,8 @@ import pytest
 from rded_core.errors import InputError
 from rded_core.io.sources.base import Source, describe_passed_over
 from rded_core.io.sources.spec import open_source
-from rded_core.io.sources.splits import files_of_split, split_words
+from rded_core.io.sources.splits.files import files_of_split
+from rded_core.io.sources.splits.words import split_words
 
 
 def write_tar(path: Path, tag: str) -> None:

@@ -54,6 +54,29 @@ def test_splits_may_be_partitions(tmp_path: Path, val: str) -> None:
     assert keys(tmp_path, "val")["0"] == [f"split={val}/0.parquet#00000000"]
 
 
+@pytest.mark.parametrize("column", ["partition", "subset", "fold", "set", "usage", "made_up"])
+def test_other_columns_may_hold_splits(tmp_path: Path, column: str) -> None:
+    for value in ("train", "val"):
+        write(tmp_path / f"{column}={value}" / "0.parquet", [0, 1])
+    for split in ("train", "val"):
+        assert keys(tmp_path, split)["0"] == [f"{column}={split}/0.parquet#00000000"]
+
+
+def test_a_split_beside_other_values_counts_in_a_usual_column(tmp_path: Path) -> None:
+    for value in ("train", "holdout"):
+        write(tmp_path / f"subset={value}" / "0.parquet", [0, 1])
+        write(tmp_path / "other" / f"kind={value}" / "0.parquet", [0, 1])
+    assert keys(tmp_path)["0"] == ["subset=train/0.parquet#00000000"]
+    assert [len(found) for found in keys(tmp_path / "other").values()] == [2, 2]
+
+
+@pytest.mark.parametrize("values", [("0", "1"), ("cat", "train"), ("2020", "2021")])
+def test_columns_of_other_values_name_no_split(tmp_path: Path, values: tuple[str, str]) -> None:
+    for value in values:
+        write(tmp_path / f"kind={value}" / "0.parquet", [0, 1])
+    assert [len(found) for found in keys(tmp_path).values()] == [2, 2]
+
+
 @pytest.mark.parametrize(
     ("files", "one"),
     [
