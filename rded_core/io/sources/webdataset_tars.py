@@ -2,16 +2,17 @@
 
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 from rded_core.errors import InputError
 from rded_core.io.formats.shards import DamagedTarError, SparseMemberError
 from rded_core.io.sources.base import NO_END_MARK, PassedOver, Source, SourceItem, name_classes
 from rded_core.io.sources.labels import Label
 from rded_core.io.sources.tars.members import Members
-from rded_core.io.sources.tars.naming import name_labels, spell_labels
+from rded_core.io.sources.tars.naming import ClassNames, name_labels, spell_labels
+from rded_core.io.sources.tars.numberings import Numberings
 from rded_core.io.sources.tars.samples import Sample, list_samples
 from rded_core.io.storage.remote_file import open_stream
 from rded_core.io.storage.stand_ins import stand_in_at
@@ -25,14 +26,16 @@ class _Found:
     items: defaultdict[Label, list[SourceItem]] = field(default_factory=lambda: defaultdict(list))
     names: defaultdict[Label, set[str | None]] = field(default_factory=lambda: defaultdict(set))
     places: dict[Label, str] = field(default_factory=dict)
-    left_out: defaultdict[tuple[str, Label | None], list[str]] = field(default_factory=lambda: defaultdict(list))
+    numberings: Numberings = field(default_factory=Numberings)
+    left_out: defaultdict[tuple[str, Label | None], list[tuple[str, str]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     unmarked: list[str] = field(default_factory=list[str])
 
     def add(self, sample: Sample, *, tar: str, stamp: int) -> None:
         """Adds a sample to its class, or to those that are left out."""
         if sample.image is None or sample.label is None:
-            place = f"{tar.rsplit('/', 1)[-1]}: {sample.name}"  # reports show it, so no folder of this machine
-            self.left_out[sample.problem, sample.label].append(place)
+            self.left_out[sample.problem, sample.label].append((tar, sample.name))
             return
         image = sample.image
         self.items[sample.label].append(SourceItem(sample.name, tar, image.offset, image.num_bytes, True, stamp))
@@ -44,11 +47,12 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
     """Opens tars whose samples hold an image and a label (``.cls`` or a label in ``.json``).
 
     Integer labels are class indices, named by a ``classes.json`` next to the tars or in the folder above; text
-    labels are class names, in sorted order. Samples without an image or a label are left out and counted.
+    labels are class names, in sorted order. Tars that number the same names differently go by the names. Samples
+    without an image or a label are left out and counted.
 
     Raises:
-        InputError: no image has a label, a key appears twice, labels are of several types, or a file is not a plain
-            tar.
+        InputError: no image has a label, a key appears twice, labels are of several types, tars name a number
+            differently, or a file is damaged or not a plain tar.
     """
     found = _Found()
     for tar in tars:
@@ -56,6 +60,7 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
         samples, has_end_mark = _index_tar(tar)
         for sample in samples:
             found.add(sample, tar=tar, stamp=stamp)
+        found.numberings.note(tar, samples)
         if not has_end_mark:
             found.unmarked.append(tar.rsplit("/", 1)[-1])
     if not found.items:
@@ -63,28 +68,33 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
         reasons = "".join(f"; {problem}: {count}" for problem, count in counts.items())
         raise InputError(f"{spec}: no sample holds both an image and a label (.cls, or a label in .json){reasons}")
     _check_unique([item for group in found.items.values() for item in group], spec)
-    items: defaultdict[str, list[SourceItem]] = defaultdict(list)
+    spelled = spell_labels(found.places)
     names: defaultdict[str, set[str | None]] = defaultdict(set)
-    for label, text in spell_labels(found.places).items():
-        items[text] += found.items[label]
+    for label, text in spelled.items():
         names[text] |= found.names[label]
-    folders = name_labels(list(items), names, tars[0])
-    passed_over = _passed_over(found, dict(zip(items, folders, strict=True)))
+    classes = name_labels(list(names), names, found.numberings, tars[0])
+    items: dict[str, list[SourceItem]] = {folder: [] for folder in classes.folders}
+    for label, text in spelled.items():
+        for tar, group in groupby(found.items[label], key=attrgetter("path")):
+            items[classes.folder_of(text, tar)] += group
     return Source(
         spec=spec,
-        classes=name_classes(folders),
+        classes=name_classes(classes.folders),
         items=tuple(tuple(sorted(group, key=lambda item: item.key)) for group in items.values()),
         is_webdataset=True,
-        passed_over=passed_over,
+        passed_over=_passed_over(found, classes),
     )
 
 
-def _passed_over(found: _Found, folders: Mapping[str, str]) -> tuple[PassedOver, ...]:
+def _passed_over(found: _Found, classes: ClassNames) -> tuple[PassedOver, ...]:
+    places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for (problem, label), samples in found.left_out.items():
+        for tar, name in samples:
+            folder = "" if label is None else classes.folder_of(str(label), tar)
+            place = f"{tar.rsplit('/', 1)[-1]}: {name}"  # reports show it, so no folder of this machine
+            places[problem, folder].append(place)
     unmarked = [PassedOver(NO_END_MARK, "", len(found.unmarked), found.unmarked[0])] if found.unmarked else []
-    samples = [
-        PassedOver(problem, "" if label is None else folders.get(str(label), str(label)), len(names), names[0])
-        for (problem, label), names in found.left_out.items()
-    ]
+    samples = [PassedOver(problem, folder, len(names), names[0]) for (problem, folder), names in places.items()]
     return (*samples, *unmarked)
 
 

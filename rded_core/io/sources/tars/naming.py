@@ -2,12 +2,31 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rded_core.errors import InputError
 from rded_core.io.sources.labels import Label, is_digits, mixed_message, unify_labels
+from rded_core.io.sources.tars.numberings import Numberings
 from rded_core.io.storage.remote_file import read_bytes
 from rded_core.io.storage.urls import is_url
+
+
+class ClassNames(NamedTuple):
+    """The classes of tars.
+
+    Attributes:
+        folders: the name of each class, in class order.
+        by_label: the class of each label.
+        by_tar: the classes of the labels of tars that number them in another way.
+    """
+
+    folders: list[str]
+    by_label: Mapping[str, str]
+    by_tar: Mapping[str, Mapping[str, str]] = {}
+
+    def folder_of(self, label: str, tar: str) -> str:
+        """Returns the class of a label in a tar; a label that no image has stands for itself."""
+        return self.by_tar.get(tar, self.by_label).get(label, label)
 
 
 def spell_labels(places: Mapping[Label, str]) -> dict[Label, str]:
@@ -42,14 +61,51 @@ def _require_one_spelling(digits: Collection[str]) -> None:
             raise InputError(f"labels {earlier!r} and {text!r} are one number; write each number in one way")
 
 
-def name_labels(labels: Sequence[str], names: Mapping[str, Collection[str | None]], first_tar: str) -> list[str]:
-    """Returns the class folder of each label, as named by a classes.json near the tars or by the samples.
+def name_labels(
+    labels: Sequence[str],
+    names: Mapping[str, Collection[str | None]],
+    numberings: Numberings,
+    first_tar: str,
+) -> ClassNames:
+    """Returns the classes of labels, as named by a classes.json near the tars or by the samples.
 
-    The labels stand for themselves unless each has one distinct name.
+    Numbers that differ between tars count by their names. Otherwise the labels stand for themselves unless each has
+    one distinct name.
+
+    Args:
+        labels: in class order.
+        names: the names that the samples of each label have.
+        numberings: the names by tar.
+        first_tar: the tar beside which a classes.json may lie.
 
     Raises:
-        InputError: a classes.json names some of the labels and not others, or gives one name to two of them.
+        InputError: a classes.json names some of the labels and not others, or gives one name to two of them; or tars
+            name a number differently, and not all of them name the same classes.
     """
+    if folders := _names_near(first_tar, labels):
+        return ClassNames(folders, dict(zip(labels, folders, strict=True)))
+    differ = any(len(set(filter(None, names[label]))) > 1 for label in labels)
+    if differ and not numberings.are_captions and all(map(is_digits, labels)):
+        return _by_names(labels, numberings)
+    sample_names = [next(iter(names[label])) for label in labels if is_digits(label) and len(names[label]) == 1]
+    class_names = [name for name in sample_names if name]
+    folders = class_names if len(set(class_names)) == len(labels) else list(labels)
+    return ClassNames(folders, dict(zip(labels, folders, strict=True)))
+
+
+def _by_names(labels: Sequence[str], numberings: Numberings) -> ClassNames:
+    numberings.require_same_names()
+    by_tar = {tar: _spelled(labels, names) for tar, names in numberings.own.items()}
+    folders = [name for _, name in sorted(numberings.shared.items())]
+    return ClassNames(folders, _spelled(labels, numberings.shared), by_tar)
+
+
+def _spelled(labels: Sequence[str], names: Mapping[int, str]) -> dict[str, str]:
+    return {label: names[int(label)] for label in labels if int(label) in names}
+
+
+def _names_near(first_tar: str, labels: Sequence[str]) -> list[str]:
+    """Returns the names in a classes.json beside the tars or above; empty if it has none of the labels."""
     folder = first_tar.rsplit("/", 1)[0] if "/" in first_tar else "."
     above = folder.rsplit("/", 1)[0] if is_url(folder) else f"{folder}/.."
     for place in (f"{folder}/classes.json", f"{above}/classes.json"):
@@ -57,9 +113,7 @@ def name_labels(labels: Sequence[str], names: Mapping[str, Collection[str | None
         if folders.keys() & set(labels):
             _require_names(labels, folders, place)
             return [folders[label] for label in labels]
-    sample_names = [next(iter(names[label])) for label in labels if is_digits(label) and len(names[label]) == 1]
-    class_names = [name for name in sample_names if name]
-    return class_names if len(set(class_names)) == len(labels) else list(labels)
+    return []
 
 
 def _read_names(place: str) -> dict[str, str]:
