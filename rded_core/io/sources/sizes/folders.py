@@ -1,6 +1,6 @@
 """Folders of images that hold the same subfolders at several sizes are copies, not classes."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from rded_core.errors import InputError
 from rded_core.io.sources.labels import is_digits
@@ -10,11 +10,36 @@ from rded_core.io.sources.sizes.words import (
     SIZE_FILLERS,
     SIZE_WORDS,
     USUAL_SIZES,
+    is_relative_size,
     is_resolution,
     names_that_differ_by_size,
     spell_sizes,
 )
 from rded_core.io.sources.splits.words import split_words
+
+FEWEST_CLASSES = 2
+
+VIEW_WORDS = frozenset(
+    {
+        *("back", "bottom", "center", "centre", "down", "front", "inside", "left", "outside", "rear", "right", "side"),
+        *(
+            "top",
+            "up",
+            "day",
+            "night",
+            "indoor",
+            "outdoor",
+            "images",
+            "image",
+            "photos",
+            "masks",
+            "train",
+            "test",
+            "val",
+        ),
+    }
+)
+"""Names of folders that each class may have: views of a thing, or its own splits."""
 
 
 def require_one_size(tops: Mapping[str, Collection[str]], *, spec: str) -> None:
@@ -38,18 +63,29 @@ def require_one_size(tops: Mapping[str, Collection[str]], *, spec: str) -> None:
 def _groups_of_sizes(nested: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
     """Yields lists of folders whose names differ by a size.
 
-    Words such as ``small`` may be classes: they count beside a resolution, or if all subfolders are splits.
+    Words such as ``small`` may be classes: they count beside a resolution, if all subfolders are splits, or if they
+    share several names that may be classes.
     """
     worded = [top for top in nested if _says_only_size(top)]
     resolutions = [top for top, spelled in spell_sizes(nested).items() if any(map(is_resolution, words_in(spelled)))]
     if resolutions:
         yield [*resolutions, *(top for top in worded if top not in resolutions)]
     yield [top for top in worded if all(map(split_words, nested[top]))]
+    relative = [top for top in nested if _says_only_size(top, is_relative_size)]
+    if _share_classes([nested[top] for top in relative]):
+        yield relative
     yield names_that_differ_by_size(nested, is_counted=COUNTED_WORDS.__contains__)
     if all(is_digits(top) and top in USUAL_SIZES for top in nested):
         yield list(nested)
 
 
-def _says_only_size(top: str) -> bool:
-    words = set(words_in(top))
-    return bool(words) and words <= SIZE_WORDS | SIZE_FILLERS
+def _says_only_size(top: str, is_size: Callable[[str], bool] = SIZE_WORDS.__contains__) -> bool:
+    words = [word for word in words_in(top) if word not in SIZE_FILLERS]
+    return bool(words_in(top)) and all(map(is_size, words))
+
+
+def _share_classes(folders: Sequence[Collection[str]]) -> bool:
+    """Whether folders have `FEWEST_CLASSES` subfolders of the same names, not all of them numbers or views."""
+    shared = set(folders[0]).intersection(*folders[1:]) if folders else set[str]()
+    plain = [name for name in shared if not (is_digits(name) or VIEW_WORDS.issuperset(words_in(name)))]
+    return len(shared) >= FEWEST_CLASSES and bool(plain)

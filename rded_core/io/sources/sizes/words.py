@@ -14,6 +14,10 @@ SMALLEST_PX = 8
 SIZE_WORDS = frozenset(
     {"full", "fullsize", "large", "medium", "mini", "original", "small", "thumb", "thumbnail", "tiny"}
 )
+FACTOR = re.compile(r"x\d{1,2}|\d{1,2}x")
+QUALITY_WORDS = frozenset({"hd", "highres", "hires", "hr", "lores", "lowres", "lr", "sd", "sr"})
+"""Words for copies at several resolutions, like factors (``x2``, ``4x``)."""
+
 SIZE_FILLERS = frozenset({"image", "images", "size", "sized"})
 USUAL_SIZES = frozenset(map(str, (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)))
 """Folders with such numbers alone hold images of several sizes; other numbers are parts of a table."""
@@ -37,6 +41,11 @@ def is_resolution(word: str) -> bool:
     """Whether a word is the size of an image: ``160px``, ``32x32``, ``480p``."""
     match = RESOLUTION.fullmatch(word)
     return match is not None and all(int(number) >= SMALLEST_PX for number in match.groups() if number)
+
+
+def is_relative_size(word: str) -> bool:
+    """Whether a word compares sizes: ``x4``, ``hr``, ``small``."""
+    return word in SIZE_WORDS | QUALITY_WORDS or FACTOR.fullmatch(word) is not None
 
 
 def spell_sizes(paths: Iterable[str]) -> dict[str, str]:
