@@ -154,7 +154,7 @@ def require_classes_kept(
         problem = f"{source.spec}: {lost} of {lost + remaining} files of class {quoted_name(folder)} are left out"
         found = f"{problem} ({reasons}; the first: {entries[0].first})"
         if not remaining:
-            raise InputError(f"{found}, so the class would vanish; unpack, convert, rename or remove them")
+            raise InputError(f"{found}, so the class would vanish; unpack, convert, restore, rename or remove them")
         if max_rejected is not None and lost > max(max_rejected * (lost + remaining), FEW_PASSED_OVER):
             raise InputError(
                 f"{found}, more than --max-rejected {max_rejected:g}; fix the source or raise --max-rejected, "

@@ -9,6 +9,8 @@ from rded_core.io.sources.base import PassedOver, Source, SourceItem, name_class
 from rded_core.io.sources.names import (
     ARCHIVE_SUFFIXES,
     ARCHIVES,
+    ARRAY_SUFFIXES,
+    DATA_NAMES,
     IMAGE_SUFFIXES,
     OTHER_NAMES,
     OTHER_SUFFIXES,
@@ -19,9 +21,11 @@ from rded_core.io.sources.sizes.folders import require_one_size
 from rded_core.io.sources.splits.folders import split_folder, words_of_folders
 from rded_core.io.sources.splits.words import split_words
 from rded_core.io.storage.files import shown_name
-from rded_core.io.storage.tree import FileTree, ListedFile
+from rded_core.io.storage.tree import BROKEN_LINK, FileTree, ListedFile
 from rded_core.io.storage.urls import join_path
 
+ARRAYS = "arrays, which are not read"
+BROKEN = "broken links"
 UNLABELLED = "images without classes, in folders beside the splits"
 
 
@@ -34,21 +38,7 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
         InputError: there are no class folders, or the requested split is missing.
     """
     prefix, unlabelled = _split_prefix(tree, spec=spec, split=split)
-    by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
-    others: list[_Other] = []
-    for folder, files in tree.folders.items():
-        place = f"{folder}/" if folder else ""
-        if not place.startswith(prefix):
-            continue
-        inner = place.removeprefix(prefix)
-        images = [file for file in files if inner and is_image_name(file[0])]
-        if len(images) < len(files):
-            others += _others_in(inner, files, {name for name, _, _ in images})
-        if images:
-            parent = join_path(root, place)
-            by_class[inner.split("/", 1)[0]] += (
-                SourceItem(inner + name, parent + name, 0, size, stamp=stamp) for name, size, stamp in images
-            )
+    by_class, others = _list_files(root, tree, prefix)
     others += [*_hidden_in(tree, prefix), *_images_below(tree, unlabelled)]
     passed_over = _count(others, by_class, spec=spec)
     if not by_class:
@@ -67,6 +57,30 @@ def open_image_folder(root: str, tree: FileTree, *, spec: str, split: str) -> So
         empty_folders=tuple(sorted({*tree.empty_folders(prefix), *_hollow_folders(tree, prefix)})),
         passed_over=passed_over,
     )
+
+
+def _list_files(root: str, tree: FileTree, prefix: str) -> tuple[dict[str, list[SourceItem]], list["_Other"]]:
+    """Returns the images below `prefix` by class, and all other files; a class of broken links alone is none."""
+    by_class: defaultdict[str, list[SourceItem]] = defaultdict(list)
+    others: list[_Other] = []
+    sound: set[str] = set()
+    for folder, files in tree.folders.items():
+        place = f"{folder}/" if folder else ""
+        if not place.startswith(prefix):
+            continue
+        inner = place.removeprefix(prefix)
+        images = [file for file in files if inner and is_image_name(file[0])]
+        if len(images) < len(files):
+            others += _others_in(inner, files, {name for name, _, _ in images})
+        if images:
+            label, parent = inner.split("/", 1)[0], join_path(root, place)
+            by_class[label] += (
+                SourceItem(inner + name, parent + name, 0, max(size, 0), stamp=stamp) for name, size, stamp in images
+            )
+            sound |= {label} if any(size != BROKEN_LINK for _, size, _ in images) else set()
+    for label in sorted(set(by_class) - sound):
+        others += (_Other(f"{label}/", item.key.partition("/")[2], BROKEN, False) for item in by_class.pop(label))
+    return by_class, others
 
 
 def _hollow_folders(tree: FileTree, prefix: str) -> set[str]:
@@ -113,6 +127,8 @@ def _why_not(name: str, num_bytes: int, known: set[str]) -> tuple[str, bool]:
         return ARCHIVES, True
     if suffix in OTHER_SUFFIXES or (not suffix and name.lower() in OTHER_NAMES):
         return "files that hold no image by their names", False
+    if suffix in ARRAY_SUFFIXES or num_bytes == BROKEN_LINK:
+        return ARRAYS if suffix in ARRAY_SUFFIXES else BROKEN, False
     if num_bytes == 0 or (stem if suffix else name) in known:
         return "empty files" if num_bytes == 0 else "files named like the image beside them", False
     return (f"files that end in {suffix}, which is not read" if suffix else "files without an ending"), True
@@ -146,12 +162,21 @@ def _count(others: list[_Other], by_class: Mapping[str, list[SourceItem]], *, sp
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     first: dict[tuple[str, str], str] = {}
     for other in others:
-        folder = other.inner.split("/", 1)[0] if other.is_loss and other.inner else ""
+        top = other.inner.split("/", 1)[0]
+        folder = top if other.is_loss or _may_be_all_of_a_class(other, by_class) else ""
+        if other.reason == BROKEN and not other.inner and other.name.lower() not in DATA_NAMES:
+            folder = other.name  # a link to a class folder
         if other.is_archive and not other.inner and _is_class_of_its_own(other.name, by_class, spec):
             folder = other.name.split(".", 1)[0]
         counts[other.reason, folder] += _worth(other.num_bytes, by_class.get(folder, [])) if other.is_archive else 1
         first.setdefault((other.reason, folder), shown_name(other.inner + other.name))
     return tuple(PassedOver(reason, folder, counts[reason, folder], first[reason, folder]) for reason, folder in counts)
+
+
+def _may_be_all_of_a_class(other: _Other, by_class: Collection[str]) -> bool:
+    """Whether a file that is data beside images lies in a folder that holds no images, and is not called after data."""
+    top = other.inner.split("/", 1)[0]
+    return other.reason in (ARRAYS, BROKEN) and top not in by_class and top.lower() not in DATA_NAMES
 
 
 def _worth(num_bytes: int, images: list[SourceItem]) -> int:

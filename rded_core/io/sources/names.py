@@ -55,13 +55,10 @@ OTHER_SUFFIXES = frozenset(
             ".sh",
             ".m",
             ".mat",
-            ".npy",
-            ".npz",
             ".pkl",
             ".pickle",
             ".h5",
             ".hdf5",
-            ".pt",
             ".pth",
         ),
         *(".safetensors", ".db", ".sqlite", ".lmdb", ".mdb", ".idx", ".index", ".bib", ".lst", ".names", ".data"),
@@ -70,6 +67,12 @@ OTHER_SUFFIXES = frozenset(
     }
 )
 """Endings of files that lie next to images and are none: no image is lost when they are skipped."""
+
+ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt"})
+"""Endings of files that are data beside images, but may be the images of a class that holds nothing else."""
+
+DATA_NAMES = PACKED_NAMES | {"checkpoints", "embeddings", "features", "masks", "meta", "metadata", "models", "weights"}
+"""Names of folders, in lower case, whose arrays are not the images of a class."""
 
 OTHER_NAMES = frozenset(
     {

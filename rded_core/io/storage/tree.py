@@ -22,7 +22,10 @@ from rded_core.io.storage.urls import (
 )
 
 ListedFile = tuple[str, int, int]
-"""A file's name, its size in bytes, and a change stamp that differs after every write."""
+"""A file's name, its size in bytes (`BROKEN_LINK` if it is one), and a change stamp that differs after every write."""
+
+BROKEN_LINK = -1
+"""In place of the size of a link whose target is missing."""
 
 SCAN_THREADS = 16
 SLOW_ENTRY_S = 50e-6
@@ -158,7 +161,7 @@ def _size_and_stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
     try:
         status = entry.stat()
     except OSError:
-        return 0, 0  # a dangling link: rejected as missing when it is read
+        return BROKEN_LINK if entry.is_symlink() else 0, 0
     return status.st_size, status.st_mtime_ns
 
 

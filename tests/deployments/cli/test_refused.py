@@ -56,7 +56,7 @@ def test_unclear_splits(refuse: Callable[..., None], image_folder: Path) -> None
 def test_a_class_that_vanishes(refuse: Callable[..., None], image_folder: Path) -> None:
     for path in (image_folder / "10").iterdir():
         path.rename(path.with_suffix(".xyz"))
-    refuse("so the class would vanish; unpack, convert, rename or remove them", source=image_folder)
+    refuse("so the class would vanish; unpack, convert, restore, rename or remove them", source=image_folder)
 
 
 def test_a_glob_without_tars(refuse: Callable[..., None], tmp_path: Path) -> None:

@@ -126,6 +126,44 @@ def test_a_class_folder_with_nothing_but_system_files_is_empty(photos: Path, lef
         open_source(str(photos))
 
 
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".pt"])
+def test_a_class_of_arrays_alone_does_not_vanish(photos: Path, ending: str) -> None:
+    (photos / "ant" / f"features{ending}").write_bytes(b"x")
+    (photos / "embeddings").mkdir()
+    (photos / "embeddings" / f"all{ending}").write_bytes(b"x")
+    assert reasons(open_source(str(photos), max_rejected=0.0)) == {("arrays, which are not read", ""): 2}
+    for path in (photos / "cat").iterdir():
+        path.rename(path.with_suffix(ending))
+    with pytest.raises(InputError, match=r"8 of 8 files of class 'cat' are left out \(arrays, .*would vanish; unpack"):
+        open_source(str(photos))
+
+
+def test_a_class_of_broken_links_alone_does_not_vanish(photos: Path) -> None:
+    for path in (photos / "cat").iterdir():
+        path.unlink()
+        path.symlink_to("/nowhere/at/all.png")
+    message = r"8 of 8 files of class 'cat' are left out \(broken links: 8; .*would vanish; unpack, convert, restore"
+    with pytest.raises(InputError, match=message):
+        open_source(str(photos))
+    assert folders(open_source(str(photos), classes=("ant", "bee"))) == ["ant", "bee"]
+
+
+@pytest.mark.parametrize("name", ["dog", "n01.v2", "dog.png.d"])
+def test_a_broken_link_in_place_of_a_class_folder_does_not_vanish(photos: Path, name: str) -> None:
+    (photos / name).symlink_to("/nowhere/at/all")
+    with pytest.raises(InputError, match=rf"1 of 1 files of class '{name}' are left out \(broken links: 1"):
+        open_source(str(photos))
+
+
+def test_broken_links_beside_images_of_a_class_stop_nothing_here(photos: Path) -> None:
+    (photos / "cat" / "000.png").unlink()
+    (photos / "cat" / "000.png").symlink_to("/nowhere/at/all.png")
+    (photos / "cat" / "notes").symlink_to("/nowhere/notes")
+    source = open_source(str(photos), max_rejected=0.0)
+    assert [item.num_bytes > 0 for item in source.items[2]] == [False, *[True] * 7], "rejected as missing when read"
+    assert reasons(source) == {("broken links", ""): 1}
+
+
 def test_no_known_ending_at_all_says_what_was_found(photos: Path) -> None:
     for path in [*photos.rglob("*.png")]:
         path.rename(path.with_suffix(".heic"))

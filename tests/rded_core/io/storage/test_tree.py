@@ -9,7 +9,7 @@ import pytest
 
 from rded_core.errors import InputError
 from rded_core.io.storage import tree as file_tree
-from rded_core.io.storage.tree import list_tree
+from rded_core.io.storage.tree import BROKEN_LINK, list_tree
 from rded_core.io.storage.urls import join_path
 
 Put = Callable[[str, bytes], str]
@@ -73,11 +73,11 @@ def test_slow_folders_listed_by_threads_give_the_same_tree(tmp_path: Path, monke
     assert sum(map(len, plain.folders.values())) == 40
 
 
-def test_circular_and_dangling_links_are_files_of_zero_bytes(tmp_path: Path) -> None:
+def test_circular_and_dangling_links_are_listed_as_broken(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "self.jpg").symlink_to(tmp_path / "a" / "self.jpg")
     (tmp_path / "a" / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    assert list_tree(str(tmp_path)).folders["a"] == [("gone.jpg", 0, 0), ("self.jpg", 0, 0)]
+    assert list_tree(str(tmp_path)).folders["a"] == [("gone.jpg", BROKEN_LINK, 0), ("self.jpg", BROKEN_LINK, 0)]
 
 
 def test_folders_without_a_file_at_any_depth_are_empty(tmp_path: Path) -> None:
