@@ -10,6 +10,7 @@ from rded_core.errors import InputError
 from rded_core.io.sources.base import (
     PassedOver,
     Source,
+    describe_passed_over,
     keep_classes,
     leave_out_undecodable,
     require_classes_kept,
@@ -78,22 +79,32 @@ def _open_checked(spec: str, *, split: str, classes: tuple[str, ...] | None, max
     if empty := [folder for folder in source.empty_folders if not classes or folder in join_names(classes, [folder])]:
         raise InputError(f"{spec} has empty class folders: {', '.join(empty[:5])}; fill or remove them")
     require_classes_kept(source, wanted=classes, max_rejected=max_rejected)
-    if classes:
-        source = keep_classes(source, classes)
     if len(source.classes) < 2:
         names = ", ".join(label.folder for label in source.classes)
         raise InputError(
             f"{spec} holds one class ({names}), but classification needs at least two; {_advice_for_one(source)}"
         )
-    return source
+    kept = keep_classes(source, classes) if classes else source
+    if len(kept.classes) < 2:
+        names = ", ".join(label.folder for label in kept.classes)
+        raise InputError(
+            f"--classes leaves one class ({names}) of {spec}, but classification needs at least two; "
+            "name two or more in --classes"
+        )
+    return kept
 
 
 def _advice_for_one(source: Source) -> str:
     """Returns what to do about a single class: its folder holds the classes if all its images are in subfolders."""
-    paths = [item.key.split("/") for items in source.items for item in items if not item.in_tar]
-    if paths and all(len(path) > 2 for path in paths):
-        return f"if they are in the folders below it, give {source.spec.rstrip('/')}/{paths[0][0]}"
-    return "give the folder that holds the folders of all classes" if paths else "give a source with more classes"
+    items = [item for group in source.items for item in group]
+    if not all(item.path.endswith(item.key) for item in items):  # images in tars, tables and downloaded sets
+        left_out = "; ".join(describe_passed_over(source))
+        return "give a source with more classes" + (f" (left out: {left_out})" if left_out else "")
+    first = items[0]
+    if all(item.key.count("/") > 1 for item in items):
+        folder = first.path.removesuffix(first.key) + first.key.partition("/")[0]
+        return f"if they are in the folders below it, give {folder}"
+    return "give the folder that holds the folders of all classes"
 
 
 def absolute_spec(spec: str) -> str:

@@ -48,7 +48,10 @@ def find_column(schema: pa.Schema, names: tuple[str, ...], *, what: str, path: s
     for name in names:
         if name in schema.names:
             return name
-    raise InputError(f"{path} has no column with {what} ({' or '.join(names)}); it has {', '.join(schema.names)}")
+    raise InputError(
+        f"{path} has no column with {what} ({' or '.join(names)}), it has {', '.join(schema.names)}; rename the one "
+        f"with {what} to {names[0]!r}"
+    )
 
 
 def find_image_column(schema: pa.Schema, *, path: str) -> str:

@@ -146,6 +146,15 @@ def test_training_files_are_never_taken_for_validation(tmp_path: Path, name: str
         open_source(str(tmp_path), split="val")
 
 
+def test_one_class_is_an_error_that_counts_rows_without_a_label(tmp_path: Path) -> None:
+    write_table(tmp_path / "a" / "b" / "x.parquet", [0, None, -1, 0])
+    message = (
+        r"one class \(0\).*; give a source with more classes \(left out: rows without a label: 2 \(the first: a/b/x"
+    )
+    with pytest.raises(InputError, match=message):
+        open_source(str(tmp_path))
+
+
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     write_table(tmp_path / "x.parquet", [0, None, -1, 1])
     source = open_source(str(tmp_path))
@@ -155,13 +164,17 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_missing_column_is_an_error_that_lists_the_columns(tmp_path: Path) -> None:
     write_table(tmp_path / "x.parquet", [0, 1], image="picture")
-    with pytest.raises(InputError, match=r"no column with an image .* it has id, picture, label"):
+    with pytest.raises(
+        InputError, match=r"no column with an image .* it has id, picture, label; rename the one .* to 'image'"
+    ):
         open_source(str(tmp_path))
 
 
 def test_a_missing_label_column_is_an_error(tmp_path: Path) -> None:
     write_table(tmp_path / "x.parquet", [0, 1], label="kind")
-    with pytest.raises(InputError, match="no column with a label"):
+    with pytest.raises(
+        InputError, match=r"no column with a label \(label or labels .*; rename the one with a label to 'label'"
+    ):
         open_source(str(tmp_path))
 
 

@@ -261,3 +261,6 @@ def test_the_advice_for_one_class_points_below_or_above(tmp_path: Path) -> None:
         open_source(str(tmp_path / "deep"))
     with pytest.raises(InputError, match=r"one class \(a\).*give the folder that holds the folders of all classes"):
         open_source(str(tmp_path / "flat"))
+    write_folders(tmp_path / "both", "train/images/a", "train/images/b", "val/images/a")
+    with pytest.raises(InputError, match=r"one class \(images\).*give .*/both/train/images$"):
+        open_source(str(tmp_path / "both"))
