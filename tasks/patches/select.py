@@ -9,6 +9,7 @@ from rded_core.io.formats.schemas import CANDIDATES, SCORES, SELECTED
 from rded_core.io.formats.tables import read_rows, write_rows
 from rded_core.io.layout.units import ClassShard
 from rded_core.io.run.records import Record
+from rded_core.io.storage.files import shown_name
 from rded_core.patches.selection import SelectedPatches, select_patches, take_first_patches
 from rded_core.patches.tiling import rank_grid
 from rded_core.text.wording import counted
@@ -83,7 +84,7 @@ def choose_patches(plan: RunPlan, index: int, candidates: list[ScoredCandidate])
     if num_images < config.ipc:
         if not config.allow_fewer or num_images == 0:
             raise too_few(folder, len(candidates), plan.num_source[index], config)
-        run_logger().warning("class %s: %s instead of %d", folder, counted(num_images, "image"), config.ipc)
+        run_logger().warning("class %s: %s instead of %d", shown_name(folder), counted(num_images, "image"), config.ipc)
     num_patches = num_images * config.patches_per_image
     if config.selection == "realism":
         chosen = select_patches(torch.tensor([row["scores_nats"] for row in candidates]), num_patches)

@@ -19,7 +19,7 @@ from rded_core.io.layout.units import ClassShard
 from rded_core.io.parallel import map_ordered
 from rded_core.io.run.candidates import read_candidate
 from rded_core.io.run.records import Record
-from rded_core.io.storage.files import file_stamp
+from rded_core.io.storage.files import file_stamp, shown_name
 from rded_core.patches.crops import cut_patch
 from rded_core.patches.tiling import cell_shapes, tile_patches
 from tasks.patches.pixel_forms import form_settings
@@ -72,7 +72,8 @@ def tile(
                 pending.remove(index)
         except LostCandidate as error:
             index = error.index
-            run_logger().warning("class %s: %s; using the next-ranked candidate", plan.classes[index].folder, error)
+            folder = shown_name(plan.classes[index].folder)
+            run_logger().warning("class %s: %s; using the next-ranked candidate", folder, error)
             lost[index] = (*lost[index], error.position)
             rejected[index].append(error.rejected)
             upstream = (drawn.get(index), scores.records.get(index))

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from rded_core.io.run.records import NEW
+from rded_core.io.storage.files import shown_name
 from rded_core.text.wording import STAGE_WORDS
 from tasks.run.plan import RunPlan
 from tasks.run.results import StageResult
@@ -50,7 +51,9 @@ def _describe_left(why: str, folders: list[str]) -> str:
     """Returns the number of some classes and the reason why they have no images: ``2 were made under ...``."""
     one = len(folders) == 1
     if why == NEW:
-        return f"{len(folders)} {'has' if one else 'have'} no images yet ({folders[0]}{'' if one else ' ...'})"
+        return (
+            f"{len(folders)} {'has' if one else 'have'} no images yet ({shown_name(folders[0])}{'' if one else ' ...'})"
+        )
     if why.startswith(("output ", "record ")):
         return f"{len(folders)} {'is' if one else 'are'} not whole ({why})"
     return f"{len(folders)} {'was' if one else 'were'} made under other settings ({why})"

@@ -16,6 +16,7 @@ from rded_core.io.run.records import Record, find_record, unit_settings, what_ch
 from rded_core.io.run.run_json import holds_run, identity_digest, read_run
 from rded_core.io.sources.base import Source, SourceClass
 from rded_core.io.sources.spec import open_source
+from rded_core.io.storage.files import shown_name
 from rded_core.text.wording import setting_words
 from tasks.publish.publish import STAGE, fault_of_dataset
 from tasks.run.describe import absolute_paths, describe_network, describe_run
@@ -89,7 +90,7 @@ def _what_changed(config: DistillConfig, source: Source, record: Record) -> str:
     for label in source.classes:
         reason, digest = _follow(run, source, label, forgotten)
         if reason:
-            return f"class {label.folder}: {reason}"
+            return f"class {shown_name(label.folder)}: {reason}"
         images.append([label.folder, digest])
     return what_changed(record, record.settings, {**record.upstream, "images": digest_of(images)})
 

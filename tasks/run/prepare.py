@@ -16,6 +16,7 @@ from rded_core.io.run.lock import only_writer, require_no_writer
 from rded_core.io.run.run_json import clear_leftovers, identity_digest, require_out
 from rded_core.io.sources.base import NO_END_MARK, Source, describe_passed_over, lost_files
 from rded_core.io.sources.spec import open_source, sources_kept
+from rded_core.io.storage.files import shown_name
 from rded_core.io.storage.urls import is_url
 from tasks.run.claim import check_control, claim_run, require_same_images
 from tasks.run.describe import absolute_paths, describe_run
@@ -115,16 +116,17 @@ def check_counts(config: DistillConfig, source: Source, chosen: Collection[int])
     if short:
         run_logger().info(
             "%d of %d classes have fewer than %d images (fewest: %s, %d): all their images are candidates",
-            short, len(counts), config.num_candidates, folder, fewest,
+            short, len(counts), config.num_candidates, shown_name(folder), fewest,
         )  # fmt: skip
 
 
 def log_classes(source: Source) -> None:
     """Logs the size of a source, and the order of its classes."""
-    names = [label.folder for label in source.classes]
-    first_names = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+    num_classes = len(source.classes)
+    first_names = ", ".join(shown_name(label.folder) for label in source.classes[:10])
+    more = " ..." if num_classes > 10 else ""
     run_logger().info(
-        "%s: %d images, %d classes in this order: %s", source.spec, source.num_items, len(names), first_names
+        "%s: %d images, %d classes in this order: %s%s", source.spec, source.num_items, num_classes, first_names, more
     )
     log_left_out(source)
 

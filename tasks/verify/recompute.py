@@ -18,6 +18,7 @@ from rded_core.io.formats.images import RejectedImage
 from rded_core.io.layout.dataset import DatasetFolder
 from rded_core.io.layout.run import RunFolder
 from rded_core.io.run.records import Record
+from rded_core.io.storage.files import shown_name
 from rded_core.io.verify.findings import Findings
 from tasks.labels.labeller import images_digest
 from tasks.labels.passes import images_to_label
@@ -161,8 +162,8 @@ def _compare_class(again: Reopened, check: _DeepCheck, index: int) -> str:
         others = (record for other, record in records.items() if other != stage)
         if any(record.upstream.get(name, now) != now for record in others):
             raise InputError(
-                f"class {again.plan.classes[index].folder}: a run was stopped before later stages used the present "
-                f"{name}; run rded distill --config {again.plan.run.run_json} to resume"
+                f"class {shown_name(again.plan.classes[index].folder)}: a run was stopped before later stages used the "
+                f"present {name}; run rded distill --config {again.plan.run.run_json} to resume"
             )
     return check.compare(again, index)
 

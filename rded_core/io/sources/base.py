@@ -179,13 +179,18 @@ def leave_out_undecodable(source: Source) -> Source:
     if all(len(new) == len(old) for new, old in zip(kept, source.items, strict=True)):
         return source
     notes = [
-        PassedOver(NOT_UTF8, shown_name(label.folder), len(old) - len(new), _first_undecodable(old))
+        PassedOver(NOT_UTF8, _writable(label.folder), len(old) - len(new), _first_undecodable(old))
         for label, old, new in zip(source.classes, source.items, kept, strict=True)
         if len(new) < len(old)
     ]
     classes = name_classes([label.folder for label, items in zip(source.classes, kept, strict=True) if items])
     items = tuple(filter(None, kept))
     return replace(source, classes=classes, items=items, passed_over=(*source.passed_over, *notes))
+
+
+def _writable(folder: str) -> str:
+    """Returns a class folder as it is, which others are compared with, unless it cannot be written."""
+    return folder if is_utf8(folder) else shown_name(folder)
 
 
 def _first_undecodable(items: Sequence[SourceItem]) -> str:
@@ -239,7 +244,7 @@ def _find_class(source: Source, name: str, *, flag: str) -> int:
     matches = [label.index for label in source.classes if name in _names_of(label)]
     if len(matches) == 1:
         return matches[0]
-    listing = ", ".join(label.folder for label in source.classes[:20])
+    listing = ", ".join(shown_name(label.folder) for label in source.classes[:20])
     more = " ..." if len(source.classes) > 20 else ""
     problem = "matches several classes" if matches else "is not a class"
     raise InputError(f"{flag}: {quoted_name(name)} {problem} of {source.spec}; classes are: {listing}{more}")

@@ -14,6 +14,7 @@ from rded_core.io.sources.tars.members import Members
 from rded_core.io.sources.tars.naming import ClassNames, name_labels, spell_labels
 from rded_core.io.sources.tars.numberings import Numberings
 from rded_core.io.sources.tars.samples import Sample, list_samples
+from rded_core.io.storage.files import quoted_name, shown_name
 from rded_core.io.storage.remote_file import open_stream
 from rded_core.io.storage.stand_ins import stand_in_at
 from rded_core.io.storage.urls import stamp_of
@@ -40,7 +41,7 @@ class _Found:
         image = sample.image
         self.items[sample.label].append(SourceItem(sample.name, tar, image.offset, image.num_bytes, True, stamp))
         self.names[sample.label].add(sample.class_name)
-        self.places.setdefault(sample.label, f"{tar}: {sample.name}")
+        self.places.setdefault(sample.label, f"{tar}: {shown_name(sample.name)}")
 
 
 def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
@@ -62,7 +63,7 @@ def open_webdataset_tars(tars: list[str], *, spec: str) -> Source:
             found.add(sample, tar=tar, stamp=stamp)
         found.numberings.note(tar, samples)
         if not has_end_mark:
-            found.unmarked.append(tar.rsplit("/", 1)[-1])
+            found.unmarked.append(shown_name(tar.rsplit("/", 1)[-1]))
     if not found.items:
         counts = Counter(problem for (problem, _), names in found.left_out.items() for _ in names)
         reasons = "".join(f"; {problem}: {count}" for problem, count in counts.items())
@@ -91,7 +92,7 @@ def _passed_over(found: _Found, classes: ClassNames) -> tuple[PassedOver, ...]:
     for (problem, label), samples in found.left_out.items():
         for tar, name in samples:
             folder = "" if label is None else classes.folder_of(str(label), tar)
-            place = f"{tar.rsplit('/', 1)[-1]}: {name}"  # reports show it, so no folder of this machine
+            place = shown_name(f"{tar.rsplit('/', 1)[-1]}: {name}")  # reports show it, so no folder of this machine
             places[problem, folder].append(place)
     unmarked = [PassedOver(NO_END_MARK, "", len(found.unmarked), found.unmarked[0])] if found.unmarked else []
     samples = [PassedOver(problem, folder, len(names), names[0]) for (problem, folder), names in places.items()]
@@ -123,5 +124,5 @@ def _check_unique(items: list[SourceItem], spec: str) -> None:
     for before, after in pairwise(sorted(items, key=lambda item: item.key)):
         if before.key == after.key:
             raise InputError(
-                f"{spec}: key {after.key!r} appears in {before.path} and {after.path}; keys must be unique"
+                f"{spec}: key {quoted_name(after.key)} appears in {before.path} and {after.path}; keys must be unique"
             )

@@ -3,12 +3,16 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Generator
 from pathlib import Path
 
 from rded_core.errors import InputError
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that break a line, or that a terminal acts on."""
 
 REMEDY = "check the folder and its free space, then run the same command again"
 
@@ -39,12 +43,16 @@ def is_utf8(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """Returns a file name in a form that can be written anywhere; bytes that are not UTF-8 become ``\\xe9``."""
-    return name if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
+    """Returns a name in a form that can be written anywhere, on one line.
+
+    Control characters become ``\\n`` or ``\\x1b``, bytes that are not UTF-8 ``\\xe9``.
+    """
+    text = name if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
+    return CONTROL_CHARACTERS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def quoted_name(name: str) -> str:
-    """Returns `shown_name` in quotes, with control characters escaped, and a backslash as it is, not doubled."""
+    """Returns `shown_name` in quotes, with a backslash as it is, not doubled."""
     return repr(shown_name(name)).replace("\\\\", "\\")
 
 

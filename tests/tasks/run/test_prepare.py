@@ -12,9 +12,10 @@ from prefect.utilities.collections import visit_collection
 from rded_core.config import DistillConfig
 from rded_core.errors import InputError, RunStopped
 from rded_core.io.networks.weights import read_weights
+from rded_core.io.sources.base import Source, name_classes
 from tasks.labels.labeller import load_labeller
 from tasks.run.networks import load_device_scorers, load_scorer
-from tasks.run.prepare import prepare
+from tasks.run.prepare import log_classes, prepare
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -159,3 +160,13 @@ def test_out_of_different_images_is_refused_even_without_run_json(
     assert not (run / "run.json").exists()
     prepare.fn(make_config(run))
     assert (run / "run.json").exists()
+
+
+def test_the_class_order_is_logged_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    classes = name_classes(["two\nlines", "nul\0", "猫　犬", *map(str, range(9))])
+    with caplog.at_level("INFO", logger="rded"):
+        log_classes(Source("a.tar", classes, ((),) * 12))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        r"a.tar: 0 images, 12 classes in this order: two\nlines, nul\x00, 猫　犬, 0, 1, 2, 3, 4, 5, 6 ..."
+    )

@@ -11,6 +11,7 @@ from rded_core.errors import InputError
 from rded_core.io.sources.labels import Label, read_label_at
 from rded_core.io.sources.names import IMAGE_SUFFIXES
 from rded_core.io.sources.tars.members import Member, Members
+from rded_core.io.storage.files import quoted_name, shown_name
 
 CLASS_NAME_FIELDS = ("class_name", "label_name")
 """Fields of a sample's .json that may name its class if its label is a number."""
@@ -51,7 +52,7 @@ class _Labels:
         self._stream.seek(member.offset)
         text = self._stream.read(member.num_bytes) or b""
         if self._texts.setdefault(member.name, text) != text:
-            raise InputError(f"{self._tar}: {member.name} appears twice, with different contents; keep one of them")
+            raise InputError(f"{self._place(member.name)} appears twice, with different contents; keep one of them")
 
     def of(self, parts: Parts) -> tuple[Label | None, str | None]:
         """Returns the label and the class name of a sample; .cls goes before .json."""
@@ -61,18 +62,21 @@ class _Labels:
         value: Any = next((described[field] for field in LABEL_FIELDS if field in described), None)
         if CLS in by_kind:
             value = self._texts.get(by_kind[CLS])
-        label = read_label_at(value, f"{self._tar}: {by_kind.get(CLS) or by_kind.get(JSON)}")
+        label = read_label_at(value, self._place(by_kind.get(CLS) or by_kind.get(JSON, "")))
         name = next((described[field] for field in CLASS_NAME_FIELDS if field in described), None)
         return label, None if name is None else str(name)
 
     def require_same(self, first: Member, second: Member) -> None:
         """Raises InputError if two label files that count as one, as ``a.cls`` and ``a.CLS``, hold different labels."""
-        found = [read_label_at(self._texts.get(each.name), f"{self._tar}: {each.name}") for each in (first, second)]
+        found = [read_label_at(self._texts.get(each.name), self._place(each.name)) for each in (first, second)]
         if found[0] != found[1]:
             raise InputError(
-                f"{self._tar}: {first.name} holds the label {found[0]!r}, {second.name} holds {found[1]!r}; keep one "
-                "of them"
+                f"{self._place(first.name)} holds the label {found[0]!r}, {shown_name(second.name)} holds "
+                f"{found[1]!r}; keep one of them"
             )
+
+    def _place(self, name: str) -> str:
+        return f"{self._tar}: {shown_name(name)}"
 
     def _require_one_cls(self, parts: Parts) -> None:
         if "cls" in parts and "cls.txt" in parts:
@@ -160,20 +164,22 @@ def _sample_of(parts: Parts, labels: _Labels, tar: str) -> Sample:
 def _image_twice(tar: str, first: str, second: str) -> InputError:
     if first != second:
         return _two_images(tar, first, second)
-    return InputError(f"{tar}: key {second!r} appears twice; keys must be unique")
+    return InputError(f"{tar}: key {quoted_name(second)} appears twice; keys must be unique")
 
 
 def _two_images(tar: str, first: str, second: str) -> InputError:
     return InputError(
-        f"{tar}: {first} and {second} are two images of one key (names up to the first dot), so it is unclear which is "
-        "meant; keep one, or name others like KEY.mask.png beside KEY.jpg"
+        f"{tar}: {shown_name(first)} and {shown_name(second)} are two images of one key (names up to the first dot), "
+        "so it is unclear which is meant; keep one, or name others like KEY.mask.png beside KEY.jpg"
     )
 
 
 def _why_without_image(parts: Mapping[str, Member]) -> str:
     endings = sorted({PurePosixPath(member.name).suffix for name, member in parts.items() if name not in CAPTIONS})
     known = [ending for ending in endings if ending]
-    return f"samples without an image of a known ending (with {known[0]})" if known else "samples without an image"
+    if not known:
+        return "samples without an image"
+    return f"samples without an image of a known ending (with {shown_name(known[0])})"
 
 
 def _images_of(parts: Parts) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from rded_core.errors import InputError
 from rded_core.io.storage import swap
 from rded_core.io.storage.atomic import is_temporary, remove_abandoned, remove_temporaries, write_atomically, write_text
-from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, quoted_name
+from rded_core.io.storage.files import clear_folder, file_digest, link_or_copy, quoted_name, shown_name
 from rded_core.io.storage.host import HOST, host_name
 from rded_core.io.storage.swap import restore_swapped, swap_folder
 
@@ -260,8 +260,11 @@ def test_remove_temporaries_removes_files_of_any_machine_and_process(tmp_path: P
         ("café".encode(), "'café'"),
         (rb"a\b", r"'a\b'"),
         (b"two\nlines", r"'two\nlines'"),
+        (b"nul\0 tab\t esc\x1b[0m", r"'nul\x00 tab\t esc\x1b[0m'"),
+        ("two\u2028lines".encode(), r"'two\u2028lines'"),
         (b"it's", '"it\'s"'),
     ],
 )
 def test_a_name_in_quotes_is_one_line_with_single_backslashes(name: bytes, quoted: str) -> None:
     assert quoted_name(os.fsdecode(name)) == quoted
+    assert shown_name(os.fsdecode(name)) == quoted[1:-1]

@@ -1,8 +1,10 @@
-"""Tars that number their classes, each in its own way: names decide, or an error names two tars."""
+"""Class numbers of tars: their order, and names that differ between tars."""
 
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rded_core.errors import InputError
@@ -116,3 +118,30 @@ def test_what_is_left_out_counts_for_the_class_that_its_tar_names(tmp_path: Path
     )
     passed = {entry.first: entry.folder for entry in open_source(str(tmp_path)).passed_over}
     assert passed == {"b2.tar: k1.heic": "dog", "c.tar: x.cls": "cat"}
+
+
+@pytest.mark.parametrize("in_cls", [True, False])
+def test_numbers_of_any_length_are_ordered_as_numbers(tmp_path: Path, in_cls: bool) -> None:
+    numbers = [1000000000, 5, 10**20, 999999999]
+    write_named(tmp_path / "a.tar", *((number, None) for number in numbers), in_cls=in_cls)
+    expected = [str(number) for number in sorted(numbers)]
+    assert list(classes(open_source(str(tmp_path)))) == expected
+    entries = [{"index": number, "folder": f"class {number}"} for number in numbers]
+    (tmp_path / "classes.json").write_text(json.dumps(entries))
+    assert list(classes(open_source(str(tmp_path)))) == [f"class {number}" for number in expected]
+
+
+def test_long_numbers_with_zeros_before_them_are_text(tmp_path: Path) -> None:
+    texts = ["0000000010", "0000000009", "1234567890"]
+    write_named(tmp_path / "a.tar", *((text, None) for text in texts))
+    assert list(classes(open_source(str(tmp_path)))) == sorted(texts)
+
+
+def test_tars_and_tables_order_long_numbers_alike(tmp_path: Path) -> None:
+    numbers = [1000000000, 5, 999999999]
+    write_named(tmp_path / "tars" / "a.tar", *((number, None) for number in numbers))
+    (tmp_path / "tables").mkdir()
+    table = pa.table({"image": [b"x%d" % number for number in numbers], "label": numbers})
+    pq.write_table(table, tmp_path / "tables" / "a.parquet")
+    of_tars, of_tables = (list(classes(open_source(str(tmp_path / kind)))) for kind in ("tars", "tables"))
+    assert of_tars == of_tables == ["5", "999999999", "1000000000"]

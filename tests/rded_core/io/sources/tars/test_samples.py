@@ -6,8 +6,6 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from rded_core.errors import InputError
@@ -99,31 +97,6 @@ def test_unexpected_labels_are_errors_that_name_file_and_key(tmp_path: Path, odd
     write_tar(tmp_path / "a.tar", *samples(0, 1, odd))
     with pytest.raises(InputError, match=message):
         open_source(str(tmp_path))
-
-
-@pytest.mark.parametrize("as_text", [True, False])
-def test_numbers_of_any_length_are_ordered_as_numbers(tmp_path: Path, as_text: bool) -> None:
-    numbers = [1000000000, 5, 10**20, 999999999]
-    write_tar(tmp_path / "a.tar", *samples(*(str(number).encode() if as_text else number for number in numbers)))
-    expected = [str(number) for number in sorted(numbers)]
-    assert folders(open_source(str(tmp_path))) == expected
-    entries = [{"index": number, "folder": f"class {number}"} for number in numbers]
-    (tmp_path / "classes.json").write_text(json.dumps(entries))
-    assert folders(open_source(str(tmp_path))) == [f"class {number}" for number in expected]
-
-
-def test_long_numbers_with_zeros_before_them_are_text(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", *samples(b"0000000010", b"0000000009", b"1234567890"))
-    assert folders(open_source(str(tmp_path))) == ["0000000009", "0000000010", "1234567890"]
-
-
-def test_tars_and_tables_order_long_numbers_alike(tmp_path: Path) -> None:
-    numbers = [1000000000, 5, 999999999]
-    write_tar(tmp_path / "tars" / "a.tar", *samples(*numbers))
-    (tmp_path / "tables").mkdir()
-    table = pa.table({"image": [b"x%d" % number for number in numbers], "label": numbers})
-    pq.write_table(table, tmp_path / "tables" / "a.parquet")
-    assert folders(open_source(str(tmp_path / "tars"))) == folders(open_source(str(tmp_path / "tables")))
 
 
 def test_a_name_among_numbers_in_text_does_not_change_their_order(tmp_path: Path) -> None:
@@ -291,6 +264,27 @@ def test_a_class_that_shrinks_too_far_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"4 of 14 files of class '1' are left out .*more than --max-rejected 0.1;"):
         open_source(str(tmp_path), max_rejected=0.1)
     assert open_source(str(tmp_path), max_rejected=0.3).num_ignored_files == 4
+
+
+@pytest.mark.parametrize("odd", ["two\nlines", "tab\t", "nul\0x", "\x1b[0m"])
+def test_names_with_control_characters_are_one_line(tmp_path: Path, odd: str) -> None:
+    write_tar(tmp_path / "a.tar", *samples("ant\0b", f"x{odd}x"), (f"{odd.replace(chr(0), '')}.jpg", b"x"))
+    source = open_source(str(tmp_path))
+    assert folders(source) == ["ant\0b", f"x{odd}x"], "labels stay as they are"
+    (line,) = describe_passed_over(source)
+    assert line.isprintable()
+    with pytest.raises(InputError, match="is not a class of") as caught:
+        open_source(str(tmp_path), classes=("bee",))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("ending", ["cls", "jpg", "png"])
+def test_errors_about_members_are_one_line(tmp_path: Path, ending: str) -> None:
+    key = "a\nb"
+    write_tar(tmp_path / "a.tar", *samples(0, 1), (f"{key}.jpg", b"x"), (f"{key}.cls", b"0"), (f"{key}.{ending}", b"1"))
+    with pytest.raises(InputError, match=r"a\\nb\.\w+.* appears twice|are two images of one key") as caught:
+        open_source(str(tmp_path))
+    assert str(caught.value).isprintable()
 
 
 def test_hidden_files_are_not_samples(tmp_path: Path) -> None:
