@@ -22,7 +22,7 @@ def require_answer() -> None:
 
     url, auth = PREFECT_API_URL.value(), PREFECT_API_AUTH_STRING.value()
     ends = time.monotonic() + PATIENCE_S
-    while url and not _answers(str(url), auth.get_secret_value() if auth else None):
+    while url and not _answers(str(url), auth):
         if time.monotonic() > ends:
             raise RunStopped(
                 f"the Prefect server at {mask_secrets(str(url))} does not answer; start it, correct its address "

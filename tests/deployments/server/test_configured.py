@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.server import configured
 
@@ -30,6 +30,14 @@ def test_a_run_for_a_server_that_is_down_is_one_line(
         f"rded: error: the Prefect server at http://127.0.0.1:{closed_port}/api does not answer; start it, correct its "
         "address (PREFECT_API_URL, or Prefect's profile), or unset that to use a local server\n"
     )
+
+
+def test_the_password_in_the_settings_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(configured, "is_healthy", lambda url, auth: asked.append((url, auth)) or True)
+    with temporary_settings({PREFECT_API_URL: "http://host:4200/api", PREFECT_API_AUTH_STRING: "user:word"}):
+        configured.require_answer()
+    assert asked == [("http://host:4200/api", "user:word")]
 
 
 @pytest.mark.usefixtures("prefect_harness")
