@@ -58,9 +58,11 @@ def coerce_fields(config_class: type, given: dict[str, Any], *, origin: str) -> 
     if the names are a closed set); lists become tuples.
 
     Raises:
-        InputError: a value's type differs from its field's.
+        InputError: a value's type differs from its field's, or it is empty, usually from an unset shell variable.
     """
     hints = typing.get_type_hints(config_class)
+    if blank := [name for name, value in given.items() if isinstance(value, str) and not value.strip()]:
+        raise InputError(f"{origin}: {blank[0]} is empty; give a value, or leave it out")
     return {name: _coerce(name, value, hints[name], origin=origin) for name, value in given.items()}
 
 

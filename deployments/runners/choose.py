@@ -4,13 +4,16 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Generator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from threading import Thread
 from typing import Any, Self
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from deployments.environment import tidy_logs
+from deployments.environment import PROJECT_ROOT, tidy_logs
 from rded_core.errors import InputError
 from rded_core.io.device.devices import num_available_cores
 
@@ -121,7 +124,23 @@ def _fork_from_server(executor: Any) -> None:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["flows.distill", __name__])
+    with _own_modules_first():
+        forkserver.ensure_running()
     executor._mp_context = context
+
+
+@contextmanager
+def _own_modules_first() -> Generator[None]:
+    """Lets processes started in a block find our modules before those of the working directory: a user's tasks.py."""
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    paths = filter(None, (str(PROJECT_ROOT), before["PYTHONPATH"]))
+    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {name: value} if value is not None else {}
 
 
 def _begin_worker() -> None:

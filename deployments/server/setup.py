@@ -26,8 +26,13 @@ REFUSED = (401, 403)
 
 
 def is_healthy(api_url: str, auth: str | None) -> bool:
-    """Whether a server answers at an address."""
-    with client_of(api_url, auth, timeout_s=PROBE_S) as client:
+    """Whether a server answers at an address, asked once."""
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        client_of(api_url, auth, timeout_s=PROBE_S) as client,
+    ):
         return client.api_healthcheck() is None
 
 

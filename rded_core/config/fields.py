@@ -43,15 +43,11 @@ def describe_fields(config_class: type) -> dict[str, Field]:
 
 
 def check_fields(config: Any) -> None:
-    """Raises InputError if a field's value is empty text, out of bounds or not one of its choices; None passes."""
+    """Raises InputError if a field's value is out of bounds or not one of its choices; None passes."""
     for name, field in describe_fields(type(config)).items():
         value = getattr(config, name)
         if value is None:
             continue
-        if isinstance(value, str) and not value.strip():  # usually an unset shell variable
-            raise InputError(f"{name} is empty; give a value, or leave it out")
-        if name == "classes" and not value:
-            raise InputError("classes is empty; name some classes, or leave it out to use all")
         if field.choices and value not in field.choices:
             raise InputError(f"{name} must be one of {', '.join(field.choices)}; got {value!r}")
         if field.bounds and not lies_within(value, field.bounds):

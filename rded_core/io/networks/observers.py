@@ -92,8 +92,8 @@ def open_observer(
     loader = {"torchvision": _from_torchvision, "timm": _from_timm, "rded": _from_rded}.get(kind, _from_factory)
     network, preprocessing, names = loader(spec, name, state is not None, num_classes=width, size=size)
     if state is not None:
-        require_finite(state, str(weights))
         load_state(network, state, weights=str(weights), spec=f"{spec} at {size} px", made_for=facts.get("size"))
+        require_finite(network.state_dict(), str(weights))
         _transform_as_published(network, state)
     preprocessing = _trained_with(facts) or preprocessing
     names = read_class_list(class_list) if class_list else tuple(facts["classes"]) if "classes" in facts else names

@@ -16,6 +16,7 @@ from rded_core.io.sources.names import (
     OTHER_SUFFIXES,
     PACKED_NAMES,
     is_image_name,
+    words_in,
 )
 from rded_core.io.sources.sizes.folders import require_one_size
 from rded_core.io.sources.splits.folders import split_folder, words_of_folders
@@ -176,7 +177,7 @@ def _count(others: list[_Other], by_class: Mapping[str, list[SourceItem]], *, sp
 def _may_be_all_of_a_class(other: _Other, by_class: Collection[str]) -> bool:
     """Whether a file that is data beside images lies in a folder that holds no images, and is not called after data."""
     top = other.inner.split("/", 1)[0]
-    return other.reason in (ARRAYS, BROKEN) and top not in by_class and top.lower() not in DATA_NAMES
+    return other.reason in (ARRAYS, BROKEN) and top not in by_class and DATA_NAMES.isdisjoint(words_in(top))
 
 
 def _worth(num_bytes: int, images: list[SourceItem]) -> int:

@@ -10,8 +10,8 @@ from rded_core.errors import InputError
 Label = int | str
 """A class number, or a class name."""
 
-NO_LABEL = frozenset({"", "nan", "none", "null", "n/a", "<na>", "-1"})
-"""Texts that mean "no label" in any case, as pandas, Ray Data, img2dataset and JSON writers put them."""
+NO_LABEL = frozenset({"", "nan", "NaN", "Nan", "NAN", "None", "null", "Null", "NULL", "<NA>", "<na>", "-1"})
+"""Texts that mean "no label", as pandas, Ray Data, img2dataset and JSON writers put them; ``none`` may be a class."""
 
 SHORT_DIGITS = 9
 """Digits up to which a number may begin with zeros; longer ones that do are taken for identifiers."""
@@ -27,8 +27,8 @@ NESTED = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 def read_label(value: object) -> Label | None:
     """Returns a stored label as a number or as text, or None if it says that there is no label.
 
-    Whole floats are integers, also as text (``3.0`` is 3). None, NaN, -1, empty text and the texts in `NO_LABEL` (in
-    any case) mean "no label". Bytes are UTF-8 text. Text of digits stays text: see `unify_labels`.
+    Whole floats are integers, also as text (``3.0`` is 3). None, NaN, -1, empty text and the texts in `NO_LABEL` mean
+    "no label". Bytes are UTF-8 text. Text of digits stays text: see `unify_labels`.
 
     Raises:
         ValueError: the label is a list, a negative number, not whole, or otherwise unexpected; the message says how to
@@ -98,7 +98,7 @@ def _decode(data: bytes) -> str:
 
 
 def _read_text(text: str) -> Label | None:
-    if text.lower() in NO_LABEL:
+    if text in NO_LABEL:
         return None
     if WHOLE_FLOAT.fullmatch(text):
         return _read_number(int(text.partition(".")[0]))

@@ -71,8 +71,12 @@ OTHER_SUFFIXES = frozenset(
 ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".pt"})
 """Endings of files that are data beside images, but may be the images of a class that holds nothing else."""
 
-DATA_NAMES = PACKED_NAMES | {"checkpoints", "embeddings", "features", "masks", "meta", "metadata", "models", "weights"}
-"""Names of folders, in lower case, whose arrays are not the images of a class."""
+DATA_NAMES = PACKED_NAMES | {
+    *("cache", "checkpoint", "checkpoints", "depth", "embedding", "embeddings", "feature", "features", "latent"),
+    *("latents", "log", "logs", "mask", "masks", "meta", "metadata", "model", "models", "output", "outputs", "results"),
+    *("runs", "weight", "weights"),
+}
+"""Words in names of folders, in lower case, whose arrays are not the images of a class."""
 
 OTHER_NAMES = frozenset(
     {

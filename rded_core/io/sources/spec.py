@@ -66,7 +66,7 @@ def open_source(
     Raises:
         InputError: the source is not usable; the message says what was expected.
     """
-    key = (spec, split, classes, max_rejected)
+    key = (spec, split, classes and tuple(classes), max_rejected)
     source = _kept.pop(key, None) or _open_checked(spec, split=split, classes=classes, max_rejected=max_rejected)
     if _KEEPS.get():
         _kept[key] = source

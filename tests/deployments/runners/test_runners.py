@@ -1,5 +1,7 @@
 """Every task runner gives the same result."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+from deployments.environment import PROJECT_ROOT
 from deployments.runners.choose import WorkerProcesses, make_runner
 from flows.distill import distill
 from rded_core.config import DistillConfig
@@ -121,3 +124,27 @@ def test_workers_get_an_absolute_out(make_config: MakeConfig, tmp_path: Path, mo
     plan = prepare.fn(make_config(Path("run")))
     assert plan.config.out == "run"
     assert plan.sharing_cores(1).config.out == str(tmp_path / "run")
+
+
+FROM_ELSEWHERE = """
+from deployments.runners.choose import make_runner
+
+if __name__ == "__main__":
+    with make_runner("process", 1) as runner:
+        print(runner._executor.submit(eval, "__import__('tasks.patches').__file__").result())
+"""
+
+
+@pytest.mark.processes
+def test_modules_of_the_working_directory_are_not_taken_for_ours(tmp_path: Path) -> None:
+    """A user's folder may hold a tasks.py; a console script does not look there, so its workers must not either."""
+    (tmp_path / "work" / "flows").mkdir(parents=True)
+    for name in ("tasks.py", "flows/__init__.py"):
+        (tmp_path / "work" / name).write_text("raise RuntimeError('not ours')")
+    (tmp_path / "script.py").write_text(FROM_ELSEWHERE)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(
+        command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == f"{PROJECT_ROOT / 'tasks' / '__init__.py'}\n", done.stderr

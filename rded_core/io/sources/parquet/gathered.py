@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -89,7 +90,8 @@ def gather_rows(items: Sequence[SourceItem], folder: Path) -> Generator[Gathered
 
 def _gather(items: Sequence[SourceItem], rows: GatheredRows) -> None:
     """Adds the images of rows, group by group."""
-    groups = list(items_by_group(items))
+    # in stored order: class by class, each file would be opened again for every class
+    groups = list(items_by_group(sorted(items, key=attrgetter("path", "offset"))))
     for group, images in zip(groups, map_ordered(read_group_rows, groups, workers=GROUPS_AT_ONCE), strict=True):
         for item, data in zip(group, images, strict=True):
             rows.add(item, data)

@@ -6,6 +6,7 @@ from rded_core.errors import InputError
 from rded_core.io.sources.names import SPLIT_KINDS, SPLIT_NAMES, UNLABELLED_WORDS, words_in
 from rded_core.io.sources.splits.words import (
     PURPOSES,
+    SEPARATORS,
     SplitPlace,
     are_unclear,
     deciding_words,
@@ -68,7 +69,8 @@ def _require_clear_names(words: Mapping[str, set[str]], split: str) -> None:
 
 def _begins_with_split(path: str) -> bool:
     *folders, base = path.split("/")
-    return any(map(split_word, (*map(str.lower, folders), *parts_of(base)[:1])))
+    first = next(filter(None, SEPARATORS.split(base.lower())), "")  # capitals alone are not certain: TestTube.tar
+    return any(map(split_word, (*map(str.lower, folders), first)))
 
 
 def files_without_split(paths: list[str]) -> list[str]:

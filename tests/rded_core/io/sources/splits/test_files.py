@@ -103,3 +103,8 @@ def test_advice_for_tables_names_no_pattern_of_tars() -> None:
     for names in (["val-0.parquet"], ["toy-train.parquet", "car.parquet"], ["a-train-val.parquet", "b.parquet"]):
         with pytest.raises(InputError, match=r"a folder that holds only them$"):
             files_of_split(names, "train")
+
+
+def test_capitals_alone_are_not_certain() -> None:
+    with pytest.raises(InputError, match=r"TestTube-0\.tar may be of the split 'test', but Car-0\.tar names none"):
+        files_of_split(["Car-0.tar", "Boat-0.tar", "TestTube-0.tar"], "train")
