@@ -205,7 +205,10 @@ def build_config(config_class: type, given: dict[str, Any], *, needed: tuple[str
     if missing := [name for name in needed if fields.get(name) is None]:
         flags = " ".join(f"--{name.replace('_', '-')}" if name != needed[0] else name.upper() for name in missing)
         raise InputError(f"missing: {flags}; see --help")
-    return config_class(**coerce_fields(config_class, fields, origin=path or "config"))
+    typed = coerce_fields(config_class, fields, origin=path or "config")
+    if typed.get("classes") == ():  # usually an empty shell variable
+        raise InputError("--classes is empty; name some classes, or drop the flag to use all of them")
+    return config_class(**typed)
 
 
 def _read_config(path: str) -> dict[str, Any]:

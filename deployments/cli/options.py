@@ -61,8 +61,9 @@ def coerce_fields(config_class: type, given: dict[str, Any], *, origin: str) -> 
         InputError: a value's type differs from its field's, or it is empty, usually from an unset shell variable.
     """
     hints = typing.get_type_hints(config_class)
-    if blank := [name for name, value in given.items() if isinstance(value, str) and not value.strip()]:
-        raise InputError(f"{origin}: {blank[0]} is empty; give a value, or leave it out")
+    blank = [name for name, value in given.items() if isinstance(value, str) and not value.strip()]
+    if texts := [name for name in blank if not _is_tuple(hints[name])]:
+        raise InputError(f"{origin}: {texts[0]} is empty; give a value, or leave it out")
     return {name: _coerce(name, value, hints[name], origin=origin) for name, value in given.items()}
 
 

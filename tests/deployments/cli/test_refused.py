@@ -77,7 +77,7 @@ def test_empty_text(refuse: Callable[..., None], field: str) -> None:
 
 
 def test_an_empty_list_of_classes(refuse: Callable[..., None]) -> None:
-    refuse("classes is empty; give a value, or leave it out", classes="")
+    refuse("--classes is empty; name some classes, or drop the flag to use all of them", classes="")
 
 
 def test_weights_that_are_not_finite(refuse: Callable[..., None], trained_weights: Path, tmp_path: Path) -> None:
